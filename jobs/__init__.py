@@ -1,0 +1,1 @@
+"""Thin entries: each reads its Hydra config, wires the parts of pruner/ together and runs them."""

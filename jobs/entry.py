@@ -1,0 +1,96 @@
+"""What every job shares: from Hydra's config to plain values, and from errors to one line and an exit code.
+
+Exit codes: 0 done, 75 interrupted and resumable, 2 bad input or configuration, 1 a fault.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+from typing import Any, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pruner.errors import CheckpointError, EngineError, InputError
+
+INTERRUPTED = 75
+_MAX_NAME = 160
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the config as plain values, interpolations resolved.
+
+    Raises:
+        InputError: a value that must be given is missing.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InputError([f"config: {key} must be set. Add {key}=... to the command." for key in missing])
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def run_name(overrides: Sequence[str], ignored: Sequence[str]) -> str:
+    """Return a run's name: its overrides, without those that cannot change its results; `default` if none are left.
+
+    A path is named by its last part. Two runs that get one name by that are told apart by their identity.
+    """
+    kept = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if not any(key == name or key.startswith(name + ".") for name in ignored):
+            value = PurePath(value).stem if "/" in value else value
+            kept.append(f"{key}={value}")
+    name = re.sub(r"[^\w=.,+-]+", "_", ",".join(sorted(kept))) or "default"
+    return name[:_MAX_NAME]
+
+
+def task_overrides() -> list[str]:
+    """Return the overrides that this job was started with."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
+    """Wrap a job's function: what it returns becomes the exit code, and its errors become lines, inside Hydra's frame."""
+
+    @functools.wraps(function)
+    def wrapped(cfg: DictConfig) -> None:
+        try:
+            code = function(cfg)
+        except InputError as error:
+            _fail(error.faults, 2)
+        except OmegaConfBaseException as error:
+            _fail([_one_line(error)], 2)
+        except (CheckpointError, EngineError) as error:
+            _fail([str(error)], 1)
+        if code:
+            sys.exit(code)
+
+    return wrapped
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a Hydra main; errors in the command line or the config files end the process with one line and exit code 2."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail([_one_line(error)], 2)
+
+
+def _one_line(error: Exception) -> str:
+    return "config: " + " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _fail(lines: Sequence[str], code: int) -> NoReturn:
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(code)

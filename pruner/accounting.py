@@ -1,0 +1,285 @@
+"""The books: what a problem's traces and its judge cost, and what came of it. Pure functions of facts and the method's end.
+
+Two identities hold for every problem and are asserted here:
+    tokens_sampled = tokens_finished + tokens_pruned      (by what became of the trace)
+    tokens_sampled = tokens_prefix + tokens_continued     (by when they were sampled)
+
+What is charged must not depend on the luck of the engine's cache, or two runs of one config would differ. So a judge's
+prompt tokens count as cached by rule: a probe shares its trace's prompt and prefix, which the sampler had computed; a pair
+shares the head of its prompt with earlier pairs of the same left trace. What the engine's cache really served is in the
+attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from pruner.case import Case
+from pruner.clustering import Cluster
+from pruner.config import AccountingConfig
+from pruner.traces import Fact, Probe, Problem, Segment, Trace, Verdict
+
+Equivalent = Callable[[str, str], bool]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What every row of a run repeats, so that a row can be read alone."""
+
+    method: str
+    model: str
+    problem_set: str
+    judge: str | None
+    budget: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class JudgeBook:
+    """What the judge cost one problem; prompt tokens include the cached ones."""
+
+    calls: int
+    verdicts: int
+    verdicts_missing: int
+    probes: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """A row of traces/*.parquet; columns are described in schemas.py."""
+
+    problem_id: str
+    problem_index: int
+    trace_index: int
+    status: str
+    finish_reason: str | None
+    prune_reason: str | None
+    answer: str | None
+    correct: int | None
+    is_voter: bool
+    cluster_index: int | None
+    num_segments: int
+    tokens_sampled: int
+    tokens_prefix: int
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """A row of answers/*.parquet; columns are described in schemas.py."""
+
+    problem_id: str
+    problem_index: int
+    method: str
+    model: str
+    problem_set: str
+    judge: str | None
+    budget: int
+    seed: int
+    gold: str | None
+    status: str = "failed"
+    failure: str | None = None
+    answer: str | None = None
+    correct: int | None = None
+    votes: float = 0.0
+    votes_total: float = 0.0
+    vote_answers: tuple[str, ...] = ()
+    vote_counts: tuple[float, ...] = ()
+    any_correct: int | None = None
+    single_accuracy: float | None = None
+    clusters: int = 0
+    cluster_sizes: tuple[int, ...] = ()
+    traces_started: int = 0
+    traces_finished: int = 0
+    traces_pruned: int = 0
+    tokens_prompt: int = 0
+    tokens_sampled: int = 0
+    tokens_prefix: int = 0
+    tokens_continued: int = 0
+    tokens_finished: int = 0
+    tokens_pruned: int = 0
+    tokens_unpruned_estimate: float | None = None
+    judge_calls: int = 0
+    judge_probes: int = 0
+    judge_verdicts: int = 0
+    judge_verdicts_missing: int = 0
+    tokens_judge_prompt: int = 0
+    tokens_judge_cached: int = 0
+    tokens_judge_output: int = 0
+    wall_s: float = 0.0
+    gpu_seconds: float = 0.0
+
+
+def judge_book(facts: Iterable[Fact]) -> JudgeBook:
+    """Sum up what the judge cost."""
+    probes = [fact for fact in facts if isinstance(fact, Probe)]
+    verdicts = [fact for fact in facts if isinstance(fact, Verdict)]
+    asked = [verdict for verdict in verdicts if verdict.prompt_tokens]
+    # The first pair of each left trace pays for the head that the others share.
+    first_heads: dict[int, int] = {}
+    for verdict in asked:
+        left = verdict.key.left_trace
+        first_heads[left] = max(first_heads.get(left, 0), verdict.head_tokens)
+    shared = sum(verdict.head_tokens for verdict in asked) - sum(first_heads.values())
+    return JudgeBook(
+        calls=len(asked) + sum(1 for probe in probes if probe.prompt_tokens),
+        verdicts=len(verdicts),
+        verdicts_missing=sum(1 for verdict in verdicts if verdict.score is None),
+        probes=len(probes),
+        prompt_tokens=sum(verdict.prompt_tokens for verdict in asked) + sum(probe.prompt_tokens for probe in probes),
+        cached_tokens=shared + sum(probe.shared_tokens for probe in probes),
+        output_tokens=sum(verdict.output_tokens for verdict in asked) + sum(len(probe.token_ids) for probe in probes),
+    )
+
+
+def net_tokens(weights: AccountingConfig, sampled: int, prompt: int, cached: int, output: int) -> float:
+    """Return sampled tokens plus the judge's, weighted by what one of them costs relative to a sampled one."""
+    return (
+        sampled
+        + weights.judge_prompt_weight * (prompt - cached)
+        + weights.judge_cached_weight * cached
+        + weights.judge_output_weight * output
+    )
+
+
+def trace_rows(case: Case, equivalent: Equivalent) -> list[TraceRow]:
+    """Return a row for each trace that was started, by index."""
+    assert case.answer is not None
+    cluster_of = {member: j for j, cluster in enumerate(case.method.clusters) for member in cluster.members}
+    voters = {index for vote in case.answer.votes for index in vote.traces}
+    rows = []
+    for index, trace in sorted(case.traces.items()):
+        rows.append(
+            TraceRow(
+                problem_id=trace.problem_id,
+                problem_index=case.problem.problem_index,
+                trace_index=index,
+                status="finished" if trace.is_finished else "pruned",
+                finish_reason=trace.finish_reason,
+                prune_reason=None if trace.is_finished else case.pruned.get(index, "decided"),
+                answer=trace.answer,
+                correct=_is_correct(trace, case.problem, equivalent),
+                is_voter=index in voters,
+                cluster_index=cluster_of.get(index),
+                num_segments=len(trace.segments),
+                tokens_sampled=trace.num_tokens,
+                tokens_prefix=min(trace.num_tokens, case.method.prefix_tokens(trace)),
+            )
+        )
+    return rows
+
+
+def answer_row(run: RunFacts, case: Case, traces: list[TraceRow], equivalent: Equivalent) -> AnswerRow:
+    """Return the row of an answered problem."""
+    outcome, problem = case.answer, case.problem
+    assert outcome is not None
+    finished = [row for row in traces if row.status == "finished"]
+    pruned = [row for row in traces if row.status == "pruned"]
+    sampled = sum(row.tokens_sampled for row in traces)
+    prefix = sum(row.tokens_prefix for row in traces)
+    tokens_finished = sum(row.tokens_sampled for row in finished)
+    tokens_pruned = sum(row.tokens_sampled for row in pruned)
+    assert sampled == tokens_finished + tokens_pruned and 0 <= prefix <= sampled
+    in_facts = sum(len(fact.token_ids) for fact in case.facts.values() if isinstance(fact, Segment))
+    assert sampled == in_facts, f"{problem.problem_id}: {sampled} tokens in traces, {in_facts} in segments"
+    book = judge_book(case.facts.values())
+    has_gold = problem.answer is not None
+    return replace(
+        _blank_row(run, problem),
+        status="answered" if outcome.answer is not None else "no_answer",
+        answer=outcome.answer,
+        correct=_matches(outcome.answer, problem, equivalent),
+        votes=outcome.votes[0].weight if outcome.votes else 0.0,
+        votes_total=float(sum(vote.weight for vote in outcome.votes)),
+        vote_answers=tuple(vote.answer for vote in outcome.votes),
+        vote_counts=tuple(vote.weight for vote in outcome.votes),
+        any_correct=int(any(row.correct for row in finished)) if has_gold else None,
+        single_accuracy=_mean([float(row.correct or 0) for row in finished]) if has_gold else None,
+        clusters=len(case.method.clusters),
+        cluster_sizes=cluster_sizes(case.method.clusters),
+        traces_started=len(traces),
+        traces_finished=len(finished),
+        traces_pruned=len(pruned),
+        tokens_prompt=len(case.prompt_token_ids),
+        tokens_sampled=sampled,
+        tokens_prefix=prefix,
+        tokens_continued=sampled - prefix,
+        tokens_finished=tokens_finished,
+        tokens_pruned=tokens_pruned,
+        tokens_unpruned_estimate=unpruned_estimate(traces, run.budget),
+        judge_calls=book.calls,
+        judge_probes=book.probes,
+        judge_verdicts=book.verdicts,
+        judge_verdicts_missing=book.verdicts_missing,
+        tokens_judge_prompt=book.prompt_tokens,
+        tokens_judge_cached=book.cached_tokens,
+        tokens_judge_output=book.output_tokens,
+    )
+
+
+def failed_row(run: RunFacts, problem: Problem, tokens_prompt: int, failure: str) -> AnswerRow:
+    """Return the row of a problem that could not be sampled at all; it counts as wrong."""
+    is_wrong = None if problem.answer is None else 0
+    return replace(
+        _blank_row(run, problem), failure=failure, tokens_prompt=tokens_prompt, correct=is_wrong, any_correct=is_wrong
+    )
+
+
+def _blank_row(run: RunFacts, problem: Problem) -> AnswerRow:
+    return AnswerRow(
+        problem_id=problem.problem_id,
+        problem_index=problem.problem_index,
+        method=run.method,
+        model=run.model,
+        problem_set=run.problem_set,
+        judge=run.judge,
+        budget=run.budget,
+        seed=run.seed,
+        gold=problem.answer,
+    )
+
+
+def unpruned_estimate(traces: list[TraceRow], budget: int) -> float | None:
+    """Estimate what all of the budget's traces would have cost unpruned; None when no pruned trace could be estimated.
+
+    A pruned trace is taken to be as long as the mean trace that went on beyond its prefix and finished; one that would
+    have finished within its prefix is not pruned, so shorter ones must not enter that mean.
+    """
+    lengths = [row.tokens_sampled for row in traces]
+    continued = [
+        row.tokens_sampled for row in traces if row.status == "finished" and row.tokens_sampled > row.tokens_prefix
+    ]
+    pruned = [row for row in traces if row.status == "pruned"]
+    if not pruned:
+        return _exact_scale(sum(lengths), budget, len(traces))
+    if not continued:
+        return None
+    mean = Fraction(sum(continued), len(continued))
+    total = sum(lengths) + sum(max(Fraction(0), mean - row.tokens_sampled) for row in pruned)
+    return _exact_scale(total, budget, len(traces))
+
+
+def cluster_sizes(clusters: tuple[Cluster, ...]) -> tuple[int, ...]:
+    return tuple(sorted((len(cluster.members) for cluster in clusters), reverse=True))
+
+
+def _exact_scale(total: Fraction | int, budget: int, started: int) -> float | None:
+    return float(Fraction(total) * budget / started) if started else None
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _is_correct(trace: Trace, problem: Problem, equivalent: Equivalent) -> int | None:
+    return _matches(trace.answer, problem, equivalent) if trace.is_finished else None
+
+
+def _matches(answer: str | None, problem: Problem, equivalent: Equivalent) -> int | None:
+    if problem.answer is None:
+        return None
+    return int(answer is not None and equivalent(answer, problem.answer))

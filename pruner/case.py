@@ -1,0 +1,233 @@
+"""One problem at work: facts in, requests out. Knows no engine, disk or clock.
+
+A case drives its problem's method. What the method asks for is looked up among the known facts first and requested only if
+it is not there; that is all that resuming is. A case is finished when its method has answered and nothing of it runs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from pruner.judges.base import Bench, Judge, Prefixed
+from pruner.methods.base import Action, Answer, Compare, Extend, Method, Prune
+from pruner.prefix import Truncation
+from pruner.samplers.base import Completion, Decoding, Request
+from pruner.traces import (
+    Fact,
+    Key,
+    PairKey,
+    Probe,
+    Problem,
+    Segment,
+    SegmentKey,
+    Trace,
+    Verdict,
+    cut_at_stop,
+    hash64,
+    segment_end,
+)
+
+
+@dataclass(frozen=True)
+class TraceRule:
+    """How traces are cut and seeded. max_tokens: of a trace, whatever the context would still hold."""
+
+    seed: int
+    segment_tokens: int
+    max_tokens: int
+    max_model_len: int
+    decoding: Decoding
+
+
+@dataclass(frozen=True)
+class Step:
+    """What follows from a fact: facts to store (the given one and those derived from it) and requests to make."""
+
+    facts: tuple[Fact, ...]
+    requests: tuple[Request, ...]
+
+
+class Case:
+    """One open problem.
+
+    Args:
+        known: facts of earlier attempts.
+        extract: reads the final answer out of a finished trace's text.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        prompt_token_ids: tuple[int, ...],
+        priority: int,
+        method: Method,
+        judge: Judge | None,
+        truncation: Truncation,
+        rule: TraceRule,
+        extract: Callable[[str], str | None],
+        known: Iterable[Fact] = (),
+    ) -> None:
+        self.problem = problem
+        self.prompt_token_ids = prompt_token_ids
+        self.method = method
+        self.traces: dict[int, Trace] = {}
+        self.pruned: dict[int, str] = {}
+        self.answer: Answer | None = None
+        self.facts: dict[Key, Fact] = {fact.key: fact for fact in known}
+        self._priority = priority
+        self._judge = judge
+        self._truncation = truncation
+        self._rule = rule
+        self._extract = extract
+        self._prefixed: dict[int, Prefixed] = {}
+        self._waiting_pairs: dict[PairKey, None] = {}
+        self._in_flight: set[Key] = set()
+        self._deliveries: deque[Fact] = deque()
+        self._new_facts: list[Fact] = []
+        self._requests: list[Request] = []
+
+    @property
+    def is_finished(self) -> bool:
+        return self.answer is not None and not self._in_flight
+
+    @property
+    def max_trace_tokens(self) -> int:
+        """How long a trace of this problem may get: its cap, or what the context holds beside the prompt."""
+        return min(self._rule.max_tokens, self._rule.max_model_len - len(self.prompt_token_ids))
+
+    def begin(self) -> Step:
+        """Open the problem."""
+        self._apply(self.method.begin())
+        return self._settle()
+
+    def receive(self, completion: Completion) -> Step:
+        """Take in what a request of this case gave."""
+        self._in_flight.discard(completion.key)
+        if isinstance(completion.key, SegmentKey):
+            self._learn(self._segment(completion.key, completion))
+        else:
+            assert self._judge is not None
+            self._learn(self._judge.read(completion.key, completion, self._bench()))
+        return self._settle()
+
+    def _settle(self) -> Step:
+        while self._deliveries:
+            self._deliver(self._deliveries.popleft())
+        step = Step(tuple(self._new_facts), tuple(self._requests))
+        self._new_facts.clear()
+        self._requests.clear()
+        return step
+
+    def _learn(self, fact: Fact) -> None:
+        self.facts[fact.key] = fact
+        self._new_facts.append(fact)
+        self._deliveries.append(fact)
+
+    def _deliver(self, fact: Fact) -> None:
+        if isinstance(fact, Segment):
+            self._apply(self._on_segment(fact))
+        elif isinstance(fact, Verdict):
+            self._waiting_pairs.pop(fact.key, None)
+            self._apply(self.method.on_verdicts([fact]))
+        else:
+            self._apply_probe(fact)
+
+    def _on_segment(self, segment: Segment) -> list[Action]:
+        index = segment.key.trace_index
+        trace = self._trace(index).append(segment)
+        if trace.is_finished:
+            trace = replace(trace, answer=self._extract(trace.text))
+        self.traces[index] = trace
+        if index not in self._prefixed and (prefix := self._truncation.prefix(trace)) is not None:
+            self._prefixed[index] = Prefixed(trace, prefix)
+        return [] if index in self.pruned else self.method.on_segment(trace)
+
+    def _apply_probe(self, probe: Probe) -> None:
+        for pair in [
+            pair for pair in self._waiting_pairs if probe.key.trace_index in (pair.left_trace, pair.right_trace)
+        ]:
+            self._compare(pair)
+
+    def _apply(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Extend):
+                self._extend(action)
+            elif isinstance(action, Compare):
+                for left, right in action.pairs:
+                    self._compare(PairKey(self.problem.problem_id, left, right))
+            elif isinstance(action, Prune):
+                self.pruned[action.trace_index] = action.reason
+            else:
+                assert self.answer is None, f"{self.problem.problem_id}: answered twice"
+                self.answer = action
+
+    def _extend(self, action: Extend) -> None:
+        trace = self._trace(action.trace_index)
+        if self._deliver_known(trace.next_key):
+            return
+        self._in_flight.add(trace.next_key)
+        end = segment_end(trace.num_tokens, self._rule.segment_tokens, action.until_tokens, self.max_trace_tokens)
+        self._requests.append(
+            Request(
+                key=trace.next_key,
+                prompt_token_ids=self.prompt_token_ids + trace.token_ids,
+                max_tokens=end - trace.num_tokens,
+                seed=self._seed(trace.next_key),
+                priority=self._priority,
+                decoding=self._rule.decoding,
+            )
+        )
+
+    def _compare(self, pair: PairKey) -> None:
+        assert self._judge is not None, f"{self.problem.problem_id}: the method compares, but there is no judge"
+        if self._deliver_known(pair):
+            return
+        bench = self._bench()
+        missing = self._judge.needs(pair, bench, self.facts)
+        if not missing:
+            self._waiting_pairs.pop(pair, None)
+            self._learn(self._judge.verdict(pair, bench, self.facts))
+            return
+        self._waiting_pairs[pair] = None
+        for key in missing:
+            if key in self._in_flight:
+                continue
+            request = self._judge.request(key, bench)
+            if request is None:
+                self._learn(self._judge.read(key, None, bench))
+            else:
+                self._in_flight.add(key)
+                self._requests.append(request)
+
+    def _deliver_known(self, key: Key) -> bool:
+        fact = self.facts.get(key)
+        if fact is not None:
+            self._deliveries.append(fact)
+        return fact is not None
+
+    def _segment(self, key: SegmentKey, completion: Completion) -> Segment:
+        trace = self._trace(key.trace_index)
+        text, is_cut = cut_at_stop(trace.text, completion.text, self._rule.decoding.stop)
+        num_tokens = trace.num_tokens + len(completion.token_ids)
+        is_stopped = completion.is_stopped or is_cut
+        reason = "stop" if is_stopped else "length" if num_tokens >= self.max_trace_tokens else None
+        return Segment(
+            key=key,
+            token_ids=completion.token_ids,
+            text=text,
+            finish_reason=reason,
+            prompt_tokens=completion.prompt_tokens,
+            cached_tokens=completion.cached_tokens,
+            confidence=completion.confidence,
+        )
+
+    def _trace(self, index: int) -> Trace:
+        return self.traces.get(index) or Trace(self.problem.problem_id, index)
+
+    def _bench(self) -> Bench:
+        return Bench(self.problem, self.prompt_token_ids, self._prefixed, self._priority)
+
+    def _seed(self, key: SegmentKey) -> int:
+        return hash64(self._rule.seed, "segment", key.problem_id, key.trace_index, key.segment_index)

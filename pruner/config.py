@@ -1,0 +1,353 @@
+"""The configuration: typed, closed (unknown keys are refused) and checked before anything is loaded.
+
+Owns pydantic. Everything that a run can be told stands here with its unit and range; conf/ holds the values. Which of it
+decides a run's results, and so must not change when the run goes on, is told by `identity`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pruner.errors import InputError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0.0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class RunConfig(Section):
+    """name: the run's folder under root; null names it after the overrides of the command line, `default` if none."""
+
+    name: str | None = Field(default=None, pattern=r"^[^/\\\s][^/\\\n]*$")
+    root: str = "outputs"
+
+
+class ShardConfig(Section):
+    """Which slice of the problem set this process works on: problems whose index % count == index."""
+
+    index: int = Field(ge=0)
+    count: Positive
+
+    @model_validator(mode="after")
+    def _index_below_count(self) -> ShardConfig:
+        if self.index >= self.count:
+            raise ValueError(f"index: got {self.index}, expected a number below count = {self.count}")
+        return self
+
+
+class ProblemsConfig(Section):
+    """name: null names it after the file. path: Parquet. limit: only its first rows. answers: how final answers compare. patterns: regular expressions with
+    one group, for answers outside a box."""
+
+    name: str | None = None
+    path: str
+    limit: Positive | None = None
+    answers: Literal["math", "choice"] = "math"
+    patterns: tuple[str, ...] = ()
+
+
+class Turn(Section):
+    question: str
+    reply: str
+
+
+class PromptConfig(Section):
+    """instruction is added below each question. template_kwargs go to the chat template (enable_thinking and the like)."""
+
+    system: str | None = None
+    few_shot: tuple[Turn, ...] = ()
+    instruction: str = ""
+    template_kwargs: dict[str, str | bool | int] = {}
+
+
+class SamplingConfig(Section):
+    """Of a trace. max_tokens caps the whole trace, not a request."""
+
+    temperature: float = Field(ge=0.0)
+    top_p: float = Field(gt=0.0, le=1.0)
+    top_k: int = Field(ge=0)
+    min_p: Share
+    max_tokens: Positive
+    stop: tuple[str, ...] = ()
+
+
+class ModelConfig(Section):
+    """path: a folder, or a hub id where the machine may download. prefix_tokens: a fixed prefix's length for its traces.
+    probe: what is appended to a prefix to force its answer out."""
+
+    name: str
+    path: str
+    revision: str | None = None
+    dtype: Literal["bfloat16", "float16", "float32"]
+    max_model_len: Positive
+    tensor_parallel_size: Positive = 1
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    trust_remote_code: bool = False
+    prefix_tokens: Positive
+    probe: str
+    prompt: PromptConfig
+    sampling: SamplingConfig
+
+
+class FixedPrefixConfig(Section):
+    name: Literal["fixed"]
+    max_tokens: Positive
+
+
+class ReasoningWordsPrefixConfig(Section):
+    name: Literal["reasoning_words"]
+    words: Annotated[tuple[str, ...], Field(min_length=1)]
+    count: Positive
+    max_tokens: Positive
+
+
+class ConsConfig(Section):
+    name: Literal["cons"]
+
+    @property
+    def uses_judge(self) -> bool:
+        return False
+
+
+class DeepPruneConfig(Section):
+    """tau: a trace joins a cluster only above it. k, k1, k2, k3 as in the paper. finish_share: see conf/method."""
+
+    name: Literal["deepprune"]
+    tau: Share
+    k: Positive
+    k1: Positive
+    k2: Positive
+    k3: Positive
+    finish_share: float = Field(gt=0.0, le=1.0)
+    assign: Literal["best", "first"]
+    answer: Literal["vote", "representatives"]
+
+    @property
+    def uses_judge(self) -> bool:
+        return True
+
+
+class ProbeJudgeConfig(Section):
+    """max_tokens: of a probed answer."""
+
+    name: Literal["probe"]
+    max_tokens: Positive
+
+
+class LlmJudgeConfig(Section):
+    """A generative judge. path: null is the sampler's own model. adapter: a LoRA folder for it. colocate: on the
+    sampler's engine (path must be null) or in a process of its own. labels: the words for same and different."""
+
+    name: Literal["llm"]
+    path: str | None = None
+    adapter: str | None = None
+    colocate: bool = True
+    gpus: tuple[int, ...] | None = None
+    dtype: Literal["bfloat16", "float16", "float32"]
+    max_model_len: Positive
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    max_lora_rank: Positive = 16
+    system: str | None = None
+    prompt: str
+    labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
+    template_kwargs: dict[str, str | bool | int] = {}
+
+    @model_validator(mode="after")
+    def _colocated_is_the_samplers_model(self) -> LlmJudgeConfig:
+        if self.colocate and self.path is not None:
+            raise ValueError("colocate: got true with a path of its own; set judge.colocate=false or judge.path=null")
+        if self.colocate and self.gpus is not None:
+            raise ValueError(
+                "gpus: a colocated judge runs on the sampler's; set judge.colocate=false or judge.gpus=null"
+            )
+        for field in ("{question}", "{left}", "{right}"):
+            if field not in self.prompt:
+                raise ValueError(f"prompt: has no {field}")
+        return self
+
+
+class VllmSamplerConfig(Section):
+    """exact: float32 on a CPU, batch-invariant kernels on a GPU, so that a rerun gives the same tokens.
+
+    gpus: ids within the allocation; null: all. in_process: null puts the engine into this process on a CPU and into its
+    own on a GPU. kv_cache_gib: on a CPU only.
+    """
+
+    name: Literal["vllm"]
+    exact: bool
+    segment_tokens: Positive
+    max_running_traces: Positive
+    gpus: tuple[int, ...] | None = None
+    in_process: bool | None = None
+    enforce_eager: bool | None = None
+    kv_cache_gib: Positive = 4
+
+
+class SimulatedSamplerConfig(Section):
+    """Seeded fake traces: no model; for tests of scale and of kills."""
+
+    name: Literal["simulated"]
+    segment_tokens: Positive
+    max_running_traces: Positive
+    mean_tokens: Positive
+    num_answers: Positive
+    accuracy: Share
+    step_tokens: Positive
+    step_s: float = Field(ge=0.0)
+
+
+class CheckpointConfig(Section):
+    """Facts are committed every so many seconds or segments, whichever is first. rederive: forget derived rows and
+    compute them again from the facts."""
+
+    every_s: Seconds
+    every_segments: Positive
+    lock_wait_s: float = Field(ge=0.0)
+    rederive: bool = False
+
+
+class ProgressConfig(Section):
+    """interval_s: between plain lines when the output is no terminal. bar: null shows a bar on a terminal only."""
+
+    interval_s: Seconds
+    bar: bool | None = None
+
+
+class ResultsConfig(Section):
+    """text, token_ids: written with each trace. every_s: how often Parquet of finished problems is refreshed."""
+
+    text: bool
+    token_ids: bool
+    every_s: Seconds
+
+
+class AccountingConfig(Section):
+    """What one judge token costs, in sampled tokens. prompt: newly read; cached: computed by this job before; output."""
+
+    judge_prompt_weight: float = Field(ge=0.0)
+    judge_cached_weight: float = Field(ge=0.0)
+    judge_output_weight: float = Field(ge=0.0)
+
+
+class Config(Section):
+    seed: int = Field(ge=0)
+    budget: Annotated[int, Field(ge=1, le=1_000_000)]
+    dry_run: bool = False
+    answer_time_limit_s: Seconds
+    run: RunConfig
+    shard: ShardConfig
+    problems: ProblemsConfig
+    model: ModelConfig
+    prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
+    method: Annotated[ConsConfig | DeepPruneConfig, Field(discriminator="name")]
+    judge: Annotated[ProbeJudgeConfig | LlmJudgeConfig, Field(discriminator="name")]
+    sampler: Annotated[VllmSamplerConfig | SimulatedSamplerConfig, Field(discriminator="name")]
+    checkpoint: CheckpointConfig
+    progress: ProgressConfig
+    results: ResultsConfig
+    accounting: AccountingConfig
+
+    @model_validator(mode="after")
+    def _simulated_traces_have_no_text_to_judge(self) -> Config:
+        if self.sampler.name == "simulated" and self.method.uses_judge and self.judge.name != "probe":
+            raise ValueError(f"judge: got {self.judge.name}, expected probe with sampler=simulated")
+        return self
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """Turn plain values (from YAML) into a Config.
+
+    Raises:
+        InputError: with a line for every unknown, missing, ill-typed or out-of-range key.
+    """
+    try:
+        return Config.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise InputError([_fault(item) for item in error.errors()]) from None
+
+
+def _fault(error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    if len(location) > 1 and location[0] in ("method", "judge", "prefix", "sampler"):
+        del location[1]  # pydantic names the chosen member of a union there
+    key = ".".join(location)
+    kind, message = error["type"], error["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        return f"config: unknown key {key}. See `python -m jobs.run --cfg job` for those that exist."
+    if kind == "missing":
+        return f"config: {key} is missing."
+    if kind == "value_error":
+        return f"{key}.{message}." if key else f"{message}."
+    return f"{key}: got {error['input']!r}. {message}."
+
+
+# What may change between two attempts at one run: where and how fast it works, what it shows, how it weighs.
+NOT_IDENTITY = (
+    "dry_run",
+    "run",
+    "shard",
+    "checkpoint",
+    "progress",
+    "results",
+    "accounting",
+    "problems.name",
+    "problems.path",
+    "problems.limit",
+    "model.path",
+    "model.revision",
+    "model.gpu_memory_utilization",
+    "model.trust_remote_code",
+    "sampler.max_running_traces",
+    "sampler.gpus",
+    "sampler.in_process",
+    "sampler.kv_cache_gib",
+    "sampler.step_s",
+    "judge.path",
+    "judge.adapter",
+    "judge.colocate",
+    "judge.gpus",
+    "judge.gpu_memory_utilization",
+)
+
+
+def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
+    """Return everything that a run's results are a function of, as dotted key -> JSON value.
+
+    Args:
+        fingerprints: of contents that config only points at, e.g. `problems` and `model`.
+    """
+    flat = flatten(config.model_dump(mode="json"))
+    drop = NOT_IDENTITY if config.method.uses_judge else (*NOT_IDENTITY, "judge", "prefix", "model.probe")
+    if config.prefix.name == "fixed":
+        drop = (*drop, "model.prefix_tokens")
+    kept = {
+        key: json.dumps(value, sort_keys=True)
+        for key, value in flat.items()
+        if not any(key == name or key.startswith(name + ".") for name in drop)
+    }
+    return kept | {f"fingerprint.{name}": json.dumps(value) for name, value in sorted(fingerprints.items())}
+
+
+def differing_keys(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Return `key: old -> new` for every key of two identities that differs."""
+    keys = sorted(old.keys() | new.keys())
+    return [
+        f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}" for key in keys if old.get(key) != new.get(key)
+    ]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one with dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
+    return flat

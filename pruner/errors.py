@@ -1,0 +1,25 @@
+"""The two kinds of trouble that a user can cause or must know about. Knows nothing else of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class InputError(ValueError):
+    """Bad input or configuration: the job ends with exit code 2 and these lines, without a traceback.
+
+    Args:
+        faults: one or more lines, each `what: got X, expected Y. Next step.`
+    """
+
+    def __init__(self, faults: str | Sequence[str]) -> None:
+        self.faults = (faults,) if isinstance(faults, str) else tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class CheckpointError(RuntimeError):
+    """The checkpoint cannot be read or written: exit code 1; nothing was deleted."""
+
+
+class EngineError(RuntimeError):
+    """The inference engine died or could not be started: exit code 1; what was committed stays."""

@@ -1,0 +1,1 @@
+"""Judges: they say how likely two unfinished traces of one problem end in the same answer."""

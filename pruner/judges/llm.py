@@ -1,0 +1,96 @@
+"""The generative judge: one prompt with both prefixes, one of two words out; the score is P(the word for same).
+
+Zero-shot with any model, or a trained one: a model folder or a LoRA adapter, by config. Its label tokens' raw
+log-probabilities are asked for, so no text is parsed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from pruner.config import LlmJudgeConfig
+from pruner.errors import InputError
+from pruner.judges.base import Bench
+from pruner.prompts import ChatPrompts
+from pruner.samplers.base import Completion, Decoding, Request
+from pruner.traces import Fact, Key, PairKey, Verdict
+
+_FIELD = re.compile(r"\{(?:question|left|right)\}")
+
+
+class LlmJudge:
+    """P(same) from the judge's two label words.
+
+    The left trace, a cluster's representative, comes first in the prompt, so consecutive pairs share it and the prefix
+    cache serves it.
+
+    Source: DeepPrune (arXiv 2510.08483), the generative judge; its prompt is not published, ours is in conf/judge.
+    """
+
+    name = "llm"
+
+    def __init__(self, config: LlmJudgeConfig, prompts: ChatPrompts, max_model_len: int) -> None:
+        """Raises InputError: the labels do not differ in their first token."""
+        self.is_colocated = config.colocate
+        self._config = config
+        self._prompts = prompts
+        self._max_model_len = max_model_len
+        labels = tuple(prompts.encode_text(word)[0] for word in config.labels)
+        if labels[0] == labels[1]:
+            raise InputError(f"judge.labels: {list(config.labels)} begin with the same token. Choose other words.")
+        self._head_tokens: dict[Key, int] = {}
+        self._decoding = Decoding(label_token_ids=labels, uses_adapter=config.adapter is not None)
+
+    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+        return (pair,)
+
+    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+        raise AssertionError("a generative judge's verdicts come from completions")
+
+    def request(self, key: Key, bench: Bench) -> Request | None:
+        assert isinstance(key, PairKey)
+        right = bench.traces[key.right_trace].prefix.text
+        prompt = self._prompt(key.left_trace, right, bench)
+        if len(prompt) + 1 > self._max_model_len:
+            return None
+        self._head_tokens[key] = common_head(prompt, self._prompt(key.left_trace, "", bench))
+        return Request(key, prompt, 1, 0, bench.priority, self._decoding)
+
+    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Verdict:
+        assert isinstance(key, PairKey)
+        if completion is None or completion.label_logprobs is None:
+            return Verdict(key, None)
+        return Verdict(
+            key=key,
+            score=probability_of_first(completion.label_logprobs),
+            prompt_tokens=completion.prompt_tokens,
+            cached_tokens=completion.cached_tokens,
+            head_tokens=self._head_tokens.pop(key, 0),
+            output_tokens=len(completion.token_ids),
+        )
+
+    def _prompt(self, left_trace: int, right: str, bench: Bench) -> tuple[int, ...]:
+        values = {
+            "{question}": bench.problem.question,
+            "{left}": bench.traces[left_trace].prefix.text,
+            "{right}": right,
+        }
+        text = _FIELD.sub(lambda match: values[match.group()], self._config.prompt)
+        system = [{"role": "system", "content": self._config.system}] if self._config.system else []
+        return self._prompts.encode_messages([*system, {"role": "user", "content": text}])
+
+
+def common_head(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+    """Return how many tokens two sequences share at their beginning."""
+    for position, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            return position
+    return min(len(left), len(right))
+
+
+def probability_of_first(label_logprobs: tuple[float, ...]) -> float:
+    """Return P(first label) among the two, from their raw log-probabilities."""
+    first, second = label_logprobs
+    return 1.0 / (1.0 + math.exp(min(700.0, second - first)))

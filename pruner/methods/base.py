@@ -1,0 +1,77 @@
+"""The interface of a method: facts in, actions out.
+
+A method is a state machine for one problem. It never sees a model, SQL, a clock or a global random generator, and what
+it decides must not depend on the order in which facts of different traces reach it: only then do a resumed, a sharded
+and an uninterrupted run agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pruner.clustering import Cluster
+from pruner.traces import Trace, Verdict
+from pruner.voting import Vote
+
+
+@dataclass(frozen=True)
+class Extend:
+    """Sample one more segment of a trace; it ends at `until_tokens` of the trace at the latest."""
+
+    trace_index: int
+    until_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Ask the judge about these pairs (left, right), left < right."""
+
+    pairs: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Sample no more of this trace."""
+
+    trace_index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The problem is decided.
+
+    Attributes:
+        answer: None when no trace gave one.
+        votes: most weight first.
+        voters: indexes of the traces that were asked, with or without an answer.
+    """
+
+    answer: str | None
+    votes: tuple[Vote, ...]
+    voters: tuple[int, ...]
+
+
+Action = Extend | Compare | Prune | Answer
+
+
+class Method(Protocol):
+    """One problem's policy."""
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """The clusters so far; empty for methods that have none."""
+
+    def prefix_tokens(self, trace: Trace) -> int:
+        """How many of the trace's tokens were sampled before the method could decide on it."""
+
+    def begin(self) -> list[Action]:
+        """Open the problem."""
+
+    def on_segment(self, trace: Trace) -> list[Action]:
+        """A segment of this trace was sampled."""
+
+    def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
+        """Some pairs were judged."""

@@ -1,0 +1,42 @@
+"""Self-consistency: finish all traces, then vote. The baseline that every saving is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pruner.clustering import Cluster
+from pruner.methods.base import Action, Answer, Extend
+from pruner.traces import Trace, Verdict
+from pruner.voting import Equivalent, majority_vote, winner
+
+
+class Cons:
+    """cons@N: N traces, all finished, one vote each.
+
+    Source: Wang et al. 2022 (arXiv 2203.11171).
+    """
+
+    clusters: tuple[Cluster, ...] = ()
+
+    def __init__(self, budget: int, equivalent: Equivalent) -> None:
+        self._budget = budget
+        self._equivalent = equivalent
+        self._answers: dict[int, str | None] = {}
+
+    def prefix_tokens(self, trace: Trace) -> int:
+        return 0
+
+    def begin(self) -> list[Action]:
+        return [Extend(i) for i in range(self._budget)]
+
+    def on_segment(self, trace: Trace) -> list[Action]:
+        if not trace.is_finished:
+            return [Extend(trace.trace_index)]
+        self._answers[trace.trace_index] = trace.answer
+        if len(self._answers) < self._budget:
+            return []
+        votes = majority_vote(self._answers.items(), self._equivalent)
+        return [Answer(winner(votes), votes, tuple(range(self._budget)))]
+
+    def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
+        raise AssertionError("cons asks for no verdicts")

@@ -1,0 +1,153 @@
+"""DeepPrune: judge prefixes, cluster greedily, finish a few traces of the largest cluster, vote.
+
+Pure: verdicts come in as facts, and nothing here knows what made them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pruner.clustering import Cluster, ClusterRule, Needs, apply, largest, place, representatives
+from pruner.methods.base import Action, Answer, Compare, Extend, Prune
+from pruner.prefix import Truncation
+from pruner.traces import Trace, Verdict
+from pruner.voting import Equivalent, majority_vote, winner
+
+
+@dataclass(frozen=True)
+class DeepPruneRule:
+    """DeepPrune's settings.
+
+    Attributes:
+        cluster: tau, K, K1 and the assignment.
+        answer: `vote` (finish traces of the largest cluster and vote) or `representatives` (finish one trace of every
+            cluster; its answer weighs as much as its cluster has members).
+        num_finished: K2, the most traces of the largest cluster that finish.
+        num_finished_singletons: K3, how many traces finish when every cluster is a singleton.
+        finish_share: at most this share of the budget finishes, so that K2 of a large budget still prunes a small one;
+            at the paper's N = 512 and K2 = 20 it does not bind.
+    """
+
+    cluster: ClusterRule
+    answer: str
+    num_finished: int
+    num_finished_singletons: int
+    finish_share: float
+
+
+class DeepPrune:
+    """The state of one problem.
+
+    Traces that finish before their prefix is complete need no judge: they are in no cluster and vote with their real
+    answer. All others are placed in index order, trace i once 0..i-1 are.
+
+    Source: DeepPrune (arXiv 2510.08483), sections on online greedy clustering and majority voting.
+    """
+
+    def __init__(
+        self,
+        problem_id: str,
+        budget: int,
+        seed: int,
+        rule: DeepPruneRule,
+        truncation: Truncation,
+        equivalent: Equivalent,
+    ) -> None:
+        self._problem_id = problem_id
+        self._budget = budget
+        self._seed = seed
+        self._rule = rule
+        self._truncation = truncation
+        self._equivalent = equivalent
+        self._answers: dict[int, str | None] = {}
+        self._prefix_tokens: dict[int, int] = {}
+        self._verdicts: dict[tuple[int, int], float | None] = {}
+        self._asked: set[tuple[int, int]] = set()
+        self._next_index = 0
+        self._finishing: frozenset[int] | None = None
+        self.clusters: tuple[Cluster, ...] = ()
+
+    def prefix_tokens(self, trace: Trace) -> int:
+        return self._prefix_tokens.get(trace.trace_index, trace.num_tokens)
+
+    def begin(self) -> list[Action]:
+        return [Extend(i, self._truncation.max_tokens) for i in range(self._budget)]
+
+    def on_segment(self, trace: Trace) -> list[Action]:
+        index = trace.trace_index
+        if trace.is_finished:
+            self._answers[index] = trace.answer
+            return self._advance()
+        if index in self._prefix_tokens:
+            return [Extend(index)]
+        prefix = self._truncation.prefix(trace)
+        if prefix is None:
+            return [Extend(index, self._truncation.max_tokens)]
+        self._prefix_tokens[index] = trace.num_tokens
+        return self._advance()
+
+    def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
+        for verdict in verdicts:
+            self._verdicts[verdict.key.left_trace, verdict.key.right_trace] = verdict.score
+        return self._advance()
+
+    def _advance(self) -> list[Action]:
+        """Place whichever traces can be placed; once all are, choose who finishes; once they have, vote."""
+        if self._finishing is not None:
+            return self._conclude()
+        while self._next_index < self._budget:
+            index = self._next_index
+            if index in self._prefix_tokens:
+                needed = self._place(index)
+                if needed:
+                    fresh = tuple(pair for pair in needed if pair not in self._asked)
+                    self._asked.update(fresh)
+                    return [Compare(fresh)] if fresh else []
+            elif index not in self._answers:
+                return []
+            self._next_index += 1
+        return self._choose_finishers()
+
+    def _place(self, index: int) -> tuple[tuple[int, int], ...]:
+        members = tuple(
+            representatives(self._seed, self._problem_id, cluster, self._rule.cluster.num_compared)
+            for cluster in self.clusters
+        )
+        placement = place(self.clusters, index, self._verdicts, self._rule.cluster, members)
+        if isinstance(placement, Needs):
+            return placement.pairs
+        self.clusters = apply(self.clusters, index, placement)
+        return ()
+
+    def _choose_finishers(self) -> list[Action]:
+        self._finishing = self._finishers()
+        actions: list[Action] = [Extend(i) for i in sorted(self._finishing)]
+        leader = self.clusters[largest(self.clusters)].members if self.clusters else ()
+        for index in sorted(self._prefix_tokens):
+            if index not in self._finishing:
+                actions.append(Prune(index, "redundant" if index in leader else "minority"))
+        return actions + self._conclude()
+
+    def _finishers(self) -> frozenset[int]:
+        if not self.clusters:
+            return frozenset()
+        if self._rule.answer == "representatives":
+            return frozenset(cluster.members[0] for cluster in self.clusters)
+        share = math.ceil(self._rule.finish_share * self._budget)
+        if all(len(cluster.members) == 1 for cluster in self.clusters):
+            everyone = sorted(cluster.members[0] for cluster in self.clusters)
+            return frozenset(everyone[: min(self._rule.num_finished_singletons, share)])
+        leader = self.clusters[largest(self.clusters)].members
+        return frozenset(leader[: min(self._rule.num_finished, share)])
+
+    def _conclude(self) -> list[Action]:
+        assert self._finishing is not None
+        if not self._finishing <= self._answers.keys():
+            return []
+        weights = dict.fromkeys(self._answers, 1.0)
+        if self._rule.answer == "representatives":
+            weights |= {cluster.members[0]: float(len(cluster.members)) for cluster in self.clusters}
+        votes = majority_vote(self._answers.items(), self._equivalent, weights)
+        return [Answer(winner(votes), votes, tuple(sorted(self._answers)))]

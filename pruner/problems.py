@@ -1,0 +1,132 @@
+"""Problem sets: read, validate and shard them. Owns the reading of Parquet; knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pruner.errors import InputError
+from pruner.traces import Problem
+
+REQUIRED = ("problem_id", "question", "answer")
+_MAX_FAULTS = 20
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """A whole problem set.
+
+    Attributes:
+        problems: in file order.
+        carried: the file's further columns, a row a problem.
+        fingerprint: hash of ids, questions and answers, in order.
+    """
+
+    problems: tuple[Problem, ...]
+    carried: pa.Table
+    fingerprint: str
+
+    def shard(self, index: int, count: int) -> tuple[Problem, ...]:
+        """Return every count-th problem, beginning with `index`."""
+        return self.problems[index::count]
+
+
+def read_problems(path: str, limit: int | None) -> ProblemSet:
+    """Read and validate a Parquet problem set.
+
+    Raises:
+        InputError: with all faults, each with its row.
+    """
+    table = _read_table(path)
+    missing = [name for name in REQUIRED if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"problems {path}: got columns {table.column_names}, missing {missing}. "
+            "Use `python -m jobs.import_problems` to map others to these."
+        )
+    ill_typed = [
+        f"problems {path}: column {name} is {table.schema.field(name).type}, expected string."
+        for name in REQUIRED
+        if not _is_text(table.schema.field(name).type) and not (name == "answer" and _is_null(table, name))
+    ]
+    if ill_typed:
+        raise InputError(ill_typed)
+    table = table if limit is None else table.slice(0, limit)
+    if table.num_rows == 0:
+        raise InputError(f"problems {path}: the set is empty.")
+    ids, questions, answers = (table.column(name).to_pylist() for name in REQUIRED)
+    if faults := check_rows(ids, questions, answers):
+        raise InputError([f"problems {path}: {fault}" for fault in limited(faults)])
+    problems = tuple(
+        Problem(problem_id, i, question, answer if answer is None else answer.strip())
+        for i, (problem_id, question, answer) in enumerate(zip(ids, questions, answers, strict=True))
+    )
+    carried = table.drop_columns(list(REQUIRED))
+    return ProblemSet(problems, carried, fingerprint(problems))
+
+
+def check_rows(ids: Sequence[object], questions: Sequence[object], answers: Sequence[object]) -> list[str]:
+    """Return a line for every faulty row, with its number from 0."""
+    faults = []
+    first_row: dict[object, int] = {}
+    for row, (problem_id, question, answer) in enumerate(zip(ids, questions, answers, strict=True)):
+        if not isinstance(problem_id, str) or not problem_id.strip():
+            faults.append(f"row {row}: problem_id is {'null' if problem_id is None else 'empty'}.")
+        elif problem_id in first_row:
+            faults.append(f"row {row}: problem_id {problem_id!r} stands in row {first_row[problem_id]} already.")
+        else:
+            first_row[problem_id] = row
+        if not isinstance(question, str) or not question.strip():
+            faults.append(f"row {row}: question is {'null' if question is None else 'empty'}.")
+        if isinstance(answer, str) and not answer.strip():
+            faults.append(f"row {row}: answer is empty; use null where there is none.")
+    return faults
+
+
+def limited(faults: Sequence[str]) -> list[str]:
+    """Return the faults, shortened to what a reader will read; the last line counts the rest."""
+    shown = list(faults[:_MAX_FAULTS])
+    if len(faults) > _MAX_FAULTS:
+        shown.append(f"{len(faults) - _MAX_FAULTS} more faults of the same kinds.")
+    return shown
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    digest = blake2b(digest_size=16)
+    for problem in problems:
+        for text in (problem.problem_id, problem.question, problem.answer):
+            data = b"\0" if text is None else text.encode()
+            digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def write_problems(table: pa.Table, path: Path) -> None:
+    """Write a problem set atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(table, partial)
+    partial.replace(path)
+
+
+def _read_table(path: str) -> pa.Table:
+    file = Path(path).expanduser()
+    if not file.exists():
+        raise InputError(f"problems {path}: no such file. Set problems.path to a Parquet file.")
+    try:
+        return pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"problems {path}: unreadable or truncated Parquet ({reason}). Write it again.") from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_null(table: pa.Table, name: str) -> bool:
+    return pa.types.is_null(table.schema.field(name).type)

@@ -1,0 +1,70 @@
+"""The progress display: a tqdm bar on a terminal, plain lines at intervals in a log. Owns tqdm."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from pruner.runner import Status
+
+
+class ProgressDisplay:
+    """Shows a shard's status. `is_bar`: None shows a bar on a terminal only."""
+
+    def __init__(self, interval_s: float, is_bar: bool | None) -> None:
+        self._interval_s = interval_s
+        self._is_bar = sys.stderr.isatty() if is_bar is None else is_bar
+        self._bar: tqdm[None] | None = None
+        self._shown_at = time.monotonic()
+
+    def show(self, status: Status) -> None:
+        """Show a status; cheap enough to be called at every engine step."""
+        if self._is_bar:
+            self._show_bar(status)
+        elif time.monotonic() - self._shown_at >= self._interval_s:
+            self._shown_at = time.monotonic()
+            print(line(status), file=sys.stderr, flush=True)
+
+    def close(self, status: Status) -> None:
+        """Show the last status."""
+        if self._bar is not None:
+            self._show_bar(status)
+            self._bar.close()
+        else:
+            print(line(status), file=sys.stderr, flush=True)
+
+    def _show_bar(self, status: Status) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=status.problems, initial=status.problems_done, unit="problem", dynamic_ncols=True)
+        self._bar.set_postfix_str(counts(status), refresh=False)
+        self._bar.update(status.problems_done - self._bar.n)
+        if time.monotonic() - self._shown_at >= 0.5:
+            self._shown_at = time.monotonic()
+            self._bar.refresh()
+
+
+def counts(status: Status) -> str:
+    """Return the numbers beside the bar."""
+    rate = status.tokens / status.work_s if status.work_s > 0 else 0.0
+    return (
+        f"traces {status.traces_running} running / {status.traces_finished} finished / {status.traces_pruned} pruned, "
+        f"{rate:,.0f} tok/s, about {status.tokens_saved:,} tokens saved"
+    )
+
+
+def line(status: Status) -> str:
+    """Return a line for a log."""
+    return f"problems {status.problems_done}/{status.problems}, {counts(status)}, ETA {eta(status)}"
+
+
+def eta(status: Status) -> str:
+    """Return the time left at this attempt's rate."""
+    done, left = status.problems_done - status.problems_done_before, status.problems - status.problems_done
+    if left == 0:
+        return "0:00:00"
+    if done <= 0:
+        return "unknown"
+    seconds = int(status.work_s * left / done)
+    return f"{seconds // 3600}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"

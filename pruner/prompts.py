@@ -1,0 +1,121 @@
+"""Prompts: chat templates and token ids. Owns transformers' tokenizers; knows no engine and no checkpoint."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+from pruner.config import ModelConfig, PromptConfig
+from pruner.errors import InputError
+
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt")
+_SAMPLE_BYTES = 1 << 20
+
+
+class Prompts(Protocol):
+    """Turns questions into token ids."""
+
+    def encode_question(self, question: str) -> tuple[int, ...]:
+        """Return the prompt of a question, up to where the model begins to write."""
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text that continues a prompt: no special ones are added."""
+
+
+class ChatPrompts:
+    """The model's own chat template over system text, worked examples and the question."""
+
+    def __init__(self, tokenizer: Any, config: PromptConfig) -> None:
+        self._tokenizer = tokenizer
+        self._config = config
+
+    def encode_question(self, question: str) -> tuple[int, ...]:
+        messages = [{"role": "system", "content": self._config.system}] if self._config.system else []
+        for turn in self._config.few_shot:
+            messages += [
+                {"role": "user", "content": self._ask(turn.question)},
+                {"role": "assistant", "content": turn.reply},
+            ]
+        return self.encode_messages([*messages, {"role": "user", "content": self._ask(question)}])
+
+    def encode_messages(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
+        """Return the tokens of a conversation, ready for the model's next turn."""
+        ids = self._tokenizer.apply_chat_template(
+            messages, tokenize=True, add_generation_prompt=True, return_dict=False, **self._config.template_kwargs
+        )
+        return tuple(int(token) for token in ids)
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _ask(self, question: str) -> str:
+        return f"{question}\n{self._config.instruction}" if self._config.instruction else question
+
+
+class BytePrompts:
+    """Prompts without a tokenizer, for the simulated sampler: a token a byte, none of them 0, and a 0 at the end."""
+
+    def encode_question(self, question: str) -> tuple[int, ...]:
+        return (*self.encode_text(question), 0)
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        return tuple(1 + byte for byte in text.encode())
+
+
+def load_tokenizer(path: str, revision: str | None, trust_remote_code: bool) -> Any:
+    """Load the tokenizer of a model folder (or hub id).
+
+    Raises:
+        InputError: there is none, or it has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"model.path: got {path!r}, which cannot be loaded ({reason}). Name a model folder.") from None
+    if not getattr(tokenizer, "chat_template", None):
+        raise InputError(f"model.path: the tokenizer of {path!r} has no chat template. Use an instruction-tuned model.")
+    return tokenizer
+
+
+def check_model_folder(path: str, key: str) -> None:
+    """Refuse a local path that holds no model; anything that does not look like a path may be a hub id.
+
+    Raises:
+        InputError: the folder or its config.json is missing.
+    """
+    looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
+    if looks_local and not (Path(path).expanduser() / "config.json").is_file():
+        raise InputError(
+            f"{key}: got {path!r}, expected a model folder with a config.json. "
+            "Run `python -m jobs.prepare_model` for the default model, or name another folder."
+        )
+
+
+def model_fingerprint(model: ModelConfig) -> str:
+    """Return a hash of what makes a local model what it is; for a hub id its name and revision.
+
+    Of weight files it reads the size and the first and last MiB: enough to tell two models or two fine-tunings apart.
+    """
+    return path_fingerprint(model.path, model.revision)
+
+
+def path_fingerprint(path: str, revision: str | None = None) -> str:
+    """Return the fingerprint of a model or adapter folder; see `model_fingerprint`."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return f"{path}@{revision or 'main'}"
+    digest = blake2b(digest_size=16)
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.suffix in (*_WEIGHT_SUFFIXES, ".json", ".jinja", ".model", ".txt"):
+            size = file.stat().st_size
+            digest.update(f"{file.name}:{size}:".encode())
+            with file.open("rb") as stream:
+                digest.update(stream.read(_SAMPLE_BYTES))
+                if size > 2 * _SAMPLE_BYTES:
+                    stream.seek(size - _SAMPLE_BYTES)
+                    digest.update(stream.read())
+    return digest.hexdigest()

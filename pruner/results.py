@@ -1,0 +1,212 @@
+"""A run's folder: Parquet of finished problems, run.json, progress, views. Everything is written aside and renamed.
+
+Knows the folder's layout and nothing of how the rows came about.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pruner import SCHEMA_VERSION
+from pruner.config import AccountingConfig, ResultsConfig, differing_keys
+from pruner.errors import InputError
+from pruner.problems import ProblemSet
+from pruner.store import Store
+
+_TRACE_BATCH_PROBLEMS = 64
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of one run and one of its shards stands. The only place that knows these names."""
+
+    root: Path
+    name: str
+    shard_index: int
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def run_json(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint" / f"shard={self.shard_index:04d}.duckdb"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress" / f"shard={self.shard_index:04d}.json"
+
+    def parquet(self, table: str) -> Path:
+        return self.path / table / f"shard={self.shard_index:04d}.parquet"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What others may see of a running shard, and what the next attempt may know of one that was killed.
+
+    Attributes:
+        state: loading, running, done, interrupted, failed.
+        tokens_in_flight: sampled and not yet committed, as far as the engine has told.
+    """
+
+    state: str
+    attempt: int
+    host: str
+    pid: int
+    slurm_job_id: str | None
+    problems: int
+    problems_done: int
+    traces_running: int
+    segments: int
+    tokens: int
+    tokens_in_flight: int
+    updated_at: str = ""
+    message: str | None = None
+
+    @property
+    def holder(self) -> str:
+        job = f", Slurm job {self.slurm_job_id}" if self.slurm_job_id else ""
+        return f"host {self.host}, pid {self.pid}{job}, last seen {self.updated_at}"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file aside and rename it, so that no reader ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_progress(folder: RunFolder, progress: Progress) -> None:
+    values = asdict(progress) | {"updated_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_atomically(folder.progress, lambda path: path.write_text(json.dumps(values) + "\n"))
+
+
+def read_progress(folder: RunFolder) -> Progress | None:
+    """Return what the shard last told of itself; None if it never did or the file is damaged."""
+    try:
+        return Progress(**json.loads(folder.progress.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def check_run(folder: RunFolder, identity: Mapping[str, str], shard_count: int) -> None:
+    """Refuse a folder that holds another run.
+
+    Raises:
+        InputError: with the keys that differ. Nothing is written.
+    """
+    if not folder.run_json.exists():
+        return
+    try:
+        old = json.loads(folder.run_json.read_text())
+    except ValueError as error:
+        raise InputError(f"{folder.run_json}: unreadable ({error}). Restore it, or choose another run.name.") from None
+    new = dict(identity) | {"shard.count": str(shard_count)}
+    differing = differing_keys(old["identity"] | {"shard.count": str(old["shard_count"])}, new)
+    if differing:
+        raise InputError(
+            f"run {folder.path}: belongs to another config ({'; '.join(differing)}). "
+            "Undo the change, or choose another run.name."
+        )
+
+
+def begin_run(
+    folder: RunFolder, identity: Mapping[str, str], shard_count: int, config: Mapping[str, Any], yaml: Mapping[str, str]
+) -> None:
+    """Write run.json, the resolved config and the views, unless they are there.
+
+    Args:
+        yaml: files of .hydra/, name -> text.
+    """
+    if not folder.run_json.exists():
+        values = {
+            "schema_version": SCHEMA_VERSION,
+            "run": folder.name,
+            "method": config["method"]["name"],
+            "model": config["model"]["name"],
+            "budget": config["budget"],
+            "seed": config["seed"],
+            "shard_count": shard_count,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "identity": dict(identity),
+            "config": config,
+        }
+        text = json.dumps(values, indent=1) + "\n"
+        write_atomically(folder.run_json, lambda path: path.write_text(text))
+        for name, content in yaml.items():
+            write_atomically(folder.path / ".hydra" / name, lambda path, text=content: path.write_text(text))  # type: ignore[misc]
+    views = views_sql(folder.root)
+    write_atomically(folder.root / "views.sql", lambda path: path.write_text(views))
+
+
+def views_sql(root: Path) -> str:
+    """Return the views over all runs under a folder; the folder's name is quoted for SQL."""
+    quoted = str(root).replace("'", "''")
+    return resources.files("pruner").joinpath("views.sql").read_text().replace("'outputs/", f"'{quoted}/")
+
+
+def write_answers(folder: RunFolder, store: Store, problems: ProblemSet, weights: AccountingConfig) -> pa.Table:
+    """Write the answers of finished problems, with the problem set's further columns; return them."""
+    answers = store.answers(weights)
+    table = carry(answers, problems.carried)
+    write_atomically(folder.parquet("answers"), lambda path: pq.write_table(table, path))
+    return answers
+
+
+def write_results(
+    folder: RunFolder, store: Store, problems: ProblemSet, config: ResultsConfig, weights: AccountingConfig
+) -> pa.Table:
+    """Write all Parquet of the shard; return the answers."""
+    answers = write_answers(folder, store, problems, weights)
+    for name in ("verdicts", "probes"):
+        table = store.judged(name)
+        write_atomically(folder.parquet(name), lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
+    write_atomically(folder.parquet("traces"), lambda path: _write_traces(path, store, problems, config))
+    return answers
+
+
+def write_attempts(folder: RunFolder, store: Store) -> None:
+    table = store.attempts()
+    write_atomically(folder.parquet("attempts"), lambda path: pq.write_table(table, path))
+
+
+def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
+    """Append the problem set's further columns; one whose name is ours gets the prefix `problem_`."""
+    rows = carried.take(answers.column("problem_index"))
+    for name in carried.column_names:
+        free = name if name not in answers.column_names else f"problem_{name}"
+        if free not in answers.column_names:
+            answers = answers.append_column(free, rows.column(name))
+    return answers
+
+
+def _write_traces(path: Path, store: Store, problems: ProblemSet, config: ResultsConfig) -> None:
+    batches = _trace_tables(store, len(problems.problems), config)
+    first = next(batches)
+    with pq.ParquetWriter(path, first.schema) as writer:
+        writer.write_table(first)
+        for table in batches:
+            writer.write_table(table)
+
+
+def _trace_tables(store: Store, num_problems: int, config: ResultsConfig) -> Iterator[pa.Table]:
+    for start in range(0, num_problems, _TRACE_BATCH_PROBLEMS):
+        yield store.traces(start, start + _TRACE_BATCH_PROBLEMS, config.text, config.token_ids)

@@ -1,0 +1,279 @@
+"""The event loop: it keeps sampler and judge busy, feeds completions to the cases, and hands facts to the store.
+
+It orders the steps and waits; it decides nothing. What a problem needs next is its case's word, which is its method's. The
+loop knows engines only as samplers and the disk only as a store.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pruner.accounting import AnswerRow, RunFacts, TraceRow, answer_row, failed_row, trace_rows
+from pruner.answers import Equivalence
+from pruner.case import Case, Step
+from pruner.prompts import Prompts
+from pruner.samplers.base import Completion, Request, Sampler
+from pruner.traces import Fact, Probe, Problem, Segment, SegmentKey
+
+
+class FactStore(Protocol):
+    """Where facts go; see store.Store."""
+
+    def append(self, facts: list[Fact], answers: list[AnswerRow], traces: list[TraceRow]) -> None: ...
+
+
+class JudgeSampler(Sampler, Protocol):
+    """An engine beside the sampler's, whose `step` does not block."""
+
+    def wait(self, wait_s: float) -> None:
+        """Sleep until it has something to tell, or `wait_s` seconds."""
+
+
+@dataclass(frozen=True)
+class RunnerConfig:
+    """max_running: requests kept in an engine. num_gpus: for the books. commit_*: whichever is first."""
+
+    max_running: int
+    commit_every_s: float
+    commit_every_segments: int
+    num_gpus: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far the shard is, for the progress display and for progress.json. Counts are of this attempt but for the first
+    three; tokens_saved is an estimate (see accounting.unpruned_estimate) net of nothing but sampled tokens."""
+
+    problems: int
+    problems_done: int
+    problems_done_before: int = 0
+    traces_running: int = 0
+    traces_finished: int = 0
+    traces_pruned: int = 0
+    segments: int = 0
+    tokens: int = 0
+    tokens_judge: int = 0
+    tokens_saved: int = 0
+    tokens_in_flight: int = 0
+    work_s: float = 0.0
+
+
+@dataclass
+class _Open:
+    case: Case
+    opened_at: float
+
+
+class Runner:
+    """Works on the problems of one shard until all are answered or it is told to stop.
+
+    Args:
+        judge_sampler: the judge's own engine, or None if its requests go to the sampler.
+        open_case: makes a problem's case from its prompt, its priority and the facts already known.
+        known: facts of problems that earlier attempts left open, by problem id.
+        on_commit: called with the status after each commit and at least every commit interval.
+        should_stop: asked between steps.
+    """
+
+    def __init__(
+        self,
+        config: RunnerConfig,
+        run: RunFacts,
+        problems: Iterable[Problem],
+        num_problems: int,
+        num_done: int,
+        prompts: Prompts,
+        open_case: Callable[[Problem, tuple[int, ...], int, list[Fact]], Case],
+        sampler: Sampler,
+        judge_sampler: JudgeSampler | None,
+        store: FactStore,
+        equivalence: Equivalence,
+        known: dict[str, list[Fact]],
+        on_commit: Callable[[Status], None],
+        on_step: Callable[[Status], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._run = run
+        self._problems: Iterator[Problem] = iter(problems)
+        self._prompts = prompts
+        self._open_case = open_case
+        self._sampler = sampler
+        self._judge_sampler = judge_sampler
+        self._store = store
+        self._equivalence = equivalence
+        self._known = known
+        self._on_commit = on_commit
+        self._on_step = on_step
+        self._should_stop = should_stop
+        self._open: dict[str, _Open] = {}
+        self._queue: list[tuple[int, bool, int, Request]] = []
+        self._order = itertools.count()
+        self._opened = 0
+        self._facts: list[Fact] = []
+        self._answers: list[AnswerRow] = []
+        self._traces: list[TraceRow] = []
+        self._segments_uncommitted = 0
+        self._lost_tokens = 0
+        self._started_at = self._committed_at = time.monotonic()
+        self._status = Status(num_problems, num_done, num_done)
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    def run(self) -> bool:
+        """Work; return True if all problems are answered, False if it was told to stop. Everything is committed.
+
+        Raises:
+            EngineError: an engine died; what had completed before is committed.
+            CheckpointError: a commit failed.
+        """
+        try:
+            while not self._should_stop():
+                self._admit()
+                self._submit()
+                if not self._open and not self._facts and not self._answers:
+                    return True
+                self._take(self._step())
+                self._commit_if_due()
+            self._abort()
+            return False
+        finally:
+            self._status = replace(self._status, tokens_in_flight=self._running_tokens())
+            self._commit()
+
+    def _abort(self) -> None:
+        """Drop what runs; its tokens are counted as discarded."""
+        self._lost_tokens = self._running_tokens()
+        for sampler in self._samplers():
+            if sampler.num_running:
+                sampler.abort()
+
+    def _running_tokens(self) -> int:
+        """Return what would be lost now, as far as the engines have told."""
+        return self._lost_tokens + sum(sampler.running_tokens for sampler in self._samplers())
+
+    def _samplers(self) -> list[Sampler]:
+        return [self._sampler] if self._judge_sampler is None else [self._sampler, self._judge_sampler]
+
+    def _admit(self) -> None:
+        """Open problems, oldest first, until their requests fill the engine with some to spare."""
+        target = self._config.max_running + max(1, self._config.max_running // 4)
+        while len(self._queue) + self._sampler.num_running < target:
+            problem = next(self._problems, None)
+            if problem is None:
+                return
+            self._open_problem(problem)
+
+    def _open_problem(self, problem: Problem) -> None:
+        prompt = self._prompts.encode_question(problem.question)
+        priority = self._opened
+        self._opened += 1
+        case = self._open_case(problem, prompt, priority, self._known.pop(problem.problem_id, []))
+        if case.max_trace_tokens < 1:
+            context = len(prompt) + case.max_trace_tokens
+            failure = f"prompt of {len(prompt)} tokens does not fit the context of {context}"
+            self._finish(failed_row(self._run, problem, len(prompt), failure), [])
+            return
+        self._open[problem.problem_id] = _Open(case, time.monotonic())
+        self._follow(case, case.begin())
+
+    def _submit(self) -> None:
+        room = self._config.max_running + max(1, self._config.max_running // 4) - self._sampler.num_running
+        to_sampler: list[Request] = []
+        to_judge: list[Request] = []
+        while self._queue and len(to_sampler) < room:
+            request = heapq.heappop(self._queue)[-1]
+            is_judges = self._judge_sampler is not None and bool(request.decoding.label_token_ids)
+            (to_judge if is_judges else to_sampler).append(request)
+        self._sampler.submit(to_sampler)
+        if self._judge_sampler is not None:
+            self._judge_sampler.submit(to_judge)
+
+    def _step(self) -> list[Completion]:
+        completions = self._sampler.step()
+        if self._judge_sampler is not None:
+            completions += self._judge_sampler.step()
+            if not completions and not self._sampler.num_running and self._judge_sampler.num_running:
+                self._judge_sampler.wait(0.2)
+        return completions
+
+    def _take(self, completions: list[Completion]) -> None:
+        for completion in completions:
+            case = self._open[completion.key.problem_id].case
+            self._follow(case, case.receive(completion))
+        running = self._sampler.num_running
+        self._status = replace(
+            self._status,
+            traces_running=running,
+            tokens_in_flight=self._running_tokens() if completions else self._status.tokens_in_flight,
+            work_s=time.monotonic() - self._started_at,
+        )
+        self._on_step(self._status)
+
+    def _follow(self, case: Case, step: Step) -> None:
+        for fact in step.facts:
+            self._count(fact)
+        self._facts += step.facts
+        for request in step.requests:
+            # The judge's requests unblock whole problems, so they go before segments of the same problem.
+            is_segment = isinstance(request.key, SegmentKey)
+            heapq.heappush(self._queue, (request.priority, is_segment, next(self._order), request))
+        if case.is_finished:
+            self._close(case)
+
+    def _count(self, fact: Fact) -> None:
+        if isinstance(fact, Segment):
+            self._segments_uncommitted += 1
+            self._status = replace(
+                self._status,
+                segments=self._status.segments + 1,
+                tokens=self._status.tokens + len(fact.token_ids),
+                traces_finished=self._status.traces_finished + (fact.finish_reason is not None),
+            )
+        else:
+            tokens = len(fact.token_ids) if isinstance(fact, Probe) else fact.output_tokens
+            self._status = replace(self._status, tokens_judge=self._status.tokens_judge + tokens)
+
+    def _close(self, case: Case) -> None:
+        opened = self._open.pop(case.problem.problem_id)
+        traces = trace_rows(case, self._equivalence)
+        row = answer_row(self._run, case, traces, self._equivalence)
+        spent = time.monotonic() - self._started_at
+        share = min(1.0, row.tokens_sampled / max(1, self._status.tokens))
+        row = replace(
+            row, wall_s=time.monotonic() - opened.opened_at, gpu_seconds=self._config.num_gpus * spent * share
+        )
+        self._equivalence.forget()
+        self._finish(row, traces)
+
+    def _finish(self, row: AnswerRow, traces: list[TraceRow]) -> None:
+        self._answers.append(row)
+        self._traces += traces
+        estimate = row.tokens_unpruned_estimate
+        saved = max(0, int(estimate - row.tokens_sampled)) if estimate is not None else 0
+        self._status = replace(
+            self._status,
+            problems_done=self._status.problems_done + 1,
+            traces_pruned=self._status.traces_pruned + row.traces_pruned,
+            tokens_saved=self._status.tokens_saved + saved,
+        )
+
+    def _commit_if_due(self) -> None:
+        is_due = time.monotonic() - self._committed_at >= self._config.commit_every_s
+        if is_due or self._segments_uncommitted >= self._config.commit_every_segments or not self._open:
+            self._commit()
+
+    def _commit(self) -> None:
+        facts, answers, traces = self._facts, self._answers, self._traces
+        self._facts, self._answers, self._traces = [], [], []
+        self._segments_uncommitted = 0
+        self._store.append(facts, answers, traces)
+        self._committed_at = time.monotonic()
+        self._on_commit(self._status)

@@ -1,0 +1,271 @@
+"""The vLLM sampler: every call into vLLM is here. Plain requests, seeds and aborts; no fork, patch or logits processor.
+
+It knows nothing of problems, methods or the checkpoint. vLLM is imported only when an engine is started, after the
+environment that it reads has been set.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pruner.errors import EngineError, InputError
+from pruner.samplers.base import Completion, Request
+from pruner.traces import SegmentKey
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
+
+# Number of candidates in a token's confidence. Source: DeepConf (arXiv 2508.15260), k = 20.
+CONFIDENCE_TOP_K = 20
+# Tokens between two reports of a running request: what is lost by an abort is known to that accuracy.
+REPORT_TOKENS = 16
+_DECODE_WINDOW = 16
+_CPU_BLOCK_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One engine: which model, with which arithmetic, on which devices.
+
+    Attributes:
+        dtype: of weights and activations when exactness is not asked for.
+        is_exact: same request, same tokens: float32 on a CPU, batch-invariant kernels on a GPU.
+        gpus: ids within the allocation; None: all of them.
+        is_in_process: None: on a CPU only.
+        adapter: a LoRA folder served beside the model.
+    """
+
+    path: str
+    revision: str | None
+    dtype: str
+    max_model_len: int
+    tensor_parallel_size: int
+    gpu_memory_utilization: float
+    trust_remote_code: bool
+    max_running: int
+    is_exact: bool
+    gpus: tuple[int, ...] | None = None
+    is_in_process: bool | None = None
+    enforce_eager: bool | None = None
+    kv_cache_gib: int = 4
+    adapter: str | None = None
+    max_lora_rank: int = 16
+
+
+def environment(spec: EngineSpec, has_gpu: bool) -> dict[str, str]:
+    """Return the environment variables that an engine is started with."""
+    in_process = (not has_gpu) if spec.is_in_process is None else spec.is_in_process
+    values = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0" if in_process else "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
+    }
+    if not has_gpu:
+        values["VLLM_CPU_KVCACHE_SPACE"] = str(spec.kv_cache_gib)
+    else:
+        values["VLLM_BATCH_INVARIANT"] = "1" if spec.is_exact else "0"
+        if spec.gpus is not None:
+            values["CUDA_VISIBLE_DEVICES"] = visible_devices(spec.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return values
+
+
+def visible_devices(gpus: Sequence[int], allocation: str | None) -> str:
+    """Return CUDA_VISIBLE_DEVICES for some of the allocated devices.
+
+    Raises:
+        InputError: an index beyond the allocation.
+    """
+    allocated = allocation.split(",") if allocation else None
+    if allocated is not None and (beyond := [gpu for gpu in gpus if gpu >= len(allocated)]):
+        raise InputError(
+            f"gpus: got {beyond}, but the allocation has only {len(allocated)}. Ask for more, or name others."
+        )
+    return ",".join(allocated[gpu] if allocated else str(gpu) for gpu in gpus)
+
+
+def engine_arguments(spec: EngineSpec, has_gpu: bool) -> dict[str, Any]:
+    """Return the arguments of `vllm.LLM`, so that a dry run can show what would be started."""
+    arguments: dict[str, Any] = {
+        "model": spec.path,
+        "revision": spec.revision,
+        "dtype": "float32" if spec.is_exact and not has_gpu else spec.dtype,
+        "max_model_len": spec.max_model_len,
+        "max_num_seqs": spec.max_running,
+        "tensor_parallel_size": spec.tensor_parallel_size,
+        "trust_remote_code": spec.trust_remote_code,
+        "enable_prefix_caching": True,
+        "scheduling_policy": "priority",
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
+    if has_gpu:
+        arguments["gpu_memory_utilization"] = spec.gpu_memory_utilization
+        if spec.enforce_eager is not None:
+            arguments["enforce_eager"] = spec.enforce_eager
+    else:
+        # A seeded request that is prefilled in parts crashes the CPU engine: prompts are always read whole.
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = spec.max_model_len
+        arguments["block_size"] = _CPU_BLOCK_TOKENS
+        arguments["enforce_eager"] = True if spec.enforce_eager is None else spec.enforce_eager
+    if spec.adapter is not None:
+        arguments |= {"enable_lora": True, "max_lora_rank": spec.max_lora_rank}
+    return arguments
+
+
+class VllmSampler:
+    """One vLLM engine, driven step by step."""
+
+    def __init__(self, spec: EngineSpec, has_gpu: bool) -> None:
+        """Load the model.
+
+        Raises:
+            EngineError: vLLM could not start.
+        """
+        os.environ.update(environment(spec, has_gpu))
+        from vllm import LLM
+        from vllm.lora.request import LoRARequest
+
+        try:
+            llm = LLM(**engine_arguments(spec, has_gpu))
+        except (ValueError, RuntimeError, OSError) as error:
+            raise EngineError(f"vLLM could not start with {spec.path}: {_first_line(error)}") from error
+        self._engine = llm.llm_engine
+        self._tokenizer = llm.get_tokenizer()
+        self._adapter = LoRARequest("adapter", 1, spec.adapter) if spec.adapter is not None else None
+        self._requests: dict[str, Request] = {}
+        self._tokens: dict[str, list[int]] = {}
+        self._count = 0
+
+    @property
+    def num_running(self) -> int:
+        return len(self._requests)
+
+    @property
+    def running_tokens(self) -> int:
+        return sum(len(tokens) for tokens in self._tokens.values())
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            request_id = str(self._count)
+            self._count += 1
+            self._requests[request_id] = request
+            self._tokens[request_id] = []
+            self._engine.add_request(
+                request_id,
+                {"prompt_token_ids": list(request.prompt_token_ids)},
+                sampling_params(request),
+                lora_request=self._adapter if request.decoding.uses_adapter else None,
+                priority=request.priority,
+            )
+
+    def step(self) -> list[Completion]:
+        if not self._requests:
+            return []
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            outputs = self._engine.step()
+        except (EngineDeadError, RuntimeError) as error:
+            raise EngineError(f"vLLM died: {_first_line(error)}") from error
+        completions = []
+        for output in outputs:
+            # Reports are increments (DELTA); the engine may name a request by id-suffix internally, never outside.
+            self._tokens[output.request_id].extend(output.outputs[0].token_ids)
+            if output.finished:
+                completions.append(self._complete(output))
+        return completions
+
+    def abort(self) -> None:
+        self._engine.abort_request(list(self._requests))
+        self._requests.clear()
+        self._tokens.clear()
+
+    def close(self) -> None:
+        self._requests.clear()
+        shutdown = getattr(self._engine.engine_core, "shutdown", None)
+        if shutdown is not None:
+            shutdown()
+
+    def _complete(self, output: RequestOutput) -> Completion:
+        request = self._requests.pop(output.request_id)
+        token_ids = self._tokens.pop(output.request_id)
+        result = output.outputs[0]
+        labels = request.decoding.label_token_ids
+        return Completion(
+            key=request.key,
+            token_ids=tuple(token_ids),
+            text=decode_increment(self._tokenizer, request, token_ids, result.finish_reason == "stop"),
+            is_stopped=result.finish_reason == "stop",
+            prompt_tokens=len(request.prompt_token_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+            confidence=token_confidences(result.logprobs) if request.decoding.has_confidence else None,
+            label_logprobs=_label_logprobs(result.logprobs[0], labels) if labels else None,
+        )
+
+
+def sampling_params(request: Request) -> SamplingParams:
+    """Return vLLM's parameters of a request."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    decoding = request.decoding
+    # A confidence needs every token's candidates, which vLLM reports whole only at the end.
+    is_whole = decoding.has_confidence or bool(decoding.label_token_ids)
+    return SamplingParams(
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        top_k=decoding.top_k,
+        min_p=decoding.min_p,
+        stop=list(decoding.stop) or None,
+        max_tokens=request.max_tokens,
+        seed=request.seed if decoding.temperature > 0 else None,
+        detokenize=bool(decoding.stop),
+        logprobs=CONFIDENCE_TOP_K if decoding.has_confidence else None,
+        logprob_token_ids=list(decoding.label_token_ids) or None,
+        flat_logprobs=decoding.has_confidence,
+        output_kind=RequestOutputKind.FINAL_ONLY if is_whole else RequestOutputKind.DELTA,
+        stream_interval=None if is_whole else REPORT_TOKENS,
+    )
+
+
+def decode_increment(tokenizer: Any, request: Request, new_ids: Sequence[int], is_stopped: bool) -> str:
+    """Return the text of new tokens such that the texts of a trace's requests, joined, are the text of all its tokens.
+
+    A character whose bytes are split over two requests belongs to the later one. `is_stopped`: there is no later one.
+    """
+    before = request.prompt_token_ids[-_DECODE_WINDOW:] if isinstance(request.key, SegmentKey) else ()
+    if isinstance(request.key, SegmentKey) and request.key.segment_index == 0:
+        before = ()
+    head = tokenizer.decode(list(before), skip_special_tokens=True).rstrip("\ufffd")
+    whole = tokenizer.decode([*before, *new_ids], skip_special_tokens=True)
+    increment = (
+        whole[len(head) :] if whole.startswith(head) else tokenizer.decode(list(new_ids), skip_special_tokens=True)
+    )
+    return increment if is_stopped else increment.rstrip("\ufffd")
+
+
+def token_confidences(logprobs: Any) -> tuple[float, ...]:
+    """Return one confidence a token: minus the mean log-probability of its top candidates.
+
+    Source: DeepConf (arXiv 2508.15260), token confidence, k = 20. vLLM lists the sampled token first, then the top k.
+    """
+    confidences = []
+    for start, end in zip(logprobs.start_indices, logprobs.end_indices, strict=True):
+        top = sorted(set(zip(logprobs.ranks[start:end], logprobs.logprobs[start:end], strict=True)))[:CONFIDENCE_TOP_K]
+        confidences.append(-math.fsum(value for _, value in top) / len(top))
+    return tuple(confidences)
+
+
+def _label_logprobs(position: Any, labels: Sequence[int]) -> tuple[float, ...]:
+    return tuple(float(position[label].logprob) for label in labels)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,164 @@
+"""The columns of everything that is written, in one place. Units stand in the names or here.
+
+Measured columns (they differ from run to run): attempts, wall_s, gpu_seconds, and all of the attempts table. Every other
+column of answers, traces, verdicts and probes is a function of the config, the problems and the model.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+
+def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, metadata={"doc": doc}) for name, kind, doc in columns])
+
+
+_STRINGS, _FLOATS, _INTS = pa.list_(pa.string()), pa.list_(pa.float64()), pa.list_(pa.int32())
+_TIME = pa.timestamp("us", tz="UTC")
+_PROBLEM = ("problem_id", pa.string(), "as in the problem set")
+_INDEX = ("problem_index", pa.int64(), "row of the whole problem set, from 0")
+_TRACE = ("trace_index", pa.int32(), "from 0 to budget - 1")
+
+ANSWERS = _schema(
+    _PROBLEM,
+    _INDEX,
+    ("method", pa.string(), "method.name"),
+    ("model", pa.string(), "model.name"),
+    ("problem_set", pa.string(), "problems.name"),
+    ("judge", pa.string(), "judge.name; null for methods without one"),
+    ("budget", pa.int32(), "N, the most traces that could start"),
+    ("seed", pa.int64(), "run seed"),
+    ("gold", pa.string(), "the problem's own answer, if it has one"),
+    ("status", pa.string(), "answered, no_answer (no finished trace gave one) or failed (could not be sampled)"),
+    ("failure", pa.string(), "why it failed"),
+    ("answer", pa.string(), "the vote's winner, in its first voter's spelling"),
+    ("correct", pa.int8(), "1: answer equals gold, 0: it does not; null without gold"),
+    ("votes", pa.float64(), "weight behind the winner"),
+    ("votes_total", pa.float64(), "weight of all votes"),
+    ("vote_answers", _STRINGS, "the answers voted for, most weight first"),
+    ("vote_counts", _FLOATS, "their weights"),
+    ("any_correct", pa.int8(), "1: some finished trace is right (pass@finished); null without gold"),
+    ("single_accuracy", pa.float64(), "share of finished traces that are right; null without gold"),
+    ("clusters", pa.int32(), "number of clusters"),
+    ("cluster_sizes", _INTS, "their sizes, largest first"),
+    ("traces_started", pa.int32(), ""),
+    ("traces_finished", pa.int32(), ""),
+    ("traces_pruned", pa.int32(), "started, not finished"),
+    ("tokens_prompt", pa.int64(), "length of the problem's prompt"),
+    ("tokens_sampled", pa.int64(), "all tokens of all traces = finished + pruned = prefix + continued"),
+    ("tokens_prefix", pa.int64(), "of these, sampled before the method could decide on their trace"),
+    ("tokens_continued", pa.int64(), "of these, sampled after that"),
+    ("tokens_finished", pa.int64(), "of these, in finished traces"),
+    ("tokens_pruned", pa.int64(), "of these, in pruned traces"),
+    ("tokens_unpruned_estimate", pa.float64(), "estimate of tokens_sampled had nothing been pruned; null if unknown"),
+    ("judge_calls", pa.int64(), "requests of the judge, probes included"),
+    ("judge_probes", pa.int64(), "probed prefixes"),
+    ("judge_verdicts", pa.int64(), "judged pairs"),
+    ("judge_verdicts_missing", pa.int64(), "of these, without a readable score"),
+    ("tokens_judge_prompt", pa.int64(), "prompt tokens of the judge, cached ones included"),
+    ("tokens_judge_cached", pa.int64(), "of these, computed by this job before, by rule (pruner/accounting.py)"),
+    ("tokens_judge_output", pa.int64(), "tokens that the judge sampled"),
+    ("wall_s", pa.float64(), "measured: seconds from its opening to its answer, in the attempt that answered it"),
+    ("gpu_seconds", pa.float64(), "measured: its share, by tokens, of that attempt's engine time x GPUs; 0 on a CPU"),
+)
+
+TRACES = _schema(
+    _PROBLEM,
+    _INDEX,
+    _TRACE,
+    ("status", pa.string(), "finished or pruned"),
+    ("finish_reason", pa.string(), "stop (by itself) or length (token cap); null if pruned"),
+    ("prune_reason", pa.string(), "redundant (in the chosen cluster) or minority (in another); null if finished"),
+    ("answer", pa.string(), "final answer of a finished trace, if it gave one"),
+    ("correct", pa.int8(), "1: equals gold, 0: does not; null without gold or if pruned"),
+    ("is_voter", pa.bool_(), "its answer counted in the vote"),
+    ("cluster_index", pa.int32(), "oldest cluster 0; null if in none"),
+    ("num_segments", pa.int32(), ""),
+    ("tokens_sampled", pa.int64(), ""),
+    ("tokens_prefix", pa.int64(), "of these, sampled before the method could decide"),
+)
+
+SEGMENTS = _schema(
+    _PROBLEM,
+    _TRACE,
+    ("segment_index", pa.int32(), "from 0"),
+    ("token_ids", _INTS, ""),
+    ("text", pa.string(), "of these tokens; texts of a trace's segments join to its text"),
+    ("finish_reason", pa.string(), "stop, length, or null: the trace goes on"),
+    ("prompt_tokens", pa.int64(), "of the request: the problem's prompt and the trace so far"),
+    ("cached_tokens", pa.int64(), "measured: of these, served by the engine's prefix cache"),
+    ("confidence", pa.list_(pa.float32()), "of each token; null unless the method asked for it"),
+    ("attempt", pa.int32(), "that sampled it"),
+    ("committed_at", _TIME, ""),
+)
+
+PROBES = _schema(
+    _PROBLEM,
+    _TRACE,
+    ("num_tokens", pa.int64(), "of the trace when it was probed"),
+    ("token_ids", _INTS, ""),
+    ("text", pa.string(), ""),
+    ("answer", pa.string(), "null if unreadable"),
+    ("prompt_tokens", pa.int64(), ""),
+    ("cached_tokens", pa.int64(), "measured: served by the engine's prefix cache"),
+    ("shared_tokens", pa.int64(), "of the prompt, computed for the trace itself before"),
+    ("attempt", pa.int32(), ""),
+    ("committed_at", _TIME, ""),
+)
+
+VERDICTS = _schema(
+    _PROBLEM,
+    ("left_trace", pa.int32(), "the earlier trace, a cluster's representative"),
+    ("right_trace", pa.int32(), "the newcomer"),
+    ("score", pa.float64(), "P(same answer); null if the judge gave nothing readable"),
+    ("prompt_tokens", pa.int64(), "0 where the verdict followed from probes"),
+    ("cached_tokens", pa.int64(), "measured: served by the engine's prefix cache"),
+    ("head_tokens", pa.int64(), "of the prompt, up to the end of the left prefix"),
+    ("output_tokens", pa.int64(), ""),
+    ("attempt", pa.int32(), ""),
+    ("committed_at", _TIME, ""),
+)
+
+ATTEMPTS = _schema(
+    ("attempt", pa.int32(), "from 1"),
+    ("host", pa.string(), ""),
+    ("pid", pa.int64(), ""),
+    ("slurm_job_id", pa.string(), "array jobs: <array>_<task>"),
+    ("slurm_restart", pa.int32(), "SLURM_RESTART_COUNT"),
+    ("versions", pa.string(), "JSON: packages that samples depend on"),
+    ("started_at", _TIME, ""),
+)
+
+ATTEMPT_ENDS = _schema(
+    ("attempt", pa.int32(), ""),
+    ("ended_at", _TIME, "of a killed attempt: when it last told of itself"),
+    ("end_reason", pa.string(), "done, interrupted, failed, killed"),
+    ("discarded_tokens", pa.int64(), "sampled and lost, as far as the engine had told; null if unknown"),
+    ("load_s", pa.float64(), "seconds until the engine was ready"),
+    ("work_s", pa.float64(), "seconds of work after that"),
+    ("commit_s", pa.float64(), "of these, spent committing"),
+    ("message", pa.string(), "of a failed attempt"),
+)
+
+# Columns that answers get when they are read (store.Store.answers).
+ANSWERS_ADDED = _schema(
+    ("tokens_net", pa.float64(), "tokens_sampled + the judge's, weighted as in accounting of the config"),
+    ("attempts", pa.int32(), "measured: processes that worked on the problem"),
+)
+
+# Facts: what they are keyed by, and which columns only measure.
+KEYS = {
+    "segments": ("problem_id", "trace_index", "segment_index"),
+    "probes": ("problem_id", "trace_index", "num_tokens"),
+    "verdicts": ("problem_id", "left_trace", "right_trace"),
+}
+MEASURED = ("attempt", "committed_at", "cached_tokens")
+TABLES = {
+    "segments": SEGMENTS,
+    "probes": PROBES,
+    "verdicts": VERDICTS,
+    "answers": ANSWERS,
+    "traces": TRACES,
+    "attempts": ATTEMPTS,
+    "attempt_ends": ATTEMPT_ENDS,
+}

@@ -1,0 +1,363 @@
+"""The checkpoint of one shard: one DuckDB file, one writer. All SQL that writes is here.
+
+Facts (segments, probes, verdicts, attempts) are appended and never changed. Rows of finished problems (answers, traces) are
+derived from them; they are kept for SQL and for Parquet, and can be forgotten and derived again at any time. The store knows
+neither methods nor engines.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from pruner import SCHEMA_VERSION
+from pruner.accounting import AnswerRow, TraceRow
+from pruner.config import AccountingConfig, differing_keys
+from pruner.errors import CheckpointError, InputError
+from pruner.schemas import KEYS, TABLES
+from pruner.traces import Fact, PairKey, Probe, ProbeKey, Segment, SegmentKey, Verdict
+
+_LOCK_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class AttemptStart:
+    """Who works on the shard. versions: of the packages that samples depend on."""
+
+    host: str
+    pid: int
+    slurm_job_id: str | None
+    slurm_restart: int | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class AttemptEnd:
+    """How an attempt ended; see schemas.ATTEMPT_ENDS."""
+
+    end_reason: str
+    ended_at: datetime
+    discarded_tokens: int | None = None
+    load_s: float | None = None
+    work_s: float | None = None
+    commit_s: float | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the checkpoint holds."""
+
+    segments: int
+    tokens: int
+    answers: int
+
+
+class Store:
+    """Opened by `open_store`; closed by `close` or as a context manager."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+        self.attempt = 0
+        self.commit_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def begin_attempt(self, start: AttemptStart, last_seen: AttemptEnd) -> int:
+        """Record that a process works on the shard, and how the one before ended if it could not say so itself.
+
+        Args:
+            last_seen: what is known of an attempt that was killed.
+        """
+        self.attempt = self._scalar("SELECT coalesce(max(attempt), 0) + 1 FROM attempts")
+        unended = "SELECT attempt FROM attempts WHERE attempt NOT IN (SELECT attempt FROM attempt_ends)"
+        killed = [row[0] for row in self._connection.execute(unended).fetchall()]
+        row = {
+            "attempt": self.attempt,
+            "host": start.host,
+            "pid": start.pid,
+            "slurm_job_id": start.slurm_job_id,
+            "slurm_restart": start.slurm_restart,
+            "versions": json.dumps(dict(start.versions)),
+            "started_at": datetime.now(UTC),
+        }
+        ends = [{"attempt": attempt, **asdict(last_seen)} for attempt in killed]
+        self._write({"attempts": [row], "attempt_ends": ends})
+        return self.attempt
+
+    def end_attempt(self, end: AttemptEnd) -> None:
+        """Record how this attempt ended."""
+        self._write({"attempt_ends": [{"attempt": self.attempt, **asdict(end)}]})
+
+    def append(self, facts: Sequence[Fact], answers: Sequence[AnswerRow] = (), traces: Sequence[TraceRow] = ()) -> None:
+        """Commit facts and what was derived from them: all of it or nothing.
+
+        Raises:
+            CheckpointError: the disk is full or gone; nothing of this call was written.
+        """
+        if not facts and not answers:
+            return
+        started = time.monotonic()
+        now = datetime.now(UTC)
+        tables: dict[str, list[dict[str, Any]]] = {"segments": [], "probes": [], "verdicts": []}
+        for fact in facts:
+            name, row = _fact_row(fact)
+            tables[name].append({**row, "attempt": self.attempt, "committed_at": now})
+        tables["answers"] = [asdict(row) for row in answers]
+        tables["traces"] = [asdict(row) for row in traces]
+        self._write(tables)
+        self.commit_s += time.monotonic() - started
+
+    def answered_ids(self) -> set[str]:
+        """Return the ids of problems that are finished."""
+        return {row[0] for row in self._connection.execute("SELECT problem_id FROM answers").fetchall()}
+
+    def open_facts(self) -> dict[str, list[Fact]]:
+        """Return the facts of problems that are not finished, by problem id."""
+        facts: dict[str, list[Fact]] = {}
+        for name, read in (("segments", _read_segment), ("probes", _read_probe), ("verdicts", _read_verdict)):
+            sql = f"SELECT * FROM {name} ANTI JOIN answers USING (problem_id)"
+            for batch in self._connection.sql(sql).to_arrow_table().to_batches(max_chunksize=4096):
+                for row in batch.to_pylist():
+                    facts.setdefault(row["problem_id"], []).append(read(row))
+        return facts
+
+    def totals(self) -> Totals:
+        row = self._connection.execute(
+            "SELECT count(*), coalesce(sum(len(token_ids)), 0), (SELECT count(*) FROM answers) FROM segments"
+        ).fetchall()[0]
+        return Totals(*(int(value) for value in row))
+
+    def forget_derived(self) -> None:
+        """Drop the rows of finished problems; they are derived again from the facts."""
+        self._connection.execute("BEGIN")
+        self._connection.execute("DELETE FROM answers")
+        self._connection.execute("DELETE FROM traces")
+        self._connection.execute("COMMIT")
+
+    def answers(self, weights: AccountingConfig) -> pa.Table:
+        """Return the rows of finished problems with their net tokens, in problem order."""
+        worked = " UNION ".join(f"SELECT problem_id, attempt FROM {name}" for name in KEYS)
+        sql = f"""
+            WITH worked AS (SELECT problem_id, count(*)::INT AS attempts FROM ({worked}) GROUP BY problem_id)
+            SELECT answers.* EXCLUDE (wall_s, gpu_seconds),
+                tokens_sampled + $prompt * (tokens_judge_prompt - tokens_judge_cached)
+                    + $cached * tokens_judge_cached + $output * tokens_judge_output AS tokens_net,
+                coalesce(attempts, 0) AS attempts, wall_s, gpu_seconds
+            FROM answers LEFT JOIN worked USING (problem_id) ORDER BY problem_index"""
+        parameters = {
+            "prompt": weights.judge_prompt_weight,
+            "cached": weights.judge_cached_weight,
+            "output": weights.judge_output_weight,
+        }
+        return self._connection.sql(sql, params=parameters).to_arrow_table()
+
+    def traces(self, first_index: int, last_index: int, with_text: bool, with_token_ids: bool) -> pa.Table:
+        """Return the traces of finished problems with first_index <= problem_index < last_index, in order."""
+        columns = ["problem_id", "trace_index"]
+        columns += ["string_agg(text, '' ORDER BY segment_index) AS text"] if with_text else []
+        columns += ["flatten(list(token_ids ORDER BY segment_index)) AS token_ids"] if with_token_ids else []
+        sql = f"""
+            WITH chosen AS (SELECT * FROM traces WHERE problem_index >= $first AND problem_index < $last),
+            joined AS (
+                SELECT {", ".join(columns)} FROM segments
+                WHERE problem_id IN (SELECT problem_id FROM chosen) GROUP BY problem_id, trace_index)
+            SELECT * FROM chosen LEFT JOIN joined USING (problem_id, trace_index) ORDER BY problem_index, trace_index"""
+        return self._connection.sql(sql, params={"first": first_index, "last": last_index}).to_arrow_table()
+
+    def judged(self, name: str) -> pa.Table:
+        """Return the `verdicts` or `probes` of finished problems, in order, without columns that only measure."""
+        assert name in ("verdicts", "probes")
+        keys = ", ".join(("problem_index", *KEYS[name][1:]))
+        sql = f"""
+            SELECT t.* EXCLUDE (attempt, committed_at, cached_tokens), problem_index
+            FROM {name} t JOIN answers USING (problem_id) ORDER BY {keys}"""
+        return self._connection.sql(sql).to_arrow_table()
+
+    def attempts(self) -> pa.Table:
+        """Return all attempts with what they sampled and what the engine's cache served them."""
+        sql = """
+            WITH sampled AS (
+                SELECT attempt, count(*) AS segments, sum(len(token_ids)) AS tokens_sampled,
+                    sum(prompt_tokens) AS tokens_prompt, sum(cached_tokens) AS tokens_prompt_cached
+                FROM segments GROUP BY attempt),
+            judged AS (
+                SELECT attempt, count(*) AS judge_calls, sum(prompt_tokens) AS tokens_judge_prompt,
+                    sum(cached_tokens) AS tokens_judge_prompt_cached, sum(output) AS tokens_judge_output
+                FROM (SELECT attempt, prompt_tokens, cached_tokens, len(token_ids) AS output FROM probes UNION ALL
+                      SELECT attempt, prompt_tokens, cached_tokens, output_tokens FROM verdicts WHERE prompt_tokens > 0)
+                GROUP BY attempt)
+            SELECT * FROM attempts LEFT JOIN attempt_ends USING (attempt)
+                LEFT JOIN sampled USING (attempt) LEFT JOIN judged USING (attempt) ORDER BY attempt"""
+        return self._connection.sql(sql).to_arrow_table()
+
+    def _write(self, tables: Mapping[str, list[dict[str, Any]]]) -> None:
+        try:
+            self._connection.execute("BEGIN")
+            for name, rows in tables.items():
+                if rows:
+                    self._connection.register("incoming", pa.Table.from_pylist(rows, schema=TABLES[name]))
+                    self._connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+                    self._connection.unregister("incoming")
+            self._connection.execute("COMMIT")
+        except duckdb.Error as error:
+            raise CheckpointError(
+                f"checkpoint {self.path}: could not commit ({_first_line(error)}). What was committed before stays; "
+                "free the disk and run the same command again."
+            ) from error
+
+    def _scalar(self, sql: str) -> int:
+        return int(self._connection.execute(sql).fetchall()[0][0])
+
+
+def open_store(path: Path, identity: Mapping[str, str], lock_wait_s: float, holder: str | None = None) -> Store:
+    """Open a shard's checkpoint, or make it.
+
+    Args:
+        identity: everything that the run's results are a function of (config.identity).
+        holder: who was last seen working on it, for the message if it is locked.
+
+    Raises:
+        InputError: it belongs to another config, or another process holds it.
+        CheckpointError: it is damaged. It is left as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _connect(path, lock_wait_s, holder)
+    try:
+        if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'run'").fetchall():
+            _create(connection, identity)
+        _check(connection, path, identity)
+    except duckdb.Error as error:
+        connection.close()
+        raise _damaged(path, error) from error
+    except (InputError, CheckpointError):
+        connection.close()
+        raise
+    return Store(connection, path)
+
+
+def _connect(path: Path, lock_wait_s: float, holder: str | None) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + lock_wait_s
+    while True:
+        try:
+            return duckdb.connect(str(path))
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise _damaged(path, error) from error
+            if time.monotonic() >= deadline:
+                who = holder or _first_line(error)
+                raise InputError(
+                    f"checkpoint {path}: another process works on this shard ({who}). Wait for it or stop it."
+                ) from None
+            time.sleep(_LOCK_POLL_S)
+        except duckdb.Error as error:
+            raise _damaged(path, error) from error
+
+
+def _create(connection: duckdb.DuckDBPyConnection, identity: Mapping[str, str]) -> None:
+    connection.execute("BEGIN")
+    for name, schema in TABLES.items():
+        connection.register("empty_rows", schema.empty_table())
+        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")
+        connection.unregister("empty_rows")
+    connection.execute("CREATE TABLE run (schema_version INTEGER, identity VARCHAR, created_at TIMESTAMPTZ)")
+    connection.execute(
+        "INSERT INTO run VALUES (?, ?, ?)", [SCHEMA_VERSION, json.dumps(dict(identity)), datetime.now(UTC)]
+    )
+    connection.execute("COMMIT")
+    connection.execute("CHECKPOINT")
+
+
+def _check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[str, str]) -> None:
+    version, text = connection.execute("SELECT schema_version, identity FROM run").fetchall()[0]
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"checkpoint {path}: written by schema version {version}, this program has {SCHEMA_VERSION}. "
+            "Finish it with the version that began it, or choose another run.name."
+        )
+    differing = differing_keys(json.loads(text), identity)
+    if differing:
+        raise InputError(
+            f"checkpoint {path}: belongs to another config ({'; '.join(differing)}). "
+            "Undo the change, or choose another run.name."
+        )
+    for name, keys in KEYS.items():
+        sql = f"SELECT count(*) - count(DISTINCT ({', '.join(keys)})) FROM {name}"
+        if doubled := connection.execute(sql).fetchall()[0][0]:
+            raise CheckpointError(
+                f"checkpoint {path}: {doubled} doubled rows in {name}. This is a fault of the program."
+            )
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {path}: cannot be read ({_first_line(error)}). It was left as it is: restore it from a copy, or move it "
+        "and its .wal aside to begin the shard again."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _fact_row(fact: Fact) -> tuple[str, dict[str, Any]]:
+    key = fact.key
+    if isinstance(fact, Segment):
+        name = "segments"
+    elif isinstance(fact, Probe):
+        name = "probes"
+    else:
+        name = "verdicts"
+    values = {field: getattr(fact, field) for field in fact.__dataclass_fields__ if field != "key"}
+    return name, {field: getattr(key, field) for field in key.__dataclass_fields__} | values
+
+
+def _read_segment(row: Mapping[str, Any]) -> Segment:
+    return Segment(
+        key=SegmentKey(row["problem_id"], row["trace_index"], row["segment_index"]),
+        token_ids=tuple(row["token_ids"]),
+        text=row["text"],
+        finish_reason=row["finish_reason"],
+        prompt_tokens=row["prompt_tokens"],
+        cached_tokens=row["cached_tokens"],
+        confidence=None if row["confidence"] is None else tuple(row["confidence"]),
+    )
+
+
+def _read_probe(row: Mapping[str, Any]) -> Probe:
+    return Probe(
+        key=ProbeKey(row["problem_id"], row["trace_index"], row["num_tokens"]),
+        token_ids=tuple(row["token_ids"]),
+        text=row["text"],
+        answer=row["answer"],
+        prompt_tokens=row["prompt_tokens"],
+        cached_tokens=row["cached_tokens"],
+        shared_tokens=row["shared_tokens"],
+    )
+
+
+def _read_verdict(row: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        key=PairKey(row["problem_id"], row["left_trace"], row["right_trace"]),
+        score=row["score"],
+        prompt_tokens=row["prompt_tokens"],
+        cached_tokens=row["cached_tokens"],
+        head_tokens=row["head_tokens"],
+        output_tokens=row["output_tokens"],
+    )

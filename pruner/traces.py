@@ -1,0 +1,182 @@
+"""The records: problems, traces as chains of segments, probes, verdicts, and their keys.
+
+Frozen dataclasses and the hash that seeds everything. Knows no model, disk, clock or configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+
+def hash64(*parts: int | str) -> int:
+    """Hash the parts to a number in [0, 2**63), the same on every machine and in every process.
+
+    It is the only source of randomness: seeds of segments and random choices of methods come from it.
+    """
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        data = f"{type(part).__name__}:{part}".encode()
+        digest.update(len(data).to_bytes(4, "little"))
+        digest.update(data)
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One row of a problem set; `problem_index` is its row in the whole set, not in the shard."""
+
+    problem_id: str
+    problem_index: int
+    question: str
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentKey:
+    problem_id: str
+    trace_index: int
+    segment_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeKey:
+    """A probe of a trace after its first `num_tokens` tokens."""
+
+    problem_id: str
+    trace_index: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairKey:
+    """An ordered pair of traces, `left_trace` < `right_trace`: the judge reads the left one first."""
+
+    problem_id: str
+    left_trace: int
+    right_trace: int
+
+
+Key = SegmentKey | ProbeKey | PairKey
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A contiguous piece of a trace from one request.
+
+    finish_reason: `stop` (end of sequence or stop string), `length` (the trace's token cap), or None: the trace goes on.
+    prompt_tokens, cached_tokens: what the engine reported for the request (problem's prompt and the trace so far).
+    confidence: one number a token, only where a method asked for it.
+    """
+
+    key: SegmentKey
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    confidence: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An answer forced out of a prefix: a few greedy tokens after an appended answer opening, then discarded.
+
+    shared_tokens: prompt tokens that the sampler had computed for the trace itself.
+    """
+
+    key: ProbeKey
+    token_ids: tuple[int, ...]
+    text: str
+    answer: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    shared_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judge's score for one pair: P(same final answer), or None where the judge gave nothing readable.
+
+    head_tokens: the prompt's tokens up to the end of the left prefix, which pairs with the same left trace share.
+    cached_tokens: what the engine's prefix cache really served.
+    """
+
+    key: PairKey
+    score: float | None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    head_tokens: int = 0
+    output_tokens: int = 0
+
+
+Fact = Segment | Probe | Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace as far as it has been sampled.
+
+    Attributes:
+        segments: its segments in order, all of them.
+        text: the trace's text; cut before a stop string.
+        finish_reason: None while it can go on.
+        answer: extracted from a finished trace's text; None if there is none.
+    """
+
+    problem_id: str
+    trace_index: int
+    segments: tuple[Segment, ...] = ()
+    num_tokens: int = 0
+    text: str = ""
+    finish_reason: str | None = None
+    answer: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finish_reason is not None
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(token for segment in self.segments for token in segment.token_ids)
+
+    @property
+    def next_key(self) -> SegmentKey:
+        return SegmentKey(self.problem_id, self.trace_index, len(self.segments))
+
+    def append(self, segment: Segment) -> Trace:
+        """Return the trace with one more segment."""
+        assert segment.key == self.next_key and not self.is_finished, f"{segment.key} does not continue {self.next_key}"
+        return replace(
+            self,
+            segments=(*self.segments, segment),
+            num_tokens=self.num_tokens + len(segment.token_ids),
+            text=self.text + segment.text,
+            finish_reason=segment.finish_reason,
+        )
+
+
+def segment_end(num_tokens: int, segment_tokens: int, until_tokens: int | None, max_tokens: int) -> int:
+    """Return the token count at which the segment that starts at `num_tokens` has to end.
+
+    Segments end on a grid of `segment_tokens`, or earlier where a method wants to decide (`until_tokens`) or the trace's
+    cap is reached. The grid is the same for every method, so methods whose boundaries lie on it see the same traces.
+    """
+    end = min((num_tokens // segment_tokens + 1) * segment_tokens, max_tokens)
+    if until_tokens is not None and until_tokens > num_tokens:
+        end = min(end, until_tokens)
+    return end
+
+
+def cut_at_stop(text: str, new_text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """Return `new_text` up to the first stop string of `text + new_text`, and whether there was one.
+
+    A stop string may begin in `text`; what of it already stands there stays.
+    """
+    tail = text[-max((len(word) for word in stop), default=0) :] if stop else ""
+    window = tail + new_text
+    hits = [at for at in (window.find(word) for word in stop) if at >= 0]
+    if not hits:
+        return new_text, False
+    return window[len(tail) : max(min(hits), len(tail))], True

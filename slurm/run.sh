@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The main job: `sbatch slurm/run.sh [OVERRIDES]`, or `bash slurm/run.sh [OVERRIDES]` without Slurm.
+# Every argument is a Hydra override of conf/config.yaml, e.g. method=cons budget=32 problems.path=my.parquet
+#
+#SBATCH --job-name=pruner
+#SBATCH --output=outputs/slurm-%A_%a.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+set -euo pipefail
+
+# sbatch runs a copy of this script from its spool folder.
+cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
+if [ ! -f slurm/setup.sh ]; then
+  echo "run: submit from the project's folder (sbatch slurm/run.sh)" >&2
+  exit 2
+fi
+bash slurm/setup.sh
+
+overrides=()
+case " $* " in
+  *" model="*) ;;
+  *) if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then overrides+=(model=deepseek_8b); fi ;;
+esac
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+  overrides+=("shard.index=$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN))" "shard.count=$SLURM_ARRAY_TASK_COUNT")
+fi
+
+# Nothing is downloaded for a model in a folder; for a hub id, set HF_HUB_OFFLINE=0.
+export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
+
+# Bash waits, so that signals to it alone (Slurm's B:) reach the job too; a trap ends `wait`, so it waits again.
+.venv/bin/python -m jobs.run "${overrides[@]}" "$@" &
+job=$!
+for name in TERM INT USR1; do trap "kill -s $name $job 2>/dev/null || true" "$name"; done
+code=0
+wait "$job" || code=$?
+while kill -0 "$job" 2>/dev/null; do
+  code=0
+  wait "$job" || code=$?
+done
+
+if [ "$code" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+  # Interrupted and resumable: back into the queue, unless Slurm, which preempted it, has put it there already.
+  task=$SLURM_JOB_ID
+  [ -n "${SLURM_ARRAY_TASK_ID:-}" ] && task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+  scontrol requeue "$task" || true
+fi
+exit "$code"
