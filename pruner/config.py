@@ -271,10 +271,10 @@ def parse(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        raise InputError([_fault(item) for item in error.errors()]) from None
+        raise InputError([describe_fault(item) for item in error.errors()]) from None
 
 
-def _fault(error: Any) -> str:
+def describe_fault(error: Any) -> str:
     location = [str(part) for part in error["loc"]]
     if len(location) > 1 and location[0] in ("method", "judge", "prefix", "sampler"):
         del location[1]  # pydantic names the chosen member of a union there

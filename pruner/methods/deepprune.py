@@ -67,6 +67,7 @@ class DeepPrune:
         self._asked: set[tuple[int, int]] = set()
         self._next_index = 0
         self._finishing: frozenset[int] | None = None
+        self._is_answered = False
         self.clusters: tuple[Cluster, ...] = ()
 
     def prefix_tokens(self, trace: Trace) -> int:
@@ -144,8 +145,10 @@ class DeepPrune:
 
     def _conclude(self) -> list[Action]:
         assert self._finishing is not None
-        if not self._finishing <= self._answers.keys():
+        # A verdict may come after the answer: its pair was asked for, but the others of its cluster decided.
+        if self._is_answered or not self._finishing <= self._answers.keys():
             return []
+        self._is_answered = True
         weights = dict.fromkeys(self._answers, 1.0)
         if self._rule.answer == "representatives":
             weights |= {cluster.members[0]: float(len(cluster.members)) for cluster in self.clusters}

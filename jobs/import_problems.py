@@ -1,0 +1,29 @@
+"""Turn CSV, JSON lines or Parquet of another shape into a problem set; knows GPQA's four-option CSV.
+
+    python -m jobs.import_problems source=set.csv target=set.parquet columns.question=problem columns.answer=solution
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from jobs import entry
+from pruner.importing import import_table, parse_import
+from pruner.problems import write_problems
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="import_problems")
+@entry.task
+def main(cfg: DictConfig) -> int:
+    config = parse_import(entry.plain(cfg))
+    table = import_table(config)
+    write_problems(table, Path(config.target).expanduser())
+    print(f"{table.num_rows} problems in {config.target}")
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

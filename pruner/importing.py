@@ -1,0 +1,171 @@
+"""Turn problem sets of other shapes into ours. Owns the reading of CSV and JSON lines; writes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pruner.config import Section, describe_fault
+from pruner.errors import InputError
+from pruner.problems import REQUIRED, check_rows, limited
+from pruner.traces import hash64
+
+LETTERS = "ABCD"
+GPQA_COLUMNS = (
+    "Question",
+    "Correct Answer",
+    "Incorrect Answer 1",
+    "Incorrect Answer 2",
+    "Incorrect Answer 3",
+)
+
+
+class ColumnsConfig(Section):
+    """The source's columns; null ids are made from file name and row, a null answer column means no gold answers."""
+
+    problem_id: str | None
+    question: str
+    answer: str | None
+
+
+class ImportConfig(Section):
+    source: str
+    target: str
+    format: Literal["columns", "gpqa"]
+    columns: ColumnsConfig
+    answer_pattern: str | None
+    seed: int
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """A multiple-choice question with its options in order, and the letter of the right one."""
+
+    text: str
+    letter: str
+
+
+def parse_import(values: Mapping[str, Any]) -> ImportConfig:
+    """Return the typed config. Raises InputError with a line a fault."""
+    try:
+        config = ImportConfig(**values)
+    except ValidationError as error:
+        raise InputError([describe_fault(item) for item in error.errors()]) from None
+    if config.answer_pattern is not None and re.compile(config.answer_pattern).groups != 1:
+        raise InputError(f"answer_pattern: got {config.answer_pattern!r}, expected exactly one group.")
+    return config
+
+
+def import_table(config: ImportConfig) -> pa.Table:
+    """Read the source and return it in our shape.
+
+    Raises:
+        InputError: with all faults, each with its row.
+    """
+    source = read_source(Path(config.source).expanduser())
+    if source.num_rows == 0:
+        raise InputError(f"{config.source}: has no rows.")
+    table = from_gpqa(source, config) if config.format == "gpqa" else from_columns(source, config)
+    columns = (table.column(name).to_pylist() for name in REQUIRED)
+    if faults := check_rows(*columns):
+        raise InputError([f"{config.source}: {fault}" for fault in limited(faults)])
+    return table
+
+
+def read_source(path: Path) -> pa.Table:
+    """Read a file by its ending. Raises InputError: none such, unreadable, or an unknown ending."""
+    if not path.exists():
+        raise InputError(f"source {path}: no such file.")
+    try:
+        if path.suffix in (".csv", ".tsv"):
+            delimiter = "\t" if path.suffix == ".tsv" else ","
+            return pyarrow.csv.read_csv(
+                path,
+                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True),
+            )
+        if path.suffix in (".jsonl", ".json", ".ndjson"):
+            return pyarrow.json.read_json(path)
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"source {path}: unreadable ({str(error).strip().splitlines()[0]}).") from None
+    raise InputError(f"source {path}: got ending {path.suffix!r}, expected .csv, .tsv, .jsonl, .json or .parquet.")
+
+
+def from_columns(source: pa.Table, config: ImportConfig) -> pa.Table:
+    """Map columns by name."""
+    names = config.columns
+    wanted = [name for name in (names.problem_id, names.question, names.answer) if name is not None]
+    if missing := [name for name in wanted if name not in source.column_names]:
+        raise InputError(f"{config.source}: got columns {source.column_names}, missing {missing}. Set columns.*=...")
+    questions = _texts(source, names.question)
+    answers = [None] * source.num_rows if names.answer is None else _texts(source, names.answer)
+    if config.answer_pattern is not None:
+        answers = [_last_match(config.answer_pattern, answer) for answer in answers]
+    return _table(source, config, questions, answers, used=wanted)
+
+
+def from_gpqa(source: pa.Table, config: ImportConfig) -> pa.Table:
+    """Lay out GPQA's four options in an order drawn by the seed and the question; the answer is a letter."""
+    if missing := [name for name in GPQA_COLUMNS if name not in source.column_names]:
+        raise InputError(f"{config.source}: got columns {source.column_names}, missing {missing}. Is this a GPQA CSV?")
+    columns = [_texts(source, name) for name in GPQA_COLUMNS]
+    faults, laid_out = [], []
+    for row, values in enumerate(zip(*columns, strict=True)):
+        empty = [name for name, value in zip(GPQA_COLUMNS, values, strict=True) if not value or not value.strip()]
+        if empty:
+            faults.append(f"{config.source}: row {row}: {empty} empty.")
+        else:
+            laid_out.append(shuffle_options(str(values[0]), [str(value) for value in values[1:]], config.seed))
+    if faults:
+        raise InputError(limited(faults))
+    return _table(source, config, [o.text for o in laid_out], [o.letter for o in laid_out], used=list(GPQA_COLUMNS))
+
+
+def shuffle_options(question: str, options: Sequence[str], seed: int) -> Options:
+    """Return the question with its options under letters, the first given one being right."""
+    order = sorted(range(len(options)), key=lambda i: (hash64(seed, "option", question, i), i))
+    lines = [f"{LETTERS[place]}) {options[i].strip()}" for place, i in enumerate(order)]
+    return Options(question.strip() + "\n\n" + "\n".join(lines), LETTERS[order.index(0)])
+
+
+def _table(
+    source: pa.Table, config: ImportConfig, questions: Sequence[str | None], answers: Sequence[str | None], used: list[str]
+) -> pa.Table:
+    id_column = config.columns.problem_id
+    if id_column is not None and id_column not in source.column_names:
+        raise InputError(f"{config.source}: has no column {id_column!r}. Set columns.problem_id.")
+    stem = Path(config.source).stem
+    ids = [f"{stem}-{row}" for row in range(source.num_rows)] if id_column is None else _texts(source, id_column)
+    table = pa.table(
+        {
+            "problem_id": pa.array(ids, pa.string()),
+            "question": pa.array(questions, pa.string()),
+            "answer": pa.array([a.strip() if a else None for a in answers], pa.string()),
+        }
+    )
+    if config.keep:
+        for name in source.column_names:
+            if name not in (*used, id_column) and name not in table.column_names:
+                table = table.append_column(name, source.column(name))
+    return table
+
+
+def _texts(table: pa.Table, name: str) -> list[str | None]:
+    return [None if value is None else str(value) for value in table.column(name).to_pylist()]
+
+
+def _last_match(pattern: str, answer: str | None) -> str | None:
+    found = re.findall(pattern, answer or "")
+    return found[-1] if found else None

@@ -1,0 +1,141 @@
+"""Fakes and builders that the unit tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pruner.accounting import AnswerRow, RunFacts, TraceRow
+from pruner.answers import Equivalence, extract_answer
+from pruner.case import Case, TraceRule
+from pruner.clustering import ClusterRule
+from pruner.config import SimulatedSamplerConfig
+from pruner.judges.probe import ProbeJudge
+from pruner.methods.base import Method
+from pruner.methods.cons import Cons
+from pruner.methods.deepprune import DeepPrune, DeepPruneRule
+from pruner.prefix import FixedTruncation, Truncation
+from pruner.prompts import BytePrompts
+from pruner.runner import Runner, RunnerConfig, Status
+from pruner.samplers.base import Decoding
+from pruner.samplers.simulated import SimulatedSampler
+from pruner.traces import Fact, Problem, Segment, SegmentKey, Trace
+
+OPENING = " \\boxed{"
+RUN = RunFacts("deepprune", "fake", "set", "probe", 8, 0)
+
+
+def same(left: str, right: str) -> bool:
+    return left == right
+
+
+def simulated(**changes: object) -> SimulatedSampler:
+    values: dict[str, object] = {
+        "name": "simulated",
+        "segment_tokens": 16,
+        "max_running_traces": 16,
+        "mean_tokens": 60,
+        "num_answers": 3,
+        "accuracy": 0.6,
+        "step_tokens": 8,
+        "step_s": 0.0,
+    }
+    return SimulatedSampler(SimulatedSamplerConfig(**(values | changes)), seed=7)
+
+
+def problems(count: int) -> list[Problem]:
+    return [Problem(f"p{i}", i, f"question {i}", "0") for i in range(count)]
+
+
+def rule(tau: float = 0.5, k: int = 4, k1: int = 3, assign: str = "best", answer: str = "vote") -> DeepPruneRule:
+    return DeepPruneRule(ClusterRule(tau, k, k1, assign), answer, 20, 20, 0.25)
+
+
+def method(name: str, problem_id: str, budget: int, truncation: Truncation) -> Method:
+    if name == "cons":
+        return Cons(budget, same)
+    return DeepPrune(problem_id, budget, 0, rule(), truncation, same)
+
+
+def open_case(name: str, budget: int, problem: Problem, prompt: tuple[int, ...], priority: int, known: Iterable[Fact]):
+    truncation = FixedTruncation(20)
+    judge = ProbeJudge(OPENING, BytePrompts().encode_text(OPENING), 4, 4096, same)
+    trace_rule = TraceRule(3, 16, 500, 4096, Decoding(temperature=1.0))
+    return Case(
+        problem,
+        prompt,
+        priority,
+        method(name, problem.problem_id, budget, truncation),
+        judge,
+        truncation,
+        trace_rule,
+        extract_answer,
+        known,
+    )
+
+
+class MemoryStore:
+    """A store that keeps what was committed in lists."""
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.answers: list[AnswerRow] = []
+        self.traces: list[TraceRow] = []
+
+    def append(self, facts: list[Fact], answers: list[AnswerRow] = (), traces: list[TraceRow] = ()) -> None:
+        self.facts += facts
+        self.answers += answers
+        self.traces += traces
+
+    def open_facts(self) -> dict[str, list[Fact]]:
+        answered = {row.problem_id for row in self.answers}
+        found: dict[str, list[Fact]] = {}
+        for fact in self.facts:
+            if fact.key.problem_id not in answered:
+                found.setdefault(fact.key.problem_id, []).append(fact)
+        return found
+
+
+def run_once(store, name: str, budget: int, todo: list[Problem], steps: int | None = None, sampler=None, every: int = 8):
+    """Run until done or for so many engine steps; return whether it was done."""
+    left = [steps if steps is not None else 10**9]
+
+    def should_stop() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    answered = {row.problem_id for row in store.answers} if isinstance(store, MemoryStore) else store.answered_ids()
+    runner = Runner(
+        config=RunnerConfig(16, 1e9, every, 0),
+        run=RUN,
+        problems=[problem for problem in todo if problem.problem_id not in answered],
+        num_problems=len(todo),
+        num_done=len(answered),
+        prompts=BytePrompts(),
+        open_case=lambda problem, prompt, priority, known: open_case(name, budget, problem, prompt, priority, known),
+        sampler=sampler or simulated(),
+        judge_sampler=None,
+        store=store,
+        equivalence=Equivalence("math"),
+        known=store.open_facts(),
+        on_commit=lambda status: None,
+        on_step=lambda status: None,
+        should_stop=should_stop,
+    )
+    return runner.run(), runner.status
+
+
+def segment(trace: Trace, text: str, tokens: int, finish_reason: str | None = None) -> Trace:
+    return trace.append(Segment(trace.next_key, tuple(range(1, tokens + 1)), text, finish_reason, 0, 0))
+
+
+def trace_of(index: int, *pieces: tuple[str, int], finish_reason: str | None = None, answer: str | None = None) -> Trace:
+    trace = Trace("p", index)
+    for number, (text, tokens) in enumerate(pieces):
+        trace = segment(trace, text, tokens, finish_reason if number == len(pieces) - 1 else None)
+    if answer is not None:
+        from dataclasses import replace
+
+        trace = replace(trace, answer=answer)
+    return trace
+
+

@@ -1,0 +1,88 @@
+import pytest
+from hydra import compose, initialize_config_dir
+from pathlib import Path
+
+from jobs import entry
+from pruner.config import differing_keys, identity, parse
+from pruner.errors import InputError
+
+CONF = str(Path(__file__).parents[2] / "conf")
+
+
+def values(*overrides):
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return entry.plain(compose("config", overrides=list(overrides)))
+
+
+def config(*overrides):
+    return parse(values(*overrides))
+
+
+MODELS = sorted(path.stem for path in (Path(CONF) / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("method", ["cons", "deepprune"])
+@pytest.mark.parametrize("judge", ["probe", "llm"])
+@pytest.mark.parametrize("prefix", ["fixed", "reasoning_words"])
+def test_every_shipped_config_is_valid(model, method, judge, prefix):
+    found = config(f"model={model}", f"method={method}", f"judge={judge}", f"prefix={prefix}", "sampler=vllm")
+    assert found.model.name == model
+
+
+@pytest.mark.parametrize("name", ["aime24", "aime25", "gpqa"])
+def test_sets_that_a_user_brings_ask_for_their_path(name):
+    with pytest.raises(InputError, match=r"problems.path must be set"):
+        config(f"problems={name}")
+    assert config(f"problems={name}", "problems.path=x.parquet").problems.path == "x.parquet"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method.tau=1.7", "method.tau: got 1.7"),
+        ("budget=0", "budget: got 0"),
+        ("budget=x", "budget: got 'x'"),
+        ("shard.index=3", "index: got 3, expected a number below count = 1"),
+        ("+method.tua=1", "unknown key method.tua"),
+        ("+nonsense=1", "unknown key nonsense"),
+        ("sampler.exact=1", "sampler.exact: got 1"),
+        ("method.name=other", "method: got"),
+        ("run.name=a/b", "run.name: got 'a/b'"),
+    ],
+)
+def test_wrong_values_are_named(override, message):
+    with pytest.raises(InputError) as caught:
+        config(override)
+    assert message in str(caught.value)
+
+
+def test_identity_leaves_out_what_cannot_change_results():
+    base = identity(config(), {})
+    for override in ("shard.count=2", "checkpoint.every_s=1", "run.root=x", "sampler.max_running_traces=3"):
+        assert identity(config(override), {}) == base
+    for override in ("seed=1", "budget=3", "model.sampling.temperature=0.1", "method.tau=0.2", "sampler.exact=false"):
+        assert differing_keys(base, identity(config(override), {}))
+
+
+def test_a_method_without_a_judge_does_not_care_about_judges():
+    assert identity(config("method=cons", "judge=llm"), {}) == identity(config("method=cons"), {})
+
+
+def test_differing_keys_name_both_values():
+    assert differing_keys({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "4"}) == ["b: 2 -> 3", "c: unset -> 4"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "default"),
+        (["method=cons", "budget=32"], "budget=32,method=cons"),
+        (["shard.index=1", "shard.count=3", "run.root=/x"], "default"),
+        (["problems.path=/data/my set.parquet"], "problems.path=my_set"),
+    ],
+)
+def test_a_run_is_named_after_its_overrides(overrides, name):
+    from jobs.run import NOT_IDENTITY_FOR_NAMES
+
+    assert entry.run_name(overrides, NOT_IDENTITY_FOR_NAMES) == name

@@ -1,0 +1,129 @@
+"""The runner with the simulated sampler: whatever is cut off goes on, and the rows are the same."""
+
+import random
+
+import pytest
+
+from pruner.errors import EngineError
+from pruner.traces import Segment
+from tests.unit.fakes import MemoryStore, problems, run_once, simulated
+
+
+def rows(store):
+    unmeasured = []
+    for row in store.answers:
+        unmeasured.append({k: getattr(row, k) for k in row.__dataclass_fields__ if k not in ("wall_s", "gpu_seconds")})
+    traces = sorted(store.traces, key=lambda row: (row.problem_index, row.trace_index))
+    return sorted(unmeasured, key=lambda row: row["problem_index"]), traces
+
+
+def keys(store):
+    return [fact.key for fact in store.facts]
+
+
+@pytest.mark.parametrize("name", ["cons", "deepprune"])
+def test_every_problem_gets_one_row_and_the_books_balance(name):
+    store = MemoryStore()
+    is_done, status = run_once(store, name, 8, problems(10))
+    assert is_done and status.problems_done == 10
+    assert [row.problem_index for row in sorted(store.answers, key=lambda r: r.problem_index)] == list(range(10))
+    sampled = sum(len(fact.token_ids) for fact in store.facts if isinstance(fact, Segment))
+    assert sampled == sum(row.tokens_sampled for row in store.answers) == status.tokens
+    for row in store.answers:
+        assert row.tokens_sampled == row.tokens_finished + row.tokens_pruned == row.tokens_prefix + row.tokens_continued
+        assert row.traces_started == row.traces_finished + row.traces_pruned == 8
+
+
+def test_deepprune_samples_less_than_cons():
+    cons, pruned = MemoryStore(), MemoryStore()
+    run_once(cons, "cons", 8, problems(20))
+    run_once(pruned, "deepprune", 8, problems(20))
+    assert sum(row.tokens_sampled for row in pruned.answers) < sum(row.tokens_sampled for row in cons.answers)
+
+
+@pytest.mark.parametrize("name", ["cons", "deepprune"])
+@pytest.mark.parametrize("salt", range(6))
+def test_a_run_that_was_stopped_again_and_again_ends_with_the_same_rows(name, salt):
+    whole = MemoryStore()
+    run_once(whole, name, 8, problems(8))
+    draw = random.Random(salt)
+    store, is_done = MemoryStore(), False
+    for _ in range(200):
+        if is_done:
+            break
+        is_done, _ = run_once(store, name, 8, problems(8), steps=draw.randrange(1, 9), every=draw.choice([1, 3, 50]))
+    assert is_done
+    assert rows(store) == rows(whole)
+    assert len(keys(store)) == len(set(keys(store))), "a committed fact was made again"
+    assert set(keys(store)) == set(keys(whole))
+
+
+@pytest.mark.parametrize("name", ["cons", "deepprune"])
+def test_shards_give_the_rows_of_the_whole_set(name):
+    whole, shards = MemoryStore(), MemoryStore()
+    run_once(whole, name, 8, problems(9))
+    for index in range(3):
+        shard = MemoryStore()
+        run_once(shard, name, 8, problems(9)[index::3])
+        shards.append(shard.facts, shard.answers, shard.traces)
+    assert rows(shards) == rows(whole)
+
+
+@pytest.mark.parametrize("name", ["cons", "deepprune"])
+def test_rows_do_not_depend_on_how_fast_or_how_many_at_once(name):
+    results = []
+    for changes in ({}, {"step_tokens": 1}, {"max_running_traces": 1}, {"step_tokens": 1000}):
+        store = MemoryStore()
+        run_once(store, name, 6, problems(5), sampler=simulated(**changes))
+        results.append(rows(store))
+    assert all(result == results[0] for result in results)
+
+
+def test_a_prompt_beyond_the_context_fails_alone():
+    from dataclasses import replace
+
+    todo = problems(3)
+    todo[1] = replace(todo[1], question="x" * 5000)
+    store = MemoryStore()
+    is_done, _ = run_once(store, "cons", 4, todo)
+    assert is_done
+    failed = [row for row in store.answers if row.status == "failed"]
+    assert [row.problem_id for row in failed] == ["p1"]
+    assert "does not fit the context of 4096" in failed[0].failure
+    assert failed[0].correct == 0 and failed[0].traces_started == 0
+
+
+def test_all_problems_may_fail():
+    from dataclasses import replace
+
+    store = MemoryStore()
+    is_done, _ = run_once(store, "cons", 4, [replace(p, question="x" * 5000) for p in problems(40)])
+    assert is_done and len(store.answers) == 40
+
+
+def test_what_completed_before_an_engine_died_is_committed():
+    class Dying:
+        def __init__(self):
+            self.inner, self.steps = simulated(), 0
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def step(self):
+            self.steps += 1
+            if self.steps == 6:
+                raise EngineError("gone")
+            return self.inner.step()
+
+    store = MemoryStore()
+    with pytest.raises(EngineError):
+        run_once(store, "cons", 8, problems(4), sampler=Dying(), every=10**6)
+    assert store.facts
+    assert run_once(store, "cons", 8, problems(4))[0]
+    assert len(keys(store)) == len(set(keys(store)))
+
+
+def test_an_interrupted_run_tells_what_it_discarded():
+    store = MemoryStore()
+    is_done, status = run_once(store, "cons", 8, problems(4), steps=1)
+    assert not is_done and status.tokens_in_flight > 0

@@ -1,0 +1,131 @@
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import duckdb
+import pytest
+
+from pruner.config import AccountingConfig
+from pruner.errors import CheckpointError, InputError
+from pruner.store import AttemptEnd, AttemptStart, open_store
+from pruner.traces import PairKey, Probe, ProbeKey, Segment, SegmentKey, Verdict
+from tests.unit.fakes import MemoryStore, problems, run_once
+
+IDENTITY = {"budget": "8", "seed": "0"}
+START = AttemptStart("host", 1, "77_3", 2, {"vllm": "0.32"})
+KILLED = AttemptEnd("killed", datetime(2026, 1, 1, tzinfo=UTC), 41)
+FACTS = [
+    Segment(SegmentKey("p", 0, 0), (1, 2, 3), "abc é", None, 10, 4, (0.5, 0.25, 1.0)),
+    Segment(SegmentKey("p", 0, 1), (4,), "", "stop", 13, 0),
+    Probe(ProbeKey("p", 0, 3), (9,), "7}", "7", 20, 8, 15),
+    Probe(ProbeKey("p", 1, 3), (), "", None, 0, 0, 0),
+    Verdict(PairKey("p", 0, 1), 0.75, 100, 50, 40, 1),
+    Verdict(PairKey("p", 0, 2), None),
+]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoint" / "shard=0000.duckdb"
+
+
+def opened(path):
+    return open_store(path, IDENTITY, 0.0)
+
+
+def test_facts_come_back_as_they_went_in(path):
+    with opened(path) as store:
+        store.begin_attempt(START, KILLED)
+        store.append(FACTS)
+    with opened(path) as store:
+        assert sorted(map(repr, store.open_facts()["p"])) == sorted(map(repr, FACTS))
+        assert store.totals().segments == 2 and store.totals().tokens == 4
+
+
+def test_a_killed_attempt_is_ended_by_the_next_one_with_what_is_known(path):
+    with opened(path) as store:
+        assert store.begin_attempt(START, KILLED) == 1
+    with opened(path) as store:
+        assert store.begin_attempt(START, KILLED) == 2
+        store.end_attempt(AttemptEnd("done", datetime.now(UTC), 0, 1.0, 2.0, 0.1))
+        rows = store.attempts().to_pylist()
+    assert [(row["end_reason"], row["discarded_tokens"]) for row in rows] == [("killed", 41), ("done", 0)]
+    assert rows[0]["slurm_job_id"] == "77_3" and rows[0]["slurm_restart"] == 2
+
+
+def test_a_checkpoint_of_another_config_is_refused_with_the_keys_that_differ(path):
+    opened(path).close()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"budget: 8 -> 16"):
+        open_store(path, IDENTITY | {"budget": "16"}, 0.0)
+    assert path.read_bytes() == before
+
+
+def test_a_locked_checkpoint_names_the_holder(path):
+    opened(path).close()
+    hold = f"import duckdb,sys; c=duckdb.connect({str(path)!r}); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        with pytest.raises(InputError, match="another process works on this shard .*PID"):
+            opened(path)
+        with pytest.raises(InputError, match="host a, pid 5"):
+            open_store(path, IDENTITY, 0.0, "host a, pid 5")
+        process.stdin.close()
+    opened(path).close()
+
+
+def test_a_damaged_checkpoint_is_reported_and_left_alone(path):
+    opened(path).close()
+    damaged = b"\0" * 100 + path.read_bytes()[100:]
+    path.write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="left as it is"):
+        opened(path)
+    assert path.read_bytes() == damaged
+
+
+def test_doubled_facts_would_be_noticed(path):
+    with opened(path) as store:
+        store.append(FACTS)
+        store.append(FACTS[:1])
+    with pytest.raises(CheckpointError, match="1 doubled rows in segments"):
+        opened(path)
+
+
+def test_a_commit_is_all_or_nothing(path):
+    with opened(path) as store:
+        bad = Segment(SegmentKey("p", 5, 0), (1,), "x", None, 2**70, 0)
+        with pytest.raises(Exception):  # noqa: B017
+            store.append([FACTS[0], bad])
+    with opened(path) as store:
+        assert store.open_facts() == {}
+
+
+def test_a_real_run_in_duckdb_equals_one_in_memory_and_derives_again(path):
+    memory = MemoryStore()
+    run_once(memory, "deepprune", 8, problems(6))
+    weights = AccountingConfig(judge_prompt_weight=0.5, judge_cached_weight=0.0, judge_output_weight=1.0)
+    with opened(path) as store:
+        store.begin_attempt(START, KILLED)
+        done = False
+        while not done:
+            done, _ = run_once(store, "deepprune", 8, problems(6), steps=7)
+        answers = store.answers(weights)
+        traces = store.traces(0, 6, True, True)
+        store.forget_derived()
+        assert run_once(store, "deepprune", 8, problems(6), steps=50)[0]
+        assert store.answers(weights).drop_columns(["wall_s"]).equals(answers.drop_columns(["wall_s"]))
+        assert store.traces(0, 6, True, True).equals(traces)
+    for row, other in zip(answers.to_pylist(), sorted(memory.answers, key=lambda r: r.problem_index), strict=True):
+        assert row["answer"] == other.answer and row["tokens_sampled"] == other.tokens_sampled
+        new = row["tokens_judge_prompt"] - row["tokens_judge_cached"]
+        assert row["tokens_net"] == row["tokens_sampled"] + 0.5 * new + row["tokens_judge_output"]
+    assert sum(row["tokens_sampled"] for row in traces.to_pylist()) == sum(len(t) for t in traces["token_ids"].to_pylist())
+
+
+def test_the_file_is_plain_duckdb(path):
+    with opened(path) as store:
+        store.append(FACTS)
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM segments").fetchall() == [(2,)]
