@@ -1,6 +1,6 @@
 """Turn CSV, JSON lines or Parquet of another shape into a problem set; knows GPQA's four-option CSV.
 
-    python -m jobs.import_problems source=set.csv target=set.parquet columns.question=problem columns.answer=solution
+python -m jobs.import_problems source=set.csv target=set.parquet columns.question=problem columns.answer=solution
 """
 
 from __future__ import annotations

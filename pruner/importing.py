@@ -141,7 +141,11 @@ def shuffle_options(question: str, options: Sequence[str], seed: int) -> Options
 
 
 def _table(
-    source: pa.Table, config: ImportConfig, questions: Sequence[str | None], answers: Sequence[str | None], used: list[str]
+    source: pa.Table,
+    config: ImportConfig,
+    questions: Sequence[str | None],
+    answers: Sequence[str | None],
+    used: list[str],
 ) -> pa.Table:
     id_column = config.columns.problem_id
     if id_column is not None and id_column not in source.column_names:

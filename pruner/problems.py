@@ -23,7 +23,7 @@ class ProblemSet:
 
     Attributes:
         problems: in file order.
-        carried: the file's further columns, a row a problem.
+        carried: the question and the file's further columns, a row a problem.
         fingerprint: hash of ids, questions and answers, in order.
     """
 
@@ -66,7 +66,7 @@ def read_problems(path: str, limit: int | None) -> ProblemSet:
         Problem(problem_id, i, question, answer if answer is None else answer.strip())
         for i, (problem_id, question, answer) in enumerate(zip(ids, questions, answers, strict=True))
     )
-    carried = table.drop_columns(list(REQUIRED))
+    carried = table.drop_columns(["problem_id", "answer"])
     return ProblemSet(problems, carried, fingerprint(problems))
 
 

@@ -194,12 +194,12 @@ class Store:
         """Return all attempts with what they sampled and what the engine's cache served them."""
         sql = """
             WITH sampled AS (
-                SELECT attempt, count(*) AS segments, sum(len(token_ids)) AS tokens_sampled,
-                    sum(prompt_tokens) AS tokens_prompt, sum(cached_tokens) AS tokens_prompt_cached
+                SELECT attempt, count(*) AS segments, sum(len(token_ids))::BIGINT AS tokens_sampled,
+                    sum(prompt_tokens)::BIGINT AS tokens_prompt, sum(cached_tokens)::BIGINT AS tokens_prompt_cached
                 FROM segments GROUP BY attempt),
             judged AS (
-                SELECT attempt, count(*) AS judge_calls, sum(prompt_tokens) AS tokens_judge_prompt,
-                    sum(cached_tokens) AS tokens_judge_prompt_cached, sum(output) AS tokens_judge_output
+                SELECT attempt, count(*) AS judge_calls, sum(prompt_tokens)::BIGINT AS tokens_judge_prompt,
+                    sum(cached_tokens)::BIGINT AS tokens_judge_prompt_cached, sum(output)::BIGINT AS tokens_judge_output
                 FROM (SELECT attempt, prompt_tokens, cached_tokens, len(token_ids) AS output FROM probes UNION ALL
                       SELECT attempt, prompt_tokens, cached_tokens, output_tokens FROM verdicts WHERE prompt_tokens > 0)
                 GROUP BY attempt)

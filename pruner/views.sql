@@ -30,9 +30,9 @@ FROM read_parquet('outputs/*/attempts/*.parquet', union_by_name = true, filename
 -- One row a run: where its tokens went.
 CREATE OR REPLACE VIEW tokens AS
 SELECT run, any_value(method) AS method, any_value(model) AS model, any_value(budget) AS budget, count(*) AS problems,
-    avg(correct) AS accuracy, sum(tokens_sampled) AS tokens_sampled, sum(tokens_prefix) AS tokens_prefix,
-    sum(tokens_continued) AS tokens_continued, sum(tokens_finished) AS tokens_finished,
-    sum(tokens_pruned) AS tokens_pruned, sum(tokens_judge_prompt) AS tokens_judge_prompt,
-    sum(tokens_judge_cached) AS tokens_judge_cached, sum(tokens_judge_output) AS tokens_judge_output,
+    avg(correct) AS accuracy, sum(tokens_sampled)::BIGINT AS tokens_sampled, sum(tokens_prefix)::BIGINT AS tokens_prefix,
+    sum(tokens_continued)::BIGINT AS tokens_continued, sum(tokens_finished)::BIGINT AS tokens_finished,
+    sum(tokens_pruned)::BIGINT AS tokens_pruned, sum(tokens_judge_prompt)::BIGINT AS tokens_judge_prompt,
+    sum(tokens_judge_cached)::BIGINT AS tokens_judge_cached, sum(tokens_judge_output)::BIGINT AS tokens_judge_output,
     sum(tokens_net) AS tokens_net
 FROM answers GROUP BY run;

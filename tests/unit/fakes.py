@@ -15,10 +15,10 @@ from pruner.methods.cons import Cons
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
 from pruner.prefix import FixedTruncation, Truncation
 from pruner.prompts import BytePrompts
-from pruner.runner import Runner, RunnerConfig, Status
+from pruner.runner import Runner, RunnerConfig
 from pruner.samplers.base import Decoding
 from pruner.samplers.simulated import SimulatedSampler
-from pruner.traces import Fact, Problem, Segment, SegmentKey, Trace
+from pruner.traces import Fact, Problem, Segment, Trace
 
 OPENING = " \\boxed{"
 RUN = RunFacts("deepprune", "fake", "set", "probe", 8, 0)
@@ -95,7 +95,9 @@ class MemoryStore:
         return found
 
 
-def run_once(store, name: str, budget: int, todo: list[Problem], steps: int | None = None, sampler=None, every: int = 8):
+def run_once(
+    store, name: str, budget: int, todo: list[Problem], steps: int | None = None, sampler=None, every: int = 8
+):
     """Run until done or for so many engine steps; return whether it was done."""
     left = [steps if steps is not None else 10**9]
 
@@ -128,7 +130,9 @@ def segment(trace: Trace, text: str, tokens: int, finish_reason: str | None = No
     return trace.append(Segment(trace.next_key, tuple(range(1, tokens + 1)), text, finish_reason, 0, 0))
 
 
-def trace_of(index: int, *pieces: tuple[str, int], finish_reason: str | None = None, answer: str | None = None) -> Trace:
+def trace_of(
+    index: int, *pieces: tuple[str, int], finish_reason: str | None = None, answer: str | None = None
+) -> Trace:
     trace = Trace("p", index)
     for number, (text, tokens) in enumerate(pieces):
         trace = segment(trace, text, tokens, finish_reason if number == len(pieces) - 1 else None)
@@ -137,5 +141,3 @@ def trace_of(index: int, *pieces: tuple[str, int], finish_reason: str | None = N
 
         trace = replace(trace, answer=answer)
     return trace
-
-

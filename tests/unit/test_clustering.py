@@ -54,10 +54,12 @@ def test_lazy_comparison_decides_as_complete_comparison_does(answers, salt):
     def score(i, j):
         return (hash64(salt, i, j) % 5 + 5 * (answers[i] == answers[j])) / 9
 
-    lazy, asked = cluster_all(score, len(answers), RULE)
+    lazy, _asked = cluster_all(score, len(answers), RULE)
     complete = ()
     for index in range(len(answers)):
-        means = [sum(score(m, index) for m in representatives(0, "p", c, 10)) / min(10, len(c.members)) for c in complete]
+        means = [
+            sum(score(m, index) for m in representatives(0, "p", c, 10)) / min(10, len(c.members)) for c in complete
+        ]
         best = max(range(len(complete)), key=lambda j: (means[j], len(complete[j].members), -j), default=None)
         placement = Opens() if best is None or means[best] <= 0.5 else Joins(best)
         complete = apply(complete, index, placement)

@@ -1,6 +1,7 @@
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
-from pathlib import Path
 
 from jobs import entry
 from pruner.config import differing_keys, identity, parse

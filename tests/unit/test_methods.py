@@ -28,7 +28,10 @@ class World:
         is_finished = done == total
         pieces = [("x", min(PREFIX, done))] + ([("y", done - PREFIX)] if done > PREFIX else [])
         return trace_of(
-            index, *pieces, finish_reason="stop" if is_finished else None, answer=self.answers[index] if is_finished else None
+            index,
+            *pieces,
+            finish_reason="stop" if is_finished else None,
+            answer=self.answers[index] if is_finished else None,
         )
 
     def verdict(self, left, right):

@@ -18,7 +18,7 @@ GOOD = {"problem_id": ["a", "b"], "question": ["1+1?", "2+2?"], "answer": ["2", 
 def test_a_good_set_is_read_with_its_further_columns(tmp_path):
     found = read_problems(write(tmp_path, GOOD), None)
     assert [(p.problem_id, p.problem_index, p.answer) for p in found.problems] == [("a", 0, "2"), ("b", 1, None)]
-    assert found.carried.to_pydict() == {"level": [1, 2]}
+    assert found.carried.to_pydict() == {"question": ["1+1?", "2+2?"], "level": [1, 2]}
     assert len(read_problems(write(tmp_path, GOOD), 1).problems) == 1
 
 

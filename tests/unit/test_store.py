@@ -121,7 +121,9 @@ def test_a_real_run_in_duckdb_equals_one_in_memory_and_derives_again(path):
         assert row["answer"] == other.answer and row["tokens_sampled"] == other.tokens_sampled
         new = row["tokens_judge_prompt"] - row["tokens_judge_cached"]
         assert row["tokens_net"] == row["tokens_sampled"] + 0.5 * new + row["tokens_judge_output"]
-    assert sum(row["tokens_sampled"] for row in traces.to_pylist()) == sum(len(t) for t in traces["token_ids"].to_pylist())
+    assert sum(row["tokens_sampled"] for row in traces.to_pylist()) == sum(
+        len(t) for t in traces["token_ids"].to_pylist()
+    )
 
 
 def test_the_file_is_plain_duckdb(path):

@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 from pruner.voting import majority_vote, winner
 from tests.unit.fakes import same
 
-ANSWERS = st.lists(st.tuples(st.integers(0, 50), st.one_of(st.none(), st.sampled_from("abc"))), unique_by=lambda a: a[0])
+ANSWERS = st.lists(
+    st.tuples(st.integers(0, 50), st.one_of(st.none(), st.sampled_from("abc"))), unique_by=lambda a: a[0]
+)
 
 
 @given(ANSWERS, st.randoms())

@@ -1,0 +1,90 @@
+"""Start the main job as its user does, watch it, kill it, and compare what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+PROJECT = Path(__file__).parents[2]
+MEASURED = ("attempts", "wall_s", "gpu_seconds")
+SMALL = (
+    "problems.limit=6",
+    "budget=6",
+    "sampler.segment_tokens=16",
+    "sampler.max_running_traces=32",
+    "sampler.kv_cache_gib=1",
+)
+
+
+def command(root: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "jobs.run", f"run.root={root}", "run.name=run", *overrides]
+
+
+def run_job(
+    root: Path, *overrides: str, code: int = 0, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
+    result = subprocess.run(
+        command(root, *overrides),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        env=os.environ | (env or {}),
+        timeout=900,
+    )
+    assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+def start_job(root: Path, *overrides: str) -> subprocess.Popen:
+    log = open(root / "log.txt", "a")
+    return subprocess.Popen(command(root, *overrides), cwd=PROJECT, stdout=log, stderr=log)
+
+
+def wait_for_segments(root: Path, count: int, process: subprocess.Popen, timeout_s: float = 300) -> int:
+    """Wait until the job has committed so many segments in all; return how many it told of."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        segments = committed_segments(root)
+        if segments >= count:
+            return segments
+        assert process.poll() is None, f"the job ended with {process.returncode}\n{(root / 'log.txt').read_text()}"
+        time.sleep(0.02)
+    raise AssertionError(f"no {count} segments within {timeout_s} s\n{(root / 'log.txt').read_text()}")
+
+
+def committed_segments(root: Path) -> int:
+    try:
+        return int(json.loads((root / "run/progress/shard=0000.json").read_text())["segments"])
+    except (OSError, ValueError):
+        return 0
+
+
+def table(root: Path, name: str) -> pa.Table:
+    """Return a table of the run, all shards, in order, without columns that only measure."""
+    found = pa.concat_tables([pq.read_table(path) for path in sorted((root / "run" / name).glob("*.parquet"))])
+    keys = [
+        key
+        for key in ("problem_index", "trace_index", "left_trace", "right_trace", "num_tokens")
+        if key in found.column_names
+    ]
+    found = found.sort_by([(key, "ascending") for key in keys])
+    return found.drop_columns([column for column in MEASURED if column in found.column_names])
+
+
+def assert_same_results(one: Path, other: Path) -> None:
+    for name in ("answers", "traces", "verdicts", "probes"):
+        left, right = table(one, name), table(other, name)
+        assert left.num_rows == right.num_rows, name
+        for row, expected in zip(left.to_pylist(), right.to_pylist(), strict=True):
+            assert row == expected, name
+
+
+def attempts(root: Path) -> list[dict]:
+    return pq.read_table(root / "run/attempts/shard=0000.parquet").to_pylist()

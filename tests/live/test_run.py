@@ -1,0 +1,145 @@
+"""The main job with the real engine, the default model and the demo set."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from tests.live.jobs_under_test import (
+    PROJECT,
+    SMALL,
+    assert_same_results,
+    attempts,
+    run_job,
+    start_job,
+    table,
+    wait_for_segments,
+)
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A small deepprune run that nothing disturbed."""
+    root = tmp_path_factory.mktemp("uninterrupted")
+    run_job(root, *SMALL)
+    return root
+
+
+def test_a_job_killed_three_times_ends_with_the_same_rows(uninterrupted, tmp_path):
+    overrides = (*SMALL, "checkpoint.every_segments=3", "checkpoint.every_s=0.3", "sampler.max_running_traces=8")
+    draw = random.Random(1)
+    committed = set()
+    total = len(read_segments(uninterrupted))
+    for number in range(3):
+        process = start_job(tmp_path, *overrides)
+        wait_for_segments(tmp_path, total * (number + 1) // 5, process)
+        time.sleep(draw.random() / 2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = read_segments(tmp_path)
+        assert committed <= now, "a committed segment is gone"
+        committed = now
+    run_job(tmp_path, *overrides)
+    assert_same_results(tmp_path, uninterrupted)
+    final = read_segments(tmp_path)
+    assert committed <= final, "a committed segment was sampled again"
+    assert len({key for key, _, _ in final}) == len(final)
+    rows = attempts(tmp_path)
+    assert [row["end_reason"] for row in rows] == ["killed", "killed", "killed", "done"]
+    assert sum(row["segments"] or 0 for row in rows) == total
+    # The checkpoint's whole content is derived again from the facts, and nothing changes.
+    run_job(tmp_path, *overrides, "checkpoint.rederive=true")
+    assert_same_results(tmp_path, uninterrupted)
+
+
+def read_segments(root):
+    """Return ((problem, trace, segment), tokens, attempt) of all committed segments."""
+    with duckdb.connect(str(root / "run/checkpoint/shard=0000.duckdb")) as connection:
+        rows = connection.execute(
+            "SELECT problem_id, trace_index, segment_index, token_ids, attempt FROM segments"
+        ).fetchall()
+    return {((p, t, s), tuple(ids), attempt) for p, t, s, ids, attempt in rows}
+
+
+def test_three_shards_give_the_rows_of_one(uninterrupted, tmp_path):
+    for index in range(3):
+        run_job(tmp_path, *SMALL, "shard.count=3", f"shard.index={index}")
+    assert_same_results(tmp_path, uninterrupted)
+
+
+def test_a_signal_stops_the_job_resumably_and_a_second_call_skips_what_is_done(uninterrupted, tmp_path):
+    overrides = (*SMALL, "checkpoint.every_segments=3")
+    process = start_job(tmp_path, *overrides)
+    wait_for_segments(tmp_path, 5, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    rows = attempts(tmp_path)
+    assert rows[0]["end_reason"] == "interrupted" and rows[0]["discarded_tokens"] > 0
+    run_job(tmp_path, *overrides)
+    assert_same_results(tmp_path, uninterrupted)
+    started = time.monotonic()
+    again = run_job(tmp_path, *overrides)
+    assert "nothing to do" in again.stderr and time.monotonic() - started < 30
+    assert len(attempts(tmp_path)) == 2
+
+
+def test_voting_beats_a_single_trace_and_pruning_saves_tokens(tmp_path):
+    cons, pruned = tmp_path / "cons", tmp_path / "pruned"
+    overrides = ("problems.limit=20", "budget=16", "sampler.kv_cache_gib=2")
+    run_job(cons, *overrides, "method=cons")
+    run_job(pruned, *overrides)
+    rows = {root: table(root, "answers").to_pylist() for root in (cons, pruned)}
+    accuracy = sum(row["correct"] for row in rows[cons]) / 20
+    single = sum(row["single_accuracy"] for row in rows[cons]) / 20
+    print(f"cons: vote {accuracy:.1%}, mean single trace {single:.1%}")
+    assert accuracy > single
+    net = {root: sum(row["tokens_net"] for row in found) for root, found in rows.items()}
+    output = sum(row["tokens_sampled"] + row["tokens_judge_output"] for row in rows[pruned])
+    print(f"tokens: cons {net[cons]:.0f}, deepprune {output} sampled with probes, {net[pruned]:.0f} net")
+    assert output < net[cons] and net[pruned] < net[cons]
+    # Traces that both methods finished are the same traces: boundaries of segments do not depend on the method.
+    for row in rows[cons]:
+        assert row["traces_finished"] == 16 and row["tokens_prefix"] == 0
+    query = "SELECT method, avg(correct), sum(tokens_net) FROM answers GROUP BY 1"
+    with duckdb.connect() as connection:
+        connection.execute((cons / "views.sql").read_text())
+        ((method, average, tokens),) = connection.execute(query).fetchall()
+    assert (method, tokens) == ("cons", net[cons]) and average == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("prefix", ["fixed", "reasoning_words"])
+def test_a_generative_judge_scores_pairs_alike_on_the_samplers_engine_and_on_its_own(tmp_path, prefix):
+    overrides = (*SMALL, "problems.limit=3", "judge=llm", f"prefix={prefix}", "method.k1=2")
+    overrides += ("prefix.count=2", "prefix.max_tokens=24") if prefix == "reasoning_words" else ()
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    run_job(together, *overrides)
+    rows = table(together, "verdicts").to_pylist()
+    assert rows and all(0.0 <= row["score"] <= 1.0 for row in rows)
+    assert all(row["prompt_tokens"] > row["head_tokens"] > 0 and row["output_tokens"] == 1 for row in rows)
+    answers = table(together, "answers").to_pylist()
+    assert sum(row["judge_verdicts"] for row in answers) == len(rows)
+    assert sum(row["tokens_judge_prompt"] for row in answers) == sum(row["prompt_tokens"] for row in rows)
+    if prefix == "fixed":
+        run_job(apart, *overrides, "judge.colocate=false", "judge.dtype=float32", "judge.max_model_len=2048")
+        for row, other in zip(rows, table(apart, "verdicts").to_pylist(), strict=True):
+            assert row["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+def test_a_problem_beyond_the_context_fails_alone(tmp_path):
+    demo = pq.read_table(PROJECT / "conf/problems/demo.parquet").slice(0, 2).to_pylist()
+    demo.append({"problem_id": "long", "question": "word " * 3000, "answer": "1", "kind": "long"})
+    import pyarrow as pa
+
+    pq.write_table(pa.Table.from_pylist(demo), tmp_path / "set.parquet")
+    result = run_job(tmp_path, *SMALL, f"problems.path={tmp_path}/set.parquet", "budget=2")
+    rows = table(tmp_path, "answers").to_pylist()
+    assert [row["status"] == "failed" for row in rows] == [False, False, True]
+    assert "does not fit the context of 2048" in rows[2]["failure"]
+    assert rows[2]["kind"] == "long" and "1 failed" in result.stdout

@@ -1,0 +1,58 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pruner.accounting import TraceRow, judge_book, net_tokens, unpruned_estimate
+from pruner.config import AccountingConfig
+from pruner.traces import PairKey, Probe, ProbeKey, Verdict
+
+
+def row(tokens, prefix, is_finished):
+    status = "finished" if is_finished else "pruned"
+    return TraceRow("p", 0, 0, status, None, None, None, None, False, None, 1, tokens, prefix)
+
+
+def test_a_pair_pays_for_its_head_once_a_left_trace():
+    facts = [
+        Verdict(PairKey("p", 0, 1), 0.5, prompt_tokens=100, head_tokens=60, output_tokens=1),
+        Verdict(PairKey("p", 0, 2), 0.5, prompt_tokens=110, head_tokens=60, output_tokens=1),
+        Verdict(PairKey("p", 1, 2), None, prompt_tokens=90, head_tokens=50, output_tokens=1),
+    ]
+    book = judge_book(facts)
+    assert (book.calls, book.verdicts, book.verdicts_missing) == (3, 3, 1)
+    assert (book.prompt_tokens, book.cached_tokens, book.output_tokens) == (300, 60, 3)
+
+
+def test_a_probe_pays_for_what_it_adds():
+    book = judge_book([Probe(ProbeKey("p", 0, 4), (1, 2, 3), "", "7", 30, 0, 22), Verdict(PairKey("p", 0, 1), 1.0)])
+    assert (book.calls, book.probes, book.verdicts) == (1, 1, 1)
+    assert (book.prompt_tokens, book.cached_tokens, book.output_tokens) == (30, 22, 3)
+
+
+@given(*[st.integers(0, 10**6) for _ in range(3)])
+def test_the_order_of_facts_changes_no_book(a, b, c):
+    facts = [
+        Verdict(PairKey("p", i % 2, 2 + i), 0.5, prompt_tokens=n + 1, head_tokens=n // 2)
+        for i, n in enumerate((a, b, c))
+    ]
+    assert judge_book(facts) == judge_book(facts[::-1])
+
+
+def test_net_tokens_are_weighted():
+    weights = AccountingConfig(judge_prompt_weight=0.5, judge_cached_weight=0.1, judge_output_weight=2.0)
+    assert net_tokens(weights, 1000, 100, 60, 7) == 1000 + 20 + 6 + 14
+
+
+def test_without_pruning_the_estimate_is_the_truth():
+    assert unpruned_estimate([row(10, 0, True), row(30, 0, True)], 2) == 40
+
+
+def test_pruned_traces_are_taken_for_as_long_as_those_that_went_on():
+    assert unpruned_estimate([row(5, 5, True), row(40, 8, True), row(8, 8, False)], 3) == 5 + 40 + 40
+    assert unpruned_estimate([row(5, 5, True), row(8, 8, False)], 2) is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100), st.booleans()), min_size=1, max_size=20))
+def test_the_estimate_is_never_below_what_was_sampled(traces):
+    rows = [row(tokens, min(tokens, prefix), finished) for tokens, prefix, finished in traces]
+    estimate = unpruned_estimate(rows, len(rows))
+    assert estimate is None or estimate >= sum(r.tokens_sampled for r in rows)

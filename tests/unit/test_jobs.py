@@ -1,0 +1,209 @@
+"""The jobs as their users start them, without a model: exit codes, lines, and what is left on disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SIMULATED = ("sampler=simulated", "problems.limit=12", "budget=6")
+
+
+def job(name, *arguments, cwd=PROJECT):
+    return subprocess.run(
+        [sys.executable, "-m", f"jobs.{name}", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def snapshot(root):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs")
+    result = job("run", *SIMULATED, f"run.root={folder}", "run.name=run")
+    assert result.returncode == 0, result.stderr
+    assert "12 problems, results in" in result.stdout
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method.tau=1.7"], "method.tau: got 1.7"),
+        (["method.tua=1"], "Could not override 'method.tua'"),
+        (["method=none"], "Could not find 'method/none'"),
+        (["budget=17"], "belongs to another config (budget: 6 -> 17)"),
+        (["seed=5"], "seed: 0 -> 5"),
+        (["shard.count=2"], "shard.count: 1 -> 2"),
+        (["problems.limit=11"], "fingerprint.problems"),
+        (["problems.path=none.parquet"], "problems none.parquet: no such file"),
+        (["problems.path=README.md"], "unreadable or truncated"),
+        (["problems=gpqa"], "problems.path must be set"),
+        (["sampler=vllm", "model.path=./nowhere"], "model.path: got './nowhere', expected a model folder"),
+        (["sampler=vllm", "judge=llm", "judge.adapter=./nowhere"], "judge.adapter: got './nowhere'"),
+        (["a b"], "config:"),
+    ],
+)
+def test_bad_input_gets_one_line_and_code_2_and_touches_nothing(root, overrides, message):
+    before = snapshot(root)
+    result = job("run", *SIMULATED, f"run.root={root}", "run.name=run", *overrides)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert snapshot(root) == before
+
+
+def test_a_second_call_has_nothing_to_do_and_gives_the_same_files(root):
+    before = pq.read_table(root / "run/answers/shard=0000.parquet")
+    result = job("run", *SIMULATED, f"run.root={root}", "run.name=run")
+    assert result.returncode == 0 and "nothing to do" in result.stderr
+    assert pq.read_table(root / "run/answers/shard=0000.parquet").equals(before)
+
+
+def test_a_run_folder_holds_what_the_readme_lists(root):
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    shard = "shard=0000"
+    assert found == {
+        "views.sql",
+        "run/run.json",
+        "run/.hydra/config.yaml",
+        "run/.hydra/overrides.yaml",
+        f"run/checkpoint/{shard}.duckdb",
+        f"run/progress/{shard}.json",
+        *(f"run/{table}/{shard}.parquet" for table in ("answers", "traces", "verdicts", "probes", "attempts")),
+    }
+    assert json.loads((root / f"run/progress/{shard}.json").read_text())["state"] == "done"
+
+
+def test_lost_parquet_is_written_again_from_the_checkpoint(root):
+    path = root / "run/traces/shard=0000.parquet"
+    before = pq.read_table(path)
+    path.unlink()
+    assert job("run", *SIMULATED, f"run.root={root}", "run.name=run").returncode == 0
+    assert pq.read_table(path).equals(before)
+
+
+def test_weights_of_the_books_may_change_afterwards(root):
+    before = pq.read_table(root / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
+    override = "accounting.judge_prompt_weight=5.0"
+    assert job("run", *SIMULATED, f"run.root={root}", "run.name=run", override).returncode == 0
+    after = pq.read_table(root / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
+    assert all(new > old for old, new in zip(before, after, strict=True))
+
+
+def test_columns_are_documented_and_carried(root):
+    from pruner.schemas import ANSWERS, ANSWERS_ADDED
+
+    answers = pq.read_table(root / "run/answers/shard=0000.parquet")
+    assert set(answers.column_names) == {*ANSWERS.names, *ANSWERS_ADDED.names, "question", "kind"}
+
+
+def test_queries_read_all_views_and_bad_ones_are_told(root):
+    for view in ("runs", "answers", "traces", "verdicts", "probes", "attempts", "tokens"):
+        result = job("query", f"SELECT count(*) AS n FROM {view}", "--root", str(root))
+        assert result.returncode == 0, result.stderr
+    result = job("query", "SELECT method, avg(correct), sum(tokens_net) FROM answers GROUP BY 1", "--root", str(root))
+    assert result.returncode == 0 and "deepprune" in result.stdout
+    result = job("query", "SELECT nonsense FROM answers", "--root", str(root))
+    assert result.returncode == 2 and "nonsense" in result.stderr and "Traceback" not in result.stderr
+    assert job("query", "SELECT 1", "--root", str(root / "none")).returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signals_end_the_job_with_75_and_it_goes_on(root, tmp_path, number):
+    slow = [
+        *SIMULATED,
+        f"run.root={tmp_path}",
+        "run.name=run",
+        "sampler.step_s=0.02",
+        "checkpoint.every_segments=2",
+        "sampler.max_running_traces=6",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.run", *slow], cwd=PROJECT, stderr=subprocess.PIPE, text=True
+    )
+    progress = tmp_path / "run/progress/shard=0000.json"
+    deadline = time.monotonic() + 60
+    while not (progress.exists() and json.loads(progress.read_text())["state"] == "running"):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.send_signal(number)  # the same stop, told twice
+    assert process.wait(timeout=60) == 75
+    assert "the same command goes on from here" in process.stderr.read()
+    assert json.loads(progress.read_text())["state"] == "interrupted"
+    assert job("run", *slow[:-3], "sampler.max_running_traces=6").returncode == 0
+    assert same_rows(root, tmp_path)
+    attempts = pq.read_table(tmp_path / "run/attempts/shard=0000.parquet").to_pylist()
+    assert [row["end_reason"] for row in attempts] == ["interrupted", "done"]
+
+
+def same_rows(one, other):
+    tables = [pq.read_table(root / "run/answers/shard=0000.parquet") for root in (one, other)]
+    left, right = (table.drop_columns(["attempts", "wall_s", "gpu_seconds", "tokens_net"]) for table in tables)
+    return left.equals(right)
+
+
+def test_a_shard_that_another_process_works_on_is_refused(tmp_path):
+    slow = [*SIMULATED, f"run.root={tmp_path}", "run.name=run", "sampler.step_s=0.05", "sampler.max_running_traces=2"]
+    process = subprocess.Popen([sys.executable, "-m", "jobs.run", *slow], cwd=PROJECT, stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "run/progress/shard=0000.json").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        result = job("run", *slow)
+        assert result.returncode == 2
+        assert f"pid {process.pid}" in result.stderr and "another process works on this shard" in result.stderr
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_dry_run_prints_every_engine_and_starts_none(tmp_path):
+    arguments = ["judge=llm", "judge.colocate=false", "model=qwen3_32b", "judge.path=some/judge", "dry_run=true"]
+    result = job("run", *arguments, f"run.root={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    plan = json.loads(result.stdout)
+    assert plan["sampler"]["arguments"]["tensor_parallel_size"] == 2
+    assert plan["judge"]["arguments"]["model"] == "some/judge"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_importer_writes_what_the_main_job_reads(tmp_path):
+    source, target = tmp_path / "s.csv", tmp_path / "t.parquet"
+    source.write_text("problem,solution\nHow many?,3\nHow much?,4\n")
+    columns = ["columns.question=problem", "columns.answer=solution"]
+    result = job("import_problems", f"source={source}", f"target={target}", *columns)
+    assert result.returncode == 0 and "2 problems" in result.stdout, result.stderr
+    assert job("run", "sampler=simulated", f"problems.path={target}", f"run.root={tmp_path}/o").returncode == 0
+    result = job("import_problems", f"source={source}", f"target={target}", "columns.question=nope")
+    assert result.returncode == 2 and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_everything_is_shown_by_cfg_job():
+    result = job("run", "--cfg", "job")
+    assert result.returncode == 0
+    for word in ("tau: 0.5", "segment_tokens: 256", "judge_prompt_weight", "every_segments"):
+        assert word in result.stdout
+
+
+def test_a_job_runs_from_another_folder(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    command = [
+        sys.executable,
+        "-m",
+        "jobs.run",
+        "sampler=simulated",
+        f"problems.path={PROJECT}/conf/problems/demo.parquet",
+    ]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "outputs/problems.path=demo,sampler=simulated/answers/shard=0000.parquet").exists()

@@ -1,0 +1,143 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pruner.errors import InputError
+from pruner.judges.base import Bench, Prefixed
+from pruner.judges.llm import LlmJudge, common_head, probability_of_first
+from pruner.judges.probe import ProbeJudge, read_answer
+from pruner.prefix import Prefix
+from pruner.samplers.base import Completion
+from pruner.traces import PairKey, ProbeKey, Problem
+from tests.unit.fakes import same, trace_of
+from tests.unit.test_config import config
+
+PAIR = PairKey("p", 0, 1)
+
+
+class WordPrompts:
+    """A token a word, numbered as they come; messages are joined."""
+
+    def __init__(self):
+        self.ids = {}
+
+    def encode_text(self, text):
+        return tuple(self.ids.setdefault(word, len(self.ids)) for word in text.split())
+
+    def encode_messages(self, messages):
+        return (*self.encode_text(" ".join(message["content"] for message in messages)), 9999)
+
+
+@pytest.fixture
+def bench():
+    traces = {
+        index: Prefixed(trace_of(index, (text, 4)), Prefix(text, 4))
+        for index, text in enumerate(["left one {right}", "right two", "third"])
+    }
+    return Bench(Problem("p", 0, "what {left}?", None), (7, 8, 9), traces, 3)
+
+
+def completion(key, **changes):
+    return Completion(key, (1,), "", True, 20, 5, **changes)
+
+
+def probe_judge(max_model_len=100):
+    return ProbeJudge(" \\boxed{", (50, 51), 6, max_model_len, same)
+
+
+def test_a_probe_continues_prompt_and_prefix_with_the_opening(bench):
+    judge = probe_judge()
+    assert judge.needs(PAIR, bench, {}) == (ProbeKey("p", 0, 4), ProbeKey("p", 1, 4))
+    request = judge.request(ProbeKey("p", 0, 4), bench)
+    assert request.prompt_token_ids == (7, 8, 9, 1, 2, 3, 4, 50, 51)
+    assert request.decoding.temperature == 0.0 and request.priority == 3
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "score"), [("7", "7", 1.0), ("7", "8", 0.0), (None, "7", None), (None, None, None)]
+)
+def test_probed_answers_decide_and_an_unreadable_one_is_missing_not_zero(bench, left, right, score):
+    judge = probe_judge()
+    known = {}
+    for index, answer in ((0, left), (1, right)):
+        key = ProbeKey("p", index, 4)
+        text = "" if answer is None else answer + "} and on"
+        known[key] = judge.read(key, Completion(key, (1, 2), text, True, 20, 0), bench)
+        assert known[key].shared_tokens == 18
+    assert judge.needs(PAIR, bench, known) == ()
+    assert judge.verdict(PAIR, bench, known).score == score
+
+
+def test_a_probe_that_does_not_fit_the_context_is_missing(bench):
+    judge = probe_judge(max_model_len=10)
+    key = ProbeKey("p", 0, 4)
+    assert judge.request(key, bench) is None
+    assert judge.read(key, None, bench).answer is None
+
+
+@pytest.mark.parametrize(
+    ("opening", "text", "answer"),
+    [
+        (" \\boxed{", "70} is it", "70"),
+        (" \\boxed{", "\\frac{1}{2}}", "\\frac{1}{2}"),
+        (" \\boxed{", "70 and no brace\nnext", "70 and no brace"),
+        (" \\boxed{", "} nothing", None),
+        (" Answer:", " 5\nbecause", "5"),
+        (" Answer:", " \\boxed{5}", "5"),
+    ],
+)
+def test_a_probed_answer_ends_with_its_box(opening, text, answer):
+    assert read_answer(opening, text) == answer
+
+
+def llm_judge(**changes):
+    judge = config("judge=llm", *[f"judge.{k}={v}" for k, v in changes.items()]).judge
+    return LlmJudge(judge, WordPrompts(), 1000)
+
+
+def test_the_left_prefix_comes_first_and_its_head_is_shared(bench):
+    judge = llm_judge()
+    one, two = (judge.request(PairKey("p", 0, right), bench) for right in (1, 2))
+    facts = [judge.read(r.key, completion(r.key, label_logprobs=(-1.0, -1.0)), bench) for r in (one, two)]
+    shared = common_head(one.prompt_token_ids, two.prompt_token_ids)
+    assert facts[0].head_tokens == facts[1].head_tokens == shared > 10
+
+
+def test_text_of_problem_and_traces_is_never_read_as_a_field(bench):
+    judge = llm_judge()
+    words = {number: word for word, number in judge._prompts.ids.items()}
+    request = judge.request(PAIR, bench)
+    words = {number: word for word, number in judge._prompts.ids.items()}
+    text = " ".join(words.get(token, "") for token in request.prompt_token_ids)
+    assert "left one {right}" in text and "what {left}?" in text and "right two" in text
+
+
+def test_the_score_is_the_probability_of_the_first_label(bench):
+    judge = llm_judge()
+    fact = judge.read(PAIR, completion(PAIR, label_logprobs=(math.log(0.6), math.log(0.2))), bench)
+    assert fact.score == pytest.approx(0.75)
+    assert judge.read(PAIR, None, bench).score is None
+
+
+@given(st.floats(-1000, 0), st.floats(-1000, 0))
+def test_scores_are_probabilities_and_symmetric(first, second):
+    score = probability_of_first((first, second))
+    assert 0.0 <= score <= 1.0
+    assert score + probability_of_first((second, first)) == pytest.approx(1.0)
+
+
+def test_labels_must_differ_in_their_first_token():
+    with pytest.raises(InputError, match="same token"):
+        llm_judge(labels="[same, 'same again']")
+
+
+def test_impossible_judges_are_refused():
+    for overrides, message in (
+        (["judge.path=x"], "colocate"),
+        (["judge.prompt='{left} {right}'"], "{question}"),
+        (["judge.gpus=[1]"], "colocated judge"),
+    ):
+        with pytest.raises(InputError, match=message):
+            config("judge=llm", *overrides)

@@ -1,0 +1,80 @@
+"""Imports point one way, and every library has its owner."""
+
+import ast
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+LAYERS = [
+    {"pruner", "pruner.errors"},
+    {"pruner.traces"},
+    {
+        "pruner.prefix",
+        "pruner.voting",
+        "pruner.answers",
+        "pruner.equivalence_worker",
+        "pruner.clustering",
+        "pruner.config",
+    },
+    {"pruner.methods", "pruner.methods.base", "pruner.methods.cons", "pruner.methods.deepprune", "pruner.samplers"},
+    {"pruner.samplers.base", "pruner.prompts"},
+    {"pruner.judges", "pruner.judges.base", "pruner.judges.probe", "pruner.judges.llm"},
+    {"pruner.case"},
+    {"pruner.accounting", "pruner.schemas", "pruner.problems", "pruner.importing"},
+    {"pruner.samplers.vllm", "pruner.samplers.process", "pruner.samplers.simulated", "pruner.store"},
+    {"pruner.results", "pruner.runner", "pruner.summary"},
+    {"pruner.progress"},
+]
+OWNERS = {
+    "vllm": {"pruner.samplers.vllm"},
+    "duckdb": {"pruner.store", "jobs.query"},
+    "transformers": {"pruner.prompts", "jobs.prepare_model"},
+    "tqdm": {"pruner.progress"},
+    "pydantic": {"pruner.config", "pruner.importing"},
+    "math_verify": {"pruner.equivalence_worker"},
+    "multiprocessing": {"pruner.samplers.process"},
+}
+
+
+def modules():
+    for path in sorted([*(PROJECT / "pruner").rglob("*.py"), *(PROJECT / "jobs").rglob("*.py")]):
+        name = ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+        yield name, imports(ast.parse(path.read_text()))
+
+
+def imports(tree):
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_every_module_has_a_layer_and_imports_only_from_below_or_beside():
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    for name, found in modules():
+        if name.startswith("jobs"):
+            continue
+        assert name in level, f"{name} has no layer"
+        for other in found:
+            if other.startswith("pruner"):
+                assert level[other] <= level[name], f"{name} imports {other} from above"
+            assert not other.startswith("jobs"), f"{name} imports a job"
+
+
+def test_every_library_is_touched_by_its_owners_only():
+    for name, found in modules():
+        for library, owners in OWNERS.items():
+            if any(other == library or other.startswith(library + ".") for other in found):
+                assert name in owners, f"{name} imports {library}; its owners are {sorted(owners)}"
+
+
+def test_hydra_and_slurm_are_read_by_jobs_only():
+    for path in (PROJECT / "pruner").rglob("*.py"):
+        text = path.read_text()
+        assert (
+            "omegaconf" not in text
+            and "import hydra" not in text
+            and "SLURM_" not in text.replace("SLURM_RESTART_COUNT", "")
+        )
