@@ -256,7 +256,8 @@ def _connect(path: Path, lock_wait_s: float, holder: str | None) -> duckdb.DuckD
     deadline = time.monotonic() + lock_wait_s
     while True:
         try:
-            return duckdb.connect(str(path))
+            # The engine needs the cores and the memory; a commit is small.
+            return duckdb.connect(str(path), config={"threads": 2, "memory_limit": "2GB"})
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise _damaged(path, error) from error

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from pruner.errors import EngineError
+from pruner.errors import EngineError, InputError
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.vllm import EngineSpec, VllmSampler
 
@@ -87,7 +87,7 @@ def _serve(pipe: Connection, spec: EngineSpec, has_gpu: bool) -> None:
     try:
         sampler = VllmSampler(spec, has_gpu)
         _work(pipe, sampler)
-    except EngineError as error:
+    except (EngineError, InputError) as error:
         pipe.send(("error", str(error)))
     except (EOFError, BrokenPipeError, OSError):
         pass  # the parent is gone

@@ -133,8 +133,10 @@ class VllmSampler:
 
         try:
             llm = LLM(**engine_arguments(spec, has_gpu))
-        except (ValueError, RuntimeError, OSError) as error:
-            raise EngineError(f"vLLM could not start with {spec.path}: {_first_line(error)}") from error
+        except ValueError as error:
+            raise InputError(f"model: vLLM refuses {spec.path} as configured: {_one_line(error)}") from error
+        except (RuntimeError, OSError) as error:
+            raise EngineError(f"vLLM could not start with {spec.path}: {_one_line(error)}") from error
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         self._adapter = LoRARequest("adapter", 1, spec.adapter) if spec.adapter is not None else None
@@ -172,7 +174,7 @@ class VllmSampler:
         try:
             outputs = self._engine.step()
         except (EngineDeadError, RuntimeError) as error:
-            raise EngineError(f"vLLM died: {_first_line(error)}") from error
+            raise EngineError(f"vLLM died: {_one_line(error)}") from error
         completions = []
         for output in outputs:
             # Reports are increments (DELTA); the engine may name a request by id-suffix internally, never outside.
@@ -266,6 +268,5 @@ def _label_logprobs(position: Any, labels: Sequence[int]) -> tuple[float, ...]:
     return tuple(float(position[label].logprob) for label in labels)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -84,6 +84,6 @@ def test_differing_keys_name_both_values():
     ],
 )
 def test_a_run_is_named_after_its_overrides(overrides, name):
-    from jobs.run import NOT_IDENTITY_FOR_NAMES
+    from jobs.run import NOT_IN_NAMES
 
-    assert entry.run_name(overrides, NOT_IDENTITY_FOR_NAMES) == name
+    assert entry.run_name(overrides, NOT_IN_NAMES) == name
