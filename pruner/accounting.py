@@ -7,7 +7,7 @@ Two identities hold for every problem and are asserted here:
 What is charged must not depend on the luck of the engine's cache, or two runs of one config would differ. So a judge's
 prompt tokens count as cached by rule: a probe shares its trace's prompt and prefix, which the sampler had computed; a pair
 shares the head of its prompt with earlier pairs of the same left trace. What the engine's cache really served is in the
-attempts.
+attempts. The weighted sum, tokens_net, is made where answers are read (store.Store.answers).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from fractions import Fraction
 
 from pruner.case import Case
 from pruner.clustering import Cluster
-from pruner.config import AccountingConfig
 from pruner.traces import Fact, Probe, Problem, Segment, Trace, Verdict
 
 Equivalent = Callable[[str, str], bool]
@@ -124,25 +123,18 @@ def judge_book(facts: Iterable[Fact]) -> JudgeBook:
     for verdict in asked:
         left = verdict.key.left_trace
         first_heads[left] = max(first_heads.get(left, 0), verdict.head_tokens)
+    pairs: dict[frozenset[int], list[float | None]] = {}
+    for verdict in verdicts:
+        pairs.setdefault(frozenset((verdict.key.left_trace, verdict.key.right_trace)), []).append(verdict.score)
     shared = sum(verdict.head_tokens for verdict in asked) - sum(first_heads.values())
     return JudgeBook(
         calls=len(asked) + sum(1 for probe in probes if probe.prompt_tokens),
-        verdicts=len(verdicts),
-        verdicts_missing=sum(1 for verdict in verdicts if verdict.score is None),
+        verdicts=len(pairs),
+        verdicts_missing=sum(1 for scores in pairs.values() if not any(score is not None for score in scores)),
         probes=len(probes),
         prompt_tokens=sum(verdict.prompt_tokens for verdict in asked) + sum(probe.prompt_tokens for probe in probes),
         cached_tokens=shared + sum(probe.shared_tokens for probe in probes),
         output_tokens=sum(verdict.output_tokens for verdict in asked) + sum(len(probe.token_ids) for probe in probes),
-    )
-
-
-def net_tokens(weights: AccountingConfig, sampled: int, prompt: int, cached: int, output: int) -> float:
-    """Return sampled tokens plus the judge's, weighted by what one of them costs relative to a sampled one."""
-    return (
-        sampled
-        + weights.judge_prompt_weight * (prompt - cached)
-        + weights.judge_cached_weight * cached
-        + weights.judge_output_weight * output
     )
 
 

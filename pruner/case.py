@@ -82,9 +82,9 @@ class Case:
         self._rule = rule
         self._extract = extract
         self._prefixed: dict[int, Prefixed] = {}
-        self._waiting_pairs: dict[PairKey, None] = {}
+        self._waiting: dict[Key, dict[PairKey, None]] = {}
         self._in_flight: set[Key] = set()
-        self._deliveries: deque[Fact] = deque()
+        self._deliveries: deque[Segment | Verdict] = deque()
         self._new_facts: list[Fact] = []
         self._requests: list[Request] = []
 
@@ -106,33 +106,35 @@ class Case:
         """Take in what a request of this case gave."""
         self._in_flight.discard(completion.key)
         if isinstance(completion.key, SegmentKey):
-            self._learn(self._segment(completion.key, completion))
+            segment = self._segment(completion.key, completion)
+            self._store(segment)
+            self._deliveries.append(segment)
         else:
             assert self._judge is not None
-            self._learn(self._judge.read(completion.key, completion, self._bench()))
+            self._learn_judged(self._judge.read(completion.key, completion, self._bench()))
         return self._settle()
 
     def _settle(self) -> Step:
         while self._deliveries:
-            self._deliver(self._deliveries.popleft())
+            fact = self._deliveries.popleft()
+            if isinstance(fact, Segment):
+                self._apply(self._on_segment(fact))
+            else:
+                self._apply(self.method.on_verdicts([fact]))
         step = Step(tuple(self._new_facts), tuple(self._requests))
         self._new_facts.clear()
         self._requests.clear()
         return step
 
-    def _learn(self, fact: Fact) -> None:
+    def _store(self, fact: Fact) -> None:
         self.facts[fact.key] = fact
         self._new_facts.append(fact)
-        self._deliveries.append(fact)
 
-    def _deliver(self, fact: Fact) -> None:
-        if isinstance(fact, Segment):
-            self._apply(self._on_segment(fact))
-        elif isinstance(fact, Verdict):
-            self._waiting_pairs.pop(fact.key, None)
-            self._apply(self.method.on_verdicts([fact]))
-        else:
-            self._apply_probe(fact)
+    def _learn_judged(self, fact: Probe | Verdict) -> None:
+        """Keep what the judge told, and look again at the pairs that waited for it."""
+        self._store(fact)
+        for pair in self._waiting.pop(fact.key, {}):
+            self._compare(pair)
 
     def _on_segment(self, segment: Segment) -> list[Action]:
         index = segment.key.trace_index
@@ -143,12 +145,6 @@ class Case:
         if index not in self._prefixed and (prefix := self._truncation.prefix(trace)) is not None:
             self._prefixed[index] = Prefixed(trace, prefix)
         return [] if index in self.pruned else self.method.on_segment(trace)
-
-    def _apply_probe(self, probe: Probe) -> None:
-        for pair in [
-            pair for pair in self._waiting_pairs if probe.key.trace_index in (pair.left_trace, pair.right_trace)
-        ]:
-            self._compare(pair)
 
     def _apply(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -165,7 +161,10 @@ class Case:
 
     def _extend(self, action: Extend) -> None:
         trace = self._trace(action.trace_index)
-        if self._deliver_known(trace.next_key):
+        known = self.facts.get(trace.next_key)
+        if known is not None:
+            assert isinstance(known, Segment)
+            self._deliveries.append(known)
             return
         self._in_flight.add(trace.next_key)
         end = segment_end(trace.num_tokens, self._rule.segment_tokens, action.until_tokens, self.max_trace_tokens)
@@ -181,31 +180,27 @@ class Case:
         )
 
     def _compare(self, pair: PairKey) -> None:
+        """Deliver a pair's verdict, or ask for what it still waits for."""
         assert self._judge is not None, f"{self.problem.problem_id}: the method compares, but there is no judge"
-        if self._deliver_known(pair):
-            return
         bench = self._bench()
         missing = self._judge.needs(pair, bench, self.facts)
         if not missing:
-            self._waiting_pairs.pop(pair, None)
-            self._learn(self._judge.verdict(pair, bench, self.facts))
+            verdict = self._judge.verdict(pair, bench, self.facts)
+            if pair not in self.facts:
+                self._store(verdict)
+            self._deliveries.append(verdict)
             return
-        self._waiting_pairs[pair] = None
         for key in missing:
-            if key in self._in_flight:
+            self._waiting.setdefault(key, {})[pair] = None
+        for key in missing:
+            if key in self._in_flight or key in self.facts:
                 continue
             request = self._judge.request(key, bench)
             if request is None:
-                self._learn(self._judge.read(key, None, bench))
+                self._learn_judged(self._judge.read(key, None, bench))
             else:
                 self._in_flight.add(key)
                 self._requests.append(request)
-
-    def _deliver_known(self, key: Key) -> bool:
-        fact = self.facts.get(key)
-        if fact is not None:
-            self._deliveries.append(fact)
-        return fact is not None
 
     def _segment(self, key: SegmentKey, completion: Completion) -> Segment:
         trace = self._trace(key.trace_index)

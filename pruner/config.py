@@ -144,7 +144,8 @@ class ProbeJudgeConfig(Section):
 
 class LlmJudgeConfig(Section):
     """A generative judge. path: null is the sampler's own model. adapter: a LoRA folder for it. colocate: on the
-    sampler's engine (path must be null) or in a process of its own. labels: the words for same and different."""
+    sampler's engine (path must be null) or in a process of its own. labels: the words for same and different. both_orders: show each
+    pair in both orders and average."""
 
     name: Literal["llm"]
     path: str | None = None
@@ -158,6 +159,7 @@ class LlmJudgeConfig(Section):
     system: str | None = None
     prompt: str
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
+    both_orders: bool = False
     template_kwargs: dict[str, str | bool | int] = {}
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ class ProbeKey:
 
 @dataclass(frozen=True, slots=True)
 class PairKey:
-    """An ordered pair of traces, `left_trace` < `right_trace`: the judge reads the left one first."""
+    """An ordered pair of traces: the judge reads the left one first. Methods name the earlier trace left."""
 
     problem_id: str
     left_trace: int

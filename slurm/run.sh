@@ -29,6 +29,9 @@ fi
 # Nothing is downloaded for a model in a folder; for a hub id, set HF_HUB_OFFLINE=0.
 export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
 
+# What torch warns of when an engine starts is no news to a user; set it to INFO to see it.
+export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
+
 # Bash waits, so that signals to it alone (Slurm's B:) reach the job too; a trap ends `wait`, so it waits again.
 .venv/bin/python -m jobs.run "${overrides[@]}" "$@" &
 job=$!

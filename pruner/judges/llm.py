@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pruner.config import LlmJudgeConfig
 from pruner.errors import InputError
@@ -44,10 +45,12 @@ class LlmJudge:
         self._decoding = Decoding(label_token_ids=labels, uses_adapter=config.adapter is not None)
 
     def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
-        return (pair,)
+        return tuple(key for key in self._orders(pair) if key not in known)
 
     def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
-        raise AssertionError("a generative judge's verdicts come from completions")
+        facts = [fact for key in self._orders(pair) if isinstance(fact := known[key], Verdict)]
+        scores = [fact.score for fact in facts if fact.score is not None]
+        return replace(facts[0], score=sum(scores) / len(scores) if scores else None)
 
     def request(self, key: Key, bench: Bench) -> Request | None:
         assert isinstance(key, PairKey)
@@ -70,6 +73,12 @@ class LlmJudge:
             head_tokens=self._head_tokens.pop(key, 0),
             output_tokens=len(completion.token_ids),
         )
+
+    def _orders(self, pair: PairKey) -> tuple[PairKey, ...]:
+        """Return the orders in which the judge is shown a pair; each is a request and a fact of its own."""
+        if not self._config.both_orders:
+            return (pair,)
+        return pair, PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
 
     def _prompt(self, left_trace: int, right: str, bench: Bench) -> tuple[int, ...]:
         values = {

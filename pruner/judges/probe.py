@@ -37,9 +37,14 @@ class ProbeJudge:
         self._decoding = Decoding(temperature=0.0, stop=())
 
     def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+        if pair in known:
+            return ()
         return tuple(key for key in self._probe_keys(pair, bench) if key not in known)
 
     def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+        recorded = known.get(pair)
+        if isinstance(recorded, Verdict):
+            return recorded
         answers = []
         for key in self._probe_keys(pair, bench):
             probe = known[key]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,7 @@ class VllmSampler:
             EngineError: vLLM could not start.
         """
         os.environ.update(environment(spec, has_gpu))
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
         from vllm import LLM
         from vllm.lora.request import LoRARequest
 

@@ -1,8 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.accounting import TraceRow, judge_book, net_tokens, unpruned_estimate
-from pruner.config import AccountingConfig
+from pruner.accounting import TraceRow, judge_book, unpruned_estimate
 from pruner.traces import PairKey, Probe, ProbeKey, Verdict
 
 
@@ -35,11 +34,6 @@ def test_the_order_of_facts_changes_no_book(a, b, c):
         for i, n in enumerate((a, b, c))
     ]
     assert judge_book(facts) == judge_book(facts[::-1])
-
-
-def test_net_tokens_are_weighted():
-    weights = AccountingConfig(judge_prompt_weight=0.5, judge_cached_weight=0.1, judge_output_weight=2.0)
-    assert net_tokens(weights, 1000, 100, 60, 7) == 1000 + 20 + 6 + 14
 
 
 def test_without_pruning_the_estimate_is_the_truth():

@@ -10,7 +10,7 @@ from pruner.judges.llm import LlmJudge, common_head, probability_of_first
 from pruner.judges.probe import ProbeJudge, read_answer
 from pruner.prefix import Prefix
 from pruner.samplers.base import Completion
-from pruner.traces import PairKey, ProbeKey, Problem
+from pruner.traces import PairKey, ProbeKey, Problem, Verdict
 from tests.unit.fakes import same, trace_of
 from tests.unit.test_config import config
 
@@ -126,6 +126,19 @@ def test_scores_are_probabilities_and_symmetric(first, second):
     score = probability_of_first((first, second))
     assert 0.0 <= score <= 1.0
     assert score + probability_of_first((second, first)) == pytest.approx(1.0)
+
+
+def test_both_orders_are_two_facts_and_their_mean_is_the_verdict(bench):
+    judge = llm_judge(both_orders="true")
+    back = PairKey("p", 1, 0)
+    assert judge.needs(PAIR, bench, {}) == (PAIR, back)
+    known = {PAIR: Verdict(PAIR, 0.9, 10)}
+    assert judge.needs(PAIR, bench, known) == (back,)
+    known[back] = Verdict(back, 0.5, 10)
+    assert judge.needs(PAIR, bench, known) == ()
+    assert judge.verdict(PAIR, bench, known).score == pytest.approx(0.7)
+    known[back] = Verdict(back, None)
+    assert judge.verdict(PAIR, bench, known).score == pytest.approx(0.9)
 
 
 def test_labels_must_differ_in_their_first_token():
