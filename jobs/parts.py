@@ -87,6 +87,7 @@ def run_facts(config: Config) -> RunFacts:
         judge=config.judge.name if config.method.uses_judge else None,
         budget=config.budget,
         seed=config.seed,
+        cache_block_tokens=config.sampler.cache_block_tokens,
     )
 
 
@@ -163,6 +164,7 @@ def engine_specs(config: Config, sampler: VllmSamplerConfig) -> tuple[EngineSpec
         trust_remote_code=model.trust_remote_code,
         max_running=sampler.max_running_traces,
         is_exact=sampler.exact,
+        cache_block_tokens=sampler.cache_block_tokens,
         gpus=sampler.gpus,
         is_in_process=sampler.in_process,
         enforce_eager=sampler.enforce_eager,
@@ -182,6 +184,7 @@ def engine_specs(config: Config, sampler: VllmSamplerConfig) -> tuple[EngineSpec
         trust_remote_code=model.trust_remote_code,
         max_running=sampler.max_running_traces,
         is_exact=sampler.exact,
+        cache_block_tokens=sampler.cache_block_tokens,
         gpus=judge.gpus,
         is_in_process=True,
         enforce_eager=sampler.enforce_eager,

@@ -6,7 +6,7 @@ Two identities hold for every problem and are asserted here:
 
 What is charged must not depend on the luck of the engine's cache, or two runs of one config would differ. So a judge's
 prompt tokens count as cached by rule: a probe shares its trace's prompt and prefix, which the sampler had computed; a pair
-shares the head of its prompt with earlier pairs of the same left trace. What the engine's cache really served is in the
+shares the head of its prompt with earlier pairs of the same left trace; both as far as whole blocks of the cache go. What the engine's cache really served is in the
 attempts. The weighted sum, tokens_net, is made where answers are read (store.Store.answers).
 """
 
@@ -25,7 +25,7 @@ Equivalent = Callable[[str, str], bool]
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What every row of a run repeats, so that a row can be read alone."""
+    """What every row of a run repeats, so that a row can be read alone; and the prefix cache's block, in tokens."""
 
     method: str
     model: str
@@ -33,6 +33,7 @@ class RunFacts:
     judge: str | None
     budget: int
     seed: int
+    cache_block_tokens: int
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,12 @@ class AnswerRow:
     gpu_seconds: float = 0.0
 
 
-def judge_book(facts: Iterable[Fact]) -> JudgeBook:
-    """Sum up what the judge cost."""
+def judge_book(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeBook:
+    """Sum up what the judge cost. Of shared tokens those count as cached that fill whole blocks of the prefix cache."""
+
+    def whole_blocks(tokens: int) -> int:
+        return tokens // cache_block_tokens * cache_block_tokens
+
     probes = [fact for fact in facts if isinstance(fact, Probe)]
     verdicts = [fact for fact in facts if isinstance(fact, Verdict)]
     asked = [verdict for verdict in verdicts if verdict.prompt_tokens]
@@ -122,18 +127,18 @@ def judge_book(facts: Iterable[Fact]) -> JudgeBook:
     first_heads: dict[int, int] = {}
     for verdict in asked:
         left = verdict.key.left_trace
-        first_heads[left] = max(first_heads.get(left, 0), verdict.head_tokens)
+        first_heads[left] = max(first_heads.get(left, 0), whole_blocks(verdict.head_tokens))
     pairs: dict[frozenset[int], list[float | None]] = {}
     for verdict in verdicts:
         pairs.setdefault(frozenset((verdict.key.left_trace, verdict.key.right_trace)), []).append(verdict.score)
-    shared = sum(verdict.head_tokens for verdict in asked) - sum(first_heads.values())
+    shared = sum(whole_blocks(verdict.head_tokens) for verdict in asked) - sum(first_heads.values())
     return JudgeBook(
         calls=len(asked) + sum(1 for probe in probes if probe.prompt_tokens),
         verdicts=len(pairs),
         verdicts_missing=sum(1 for scores in pairs.values() if not any(score is not None for score in scores)),
         probes=len(probes),
         prompt_tokens=sum(verdict.prompt_tokens for verdict in asked) + sum(probe.prompt_tokens for probe in probes),
-        cached_tokens=shared + sum(probe.shared_tokens for probe in probes),
+        cached_tokens=shared + sum(whole_blocks(probe.shared_tokens) for probe in probes),
         output_tokens=sum(verdict.output_tokens for verdict in asked) + sum(len(probe.token_ids) for probe in probes),
     )
 
@@ -178,7 +183,7 @@ def answer_row(run: RunFacts, case: Case, traces: list[TraceRow], equivalent: Eq
     assert sampled == tokens_finished + tokens_pruned and 0 <= prefix <= sampled
     in_facts = sum(len(fact.token_ids) for fact in case.facts.values() if isinstance(fact, Segment))
     assert sampled == in_facts, f"{problem.problem_id}: {sampled} tokens in traces, {in_facts} in segments"
-    book = judge_book(case.facts.values())
+    book = judge_book(case.facts.values(), run.cache_block_tokens)
     has_gold = problem.answer is not None
     return replace(
         _blank_row(run, problem),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from pruner.judges.base import Bench, Judge, Prefixed
-from pruner.methods.base import Action, Answer, Compare, Extend, Method, Prune
+from pruner.methods.base import Action, Answer, Compare, Extend, Method, Prepare, Prune
 from pruner.prefix import Truncation
 from pruner.samplers.base import Completion, Decoding, Request
 from pruner.traces import (
@@ -153,6 +153,8 @@ class Case:
             elif isinstance(action, Compare):
                 for left, right in action.pairs:
                     self._compare(PairKey(self.problem.problem_id, left, right))
+            elif isinstance(action, Prepare):
+                self._prepare(action)
             elif isinstance(action, Prune):
                 self.pruned[action.trace_index] = action.reason
             else:
@@ -193,14 +195,26 @@ class Case:
         for key in missing:
             self._waiting.setdefault(key, {})[pair] = None
         for key in missing:
-            if key in self._in_flight or key in self.facts:
-                continue
-            request = self._judge.request(key, bench)
-            if request is None:
-                self._learn_judged(self._judge.read(key, None, bench))
-            else:
-                self._in_flight.add(key)
-                self._requests.append(request)
+            self._ask(key, bench)
+
+    def _prepare(self, action: Prepare) -> None:
+        assert self._judge is not None
+        bench = self._bench()
+        for index in action.trace_indexes:
+            for key in self._judge.prepares(index, bench):
+                self._ask(key, bench)
+
+    def _ask(self, key: Key, bench: Bench) -> None:
+        """Request a judged fact, unless it is known or under way."""
+        assert self._judge is not None
+        if key in self._in_flight or key in self.facts:
+            return
+        request = self._judge.request(key, bench)
+        if request is None:
+            self._learn_judged(self._judge.read(key, None, bench))
+        else:
+            self._in_flight.add(key)
+            self._requests.append(request)
 
     def _segment(self, key: SegmentKey, completion: Completion) -> Segment:
         trace = self._trace(key.trace_index)

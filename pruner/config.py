@@ -180,11 +180,12 @@ class VllmSamplerConfig(Section):
     """exact: float32 on a CPU, batch-invariant kernels on a GPU, so that a rerun gives the same tokens.
 
     gpus: ids within the allocation; null: all. in_process: null puts the engine into this process on a CPU and into its
-    own on a GPU. kv_cache_gib: on a CPU only.
+    own on a GPU. kv_cache_gib: on a CPU only. cache_block_tokens: the unit of the prefix cache; on a CPU a multiple of 32.
     """
 
     name: Literal["vllm"]
     exact: bool
+    cache_block_tokens: Positive
     segment_tokens: Positive
     max_running_traces: Positive
     gpus: tuple[int, ...] | None = None
@@ -200,6 +201,7 @@ class SimulatedSamplerConfig(Section):
     segment_tokens: Positive
     max_running_traces: Positive
     mean_tokens: Positive
+    cache_block_tokens: Positive
     num_answers: Positive
     accuracy: Share
     step_tokens: Positive

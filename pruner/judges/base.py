@@ -44,6 +44,9 @@ class Judge(Protocol):
     name: str
     is_colocated: bool
 
+    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+        """Return the keys of facts that any pair with this trace will wait for."""
+
     def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
         """Return the keys of facts that the pair's verdict waits for; empty if it follows from what is known."""
 

@@ -44,6 +44,9 @@ class LlmJudge:
         self._head_tokens: dict[Key, int] = {}
         self._decoding = Decoding(label_token_ids=labels, uses_adapter=config.adapter is not None)
 
+    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+        return ()
+
     def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
         return tuple(key for key in self._orders(pair) if key not in known)
 

@@ -36,6 +36,9 @@ class ProbeJudge:
         self._equivalent = equivalent
         self._decoding = Decoding(temperature=0.0, stop=())
 
+    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+        return (self._probe_key(trace_index, bench),)
+
     def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
         if pair in known:
             return ()
@@ -79,11 +82,10 @@ class ProbeJudge:
         )
 
     def _probe_keys(self, pair: PairKey, bench: Bench) -> tuple[ProbeKey, ProbeKey]:
-        left, right = (
-            ProbeKey(pair.problem_id, index, bench.traces[index].prefix.num_tokens)
-            for index in (pair.left_trace, pair.right_trace)
-        )
-        return left, right
+        return self._probe_key(pair.left_trace, bench), self._probe_key(pair.right_trace, bench)
+
+    def _probe_key(self, trace_index: int, bench: Bench) -> ProbeKey:
+        return ProbeKey(bench.problem.problem_id, trace_index, bench.traces[trace_index].prefix.num_tokens)
 
 
 def read_answer(opening: str, text: str) -> str | None:

@@ -32,6 +32,13 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """These traces will be in pairs: a judge that reads traces one by one may begin. Nothing is answered to it."""
+
+    trace_indexes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Prune:
     """Sample no more of this trace."""
 
@@ -54,7 +61,7 @@ class Answer:
     voters: tuple[int, ...]
 
 
-Action = Extend | Compare | Prune | Answer
+Action = Extend | Compare | Prepare | Prune | Answer
 
 
 class Method(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pruner.clustering import Cluster, ClusterRule, Needs, apply, largest, place, representatives
-from pruner.methods.base import Action, Answer, Compare, Extend, Prune
+from pruner.methods.base import Action, Answer, Compare, Extend, Prepare, Prune
 from pruner.prefix import Truncation
 from pruner.traces import Trace, Verdict
 from pruner.voting import Equivalent, majority_vote, winner
@@ -87,12 +87,19 @@ class DeepPrune:
         if prefix is None:
             return [Extend(index, self._truncation.max_tokens)]
         self._prefix_tokens[index] = trace.num_tokens
-        return self._advance()
+        return [*self._prepare(index), *self._advance()]
 
     def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
         for verdict in verdicts:
             self._verdicts[verdict.key.left_trace, verdict.key.right_trace] = verdict.score
         return self._advance()
+
+    def _prepare(self, index: int) -> list[Action]:
+        """Tell the judge of a complete prefix; of the first one only when there is a second to compare it with."""
+        count = len(self._prefix_tokens)
+        if count == 1:
+            return []
+        return [Prepare((index,) if count > 2 else tuple(self._prefix_tokens))]
 
     def _advance(self) -> list[Action]:
         """Place whichever traces can be placed; once all are, choose who finishes; once they have, vote."""

@@ -25,7 +25,6 @@ CONFIDENCE_TOP_K = 20
 # Tokens between two reports of a running request: what is lost by an abort is known to that accuracy.
 REPORT_TOKENS = 16
 _DECODE_WINDOW = 16
-_CPU_BLOCK_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class EngineSpec:
     trust_remote_code: bool
     max_running: int
     is_exact: bool
+    cache_block_tokens: int = 32
     gpus: tuple[int, ...] | None = None
     is_in_process: bool | None = None
     enforce_eager: bool | None = None
@@ -100,6 +100,7 @@ def engine_arguments(spec: EngineSpec, has_gpu: bool) -> dict[str, Any]:
         "tensor_parallel_size": spec.tensor_parallel_size,
         "trust_remote_code": spec.trust_remote_code,
         "enable_prefix_caching": True,
+        "block_size": spec.cache_block_tokens,
         "scheduling_policy": "priority",
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
@@ -112,7 +113,6 @@ def engine_arguments(spec: EngineSpec, has_gpu: bool) -> dict[str, Any]:
         # A seeded request that is prefilled in parts crashes the CPU engine: prompts are always read whole.
         arguments["enable_chunked_prefill"] = False
         arguments["max_num_batched_tokens"] = spec.max_model_len
-        arguments["block_size"] = _CPU_BLOCK_TOKENS
         arguments["enforce_eager"] = True if spec.enforce_eager is None else spec.enforce_eager
     if spec.adapter is not None:
         arguments |= {"enable_lora": True, "max_lora_rank": spec.max_lora_rank}

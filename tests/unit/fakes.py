@@ -21,7 +21,7 @@ from pruner.samplers.simulated import SimulatedSampler
 from pruner.traces import Fact, Problem, Segment, Trace
 
 OPENING = " \\boxed{"
-RUN = RunFacts("deepprune", "fake", "set", "probe", 8, 0)
+RUN = RunFacts("deepprune", "fake", "set", "probe", 8, 0, 4)
 
 
 def same(left: str, right: str) -> bool:
@@ -37,6 +37,7 @@ def simulated(**changes: object) -> SimulatedSampler:
         "num_answers": 3,
         "accuracy": 0.6,
         "step_tokens": 8,
+        "cache_block_tokens": 4,
         "step_s": 0.0,
     }
     return SimulatedSampler(SimulatedSamplerConfig(**(values | changes)), seed=7)

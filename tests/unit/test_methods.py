@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruner.methods.base import Answer, Compare, Extend, Prune
+from pruner.methods.base import Answer, Compare, Extend, Prepare, Prune
 from pruner.methods.cons import Cons
 from pruner.methods.deepprune import DeepPrune
 from pruner.prefix import FixedTruncation
@@ -42,7 +42,7 @@ class World:
 
 def drive(method, world, order):
     """Run a method; `order` picks which open action happens next. Return the answer, and everything that was asked."""
-    todo, tokens, asked, pruned, answer = [], {}, set(), {}, None
+    todo, tokens, asked, prepared, pruned, answer = [], {}, set(), set(), {}, None
 
     def take(actions):
         nonlocal answer
@@ -54,6 +54,9 @@ def drive(method, world, order):
                     assert pair not in asked
                     asked.add(pair)
                     todo.append(pair)
+            elif isinstance(action, Prepare):
+                assert not prepared & set(action.trace_indexes)
+                prepared.update(action.trace_indexes)
             elif isinstance(action, Prune):
                 pruned[action.trace_index] = action.reason
             else:
@@ -72,6 +75,7 @@ def drive(method, world, order):
         else:
             take(method.on_verdicts([world.verdict(*item)]))
     assert answer is not None
+    assert prepared >= {index for pair in asked for index in pair}
     return answer, tokens, asked, pruned, method.clusters
 
 
