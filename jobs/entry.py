@@ -71,6 +71,8 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
             _fail([_one_line(error)], 2)
         except (CheckpointError, EngineError) as error:
             _fail([str(error)], 1)
+        except OSError as error:
+            _fail([f"{error}. What was committed stays; mend this and run the same command again."], 1)
         if code:
             sys.exit(code)
 

@@ -23,7 +23,13 @@ case " $* " in
   *) if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then overrides+=(model=deepseek_8b); fi ;;
 esac
 if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
-  overrides+=("shard.index=$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN))" "shard.count=$SLURM_ARRAY_TASK_COUNT")
+  # shellcheck disable=SC2153  # Slurm sets them
+  index=$(((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN) / ${SLURM_ARRAY_TASK_STEP:-1}))
+  if [ "$index" -ge "$SLURM_ARRAY_TASK_COUNT" ]; then
+    echo "run: got an array with holes, expected --array=0-N. To redo one shard, give shard.index and shard.count." >&2
+    exit 2
+  fi
+  overrides+=("shard.index=$index" "shard.count=$SLURM_ARRAY_TASK_COUNT")
 fi
 
 # Nothing is downloaded for a model in a folder; for a hub id, set HF_HUB_OFFLINE=0.
@@ -35,13 +41,18 @@ export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
 # Bash waits, so that signals to it alone (Slurm's B:) reach the job too; a trap ends `wait`, so it waits again.
 .venv/bin/python -m jobs.run "${overrides[@]}" "$@" &
 job=$!
-for name in TERM INT USR1; do trap "kill -s $name $job 2>/dev/null || true" "$name"; done
+# shellcheck disable=SC2064  # the pid of now is meant
+for name in TERM INT USR1; do trap "stopped=1; kill -s $name $job 2>/dev/null || true" "$name"; done
+stopped=0
 code=0
 wait "$job" || code=$?
 while kill -0 "$job" 2>/dev/null; do
   code=0
   wait "$job" || code=$?
 done
+
+# Stopped before it could answer signals: as resumable as later.
+if [ "$stopped" = 1 ] && [ "$code" -ge 128 ]; then code=75; fi
 
 if [ "$code" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
   # Interrupted and resumable: back into the queue, unless Slurm, which preempted it, has put it there already.

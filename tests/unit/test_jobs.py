@@ -167,6 +167,12 @@ def test_a_shard_that_another_process_works_on_is_refused(tmp_path):
         process.wait()
 
 
+def test_a_folder_that_cannot_be_written_is_one_line_and_code_1(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = job("run", *SIMULATED, f"run.root={tmp_path}/file", "run.name=run")
+    assert result.returncode == 1 and "Not a directory" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
 def test_a_dry_run_prints_every_engine_and_starts_none(tmp_path):
     arguments = ["judge=llm", "judge.colocate=false", "model=qwen3_32b", "judge.path=some/judge", "dry_run=true"]
     result = job("run", *arguments, f"run.root={tmp_path}")
