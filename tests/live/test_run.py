@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -135,6 +136,37 @@ def test_a_generative_judge_scores_pairs_alike_on_the_samplers_engine_and_on_its
         run_job(apart, *overrides, "judge.colocate=false", "judge.dtype=float32", "judge.max_model_len=2048")
         for row, other in zip(rows, table(apart, "verdicts").to_pylist(), strict=True):
             assert row["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+def write_adapter(folder, scale):
+    """Write a LoRA adapter for the first layer's queries; with scale 0 it changes nothing."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    weights = {
+        name.format("A"): torch.randn(8, 576, generator=generator),
+        name.format("B"): scale * torch.randn(576, 8, generator=generator),
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["q_proj"], "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_an_adapter_on_the_samplers_engine_judges_and_leaves_the_traces_alone(tmp_path):
+    overrides = (*SMALL, "problems.limit=2", "judge=llm", "method.k1=1", "method.tau=1.0", "method.k=1")
+    scores, traces = {}, {}
+    for scale in (0.0, 3.0):
+        root = tmp_path / f"scale{scale}"
+        root.mkdir()
+        run_job(root, *overrides, f"judge.adapter={write_adapter(root / 'adapter', scale)}", "judge.max_lora_rank=8")
+        scores[scale] = {(r["left_trace"], r["right_trace"]): r["score"] for r in table(root, "verdicts").to_pylist()}
+        traces[scale] = [(r["trace_index"], r["text"]) for r in table(root, "traces").to_pylist()]
+    assert scores[0.0].keys() == scores[3.0].keys() and scores[0.0] != scores[3.0]
+    assert traces[0.0] == traces[3.0]
 
 
 def test_a_problem_beyond_the_context_fails_alone(tmp_path):

@@ -194,6 +194,19 @@ def test_the_importer_writes_what_the_main_job_reads(tmp_path):
     assert result.returncode == 2 and len(result.stderr.strip().splitlines()) == 1
 
 
+def test_a_sweep_gives_each_point_its_folder_and_does_nothing_twice(tmp_path):
+    sweep = ["-m", "method=cons,deepprune", "seed=0,1", "sampler=simulated", "problems.limit=3", f"run.root={tmp_path}"]
+    assert job("run", *sweep).returncode == 0
+    names = {path.parent.name for path in tmp_path.glob("*/run.json")}
+    assert names == {
+        f"method={method},problems.limit=3,sampler=simulated,seed={seed}"
+        for method in ("cons", "deepprune")
+        for seed in (0, 1)
+    }
+    again = job("run", *sweep)
+    assert again.returncode == 0 and again.stderr.count("nothing to do") == 4
+
+
 def test_everything_is_shown_by_cfg_job():
     result = job("run", "--cfg", "job")
     assert result.returncode == 0
