@@ -89,7 +89,10 @@ def run(main: Callable[[], Any]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return "config: " + " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    text = "config: " + " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    if "override_grammar" in text:
+        text += """. A value with = or , in it needs quotes of its own: key="'value'"."""
+    return text
 
 
 def _fail(lines: Sequence[str], code: int) -> NoReturn:

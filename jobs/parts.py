@@ -13,7 +13,7 @@ from pruner.accounting import RunFacts
 from pruner.answers import Equivalence, extract_answer
 from pruner.case import Case, TraceRule
 from pruner.clustering import ClusterRule
-from pruner.config import Config, LlmJudgeConfig, VllmSamplerConfig
+from pruner.config import Config, FixedPrefixConfig, LlmJudgeConfig, ReasoningWordsPrefixConfig, VllmSamplerConfig
 from pruner.errors import InputError
 from pruner.judges.base import Judge
 from pruner.judges.llm import LlmJudge
@@ -49,7 +49,7 @@ def case_opener(config: Config, prompts: Prompts, equivalence: Equivalence) -> O
         InputError: the judge cannot work as configured.
     """
     judge = make_judge(config, prompts, equivalence) if config.method.uses_judge else None
-    truncation = make_truncation(config)
+    truncation = make_truncation(config.prefix)
     rule = trace_rule(config)
 
     def extract(text: str) -> str | None:
@@ -105,8 +105,7 @@ def make_method(config: Config, problem_id: str, truncation: Truncation, equival
     return DeepPrune(problem_id, config.budget, config.seed, rule, truncation, equivalence)
 
 
-def make_truncation(config: Config) -> Truncation:
-    prefix = config.prefix
+def make_truncation(prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig) -> Truncation:
     if prefix.name == "fixed":
         return FixedTruncation(prefix.max_tokens)
     return ReasoningWordsTruncation(prefix.words, prefix.count, prefix.max_tokens)

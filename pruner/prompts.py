@@ -81,6 +81,12 @@ def load_tokenizer(path: str, revision: str | None, trust_remote_code: bool) -> 
     return tokenizer
 
 
+def token_ends(tokenizer: Any, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a text's tokens, and for each the character of the text behind it."""
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return tuple(found["input_ids"]), tuple(end for _, end in found["offset_mapping"])
+
+
 def check_model_folder(path: str, key: str) -> None:
     """Refuse a local path that holds no model; anything that does not look like a path may be a hub id.
 

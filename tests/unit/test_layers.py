@@ -18,18 +18,18 @@ LAYERS = [
     {"pruner.methods", "pruner.methods.base", "pruner.methods.cons", "pruner.methods.deepprune", "pruner.samplers"},
     {"pruner.samplers.base", "pruner.prompts"},
     {"pruner.judges", "pruner.judges.base", "pruner.judges.probe", "pruner.judges.llm"},
-    {"pruner.case"},
+    {"pruner.case", "pruner.pairs"},
     {"pruner.accounting", "pruner.schemas", "pruner.problems", "pruner.importing"},
     {"pruner.samplers.vllm", "pruner.samplers.process", "pruner.samplers.simulated", "pruner.store"},
     {"pruner.results", "pruner.runner", "pruner.summary"},
-    {"pruner.progress"},
+    {"pruner.progress", "pruner.recorded"},
 ]
 OWNERS = {
     "vllm": {"pruner.samplers.vllm"},
     "duckdb": {"pruner.store", "jobs.query"},
     "transformers": {"pruner.prompts", "jobs.prepare_model"},
     "tqdm": {"pruner.progress"},
-    "pydantic": {"pruner.config", "pruner.importing"},
+    "pydantic": {"pruner.config", "pruner.importing", "pruner.recorded"},
     "math_verify": {"pruner.equivalence_worker"},
     "multiprocessing": {"pruner.samplers.process"},
 }

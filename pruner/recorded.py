@@ -1,0 +1,186 @@
+"""Read recorded traces and write labelled pairs, as Parquet. Knows no model; tokens come from a function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field, ValidationError
+
+from pruner.answers import extract_answer
+from pruner.config import (
+    FixedPrefixConfig,
+    Positive,
+    ReasoningWordsPrefixConfig,
+    Seconds,
+    Section,
+    describe_fault,
+)
+from pruner.errors import InputError
+from pruner.pairs import LabelledPair, Recorded
+from pruner.problems import limited
+from pruner.results import write_atomically
+
+Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
+
+PAIRS = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("question", pa.dictionary(pa.int32(), pa.string())),
+        ("left_trace", pa.int32()),
+        ("right_trace", pa.int32()),
+        ("left", pa.dictionary(pa.int32(), pa.string())),
+        ("right", pa.dictionary(pa.int32(), pa.string())),
+        ("left_tokens", pa.int32()),
+        ("right_tokens", pa.int32()),
+        ("left_answer", pa.string()),
+        ("right_answer", pa.string()),
+        ("label", pa.int8()),
+        ("fold", pa.int16()),
+    ]
+)
+_MADE_WITH = b"pruner_pairs"
+
+
+class RecordedColumns(Section):
+    """The columns of a Parquet of recorded traces; answer null reads the answers out of the texts."""
+
+    problem_id: str
+    question: str
+    trace_index: str
+    text: str
+    answer: str | None
+
+
+class _FixedTokens(Section):
+    prefix_tokens: Positive
+
+
+class PairsConfig(Section):
+    """What pairs are built from and how; see conf/build_pairs.yaml."""
+
+    source: str
+    target: str
+    columns: RecordedColumns
+    answers: Literal["math", "choice"]
+    patterns: tuple[str, ...]
+    answer_time_limit_s: Seconds
+    tokenizer: str
+    segment_tokens: Positive
+    traces_per_problem: Annotated[int, Field(ge=2)] | None
+    pairs_per_problem: Positive | None
+    folds: Positive
+    seed: Annotated[int, Field(ge=0)]
+    prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
+    model: _FixedTokens
+
+
+def parse_pairs(values: Mapping[str, Any]) -> PairsConfig:
+    """Return the typed config. Raises InputError with a line a fault."""
+    try:
+        return PairsConfig.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise InputError([describe_fault(item) for item in error.errors()]) from None
+
+
+def pairs_identity(config: PairsConfig, source: pa.Table) -> str:
+    """Return everything that the pairs are a function of: the config, but for where it writes, and the traces."""
+    digest = blake2b(digest_size=16)
+    for name in source.column_names:
+        for value in source.column(name).to_pylist():
+            digest.update(repr(value).encode())
+    values = config.model_dump(mode="json", exclude={"source", "target", "answer_time_limit_s"})
+    return json.dumps(values | {"traces": digest.hexdigest()}, sort_keys=True)
+
+
+def read_traces(config: PairsConfig) -> pa.Table:
+    """Return recorded traces as problem_id, question, trace_index, text, answer, by problem and index.
+
+    Raises:
+        InputError: with all faults.
+    """
+    path = Path(config.source).expanduser()
+    table = _read_run(path) if path.is_dir() else _read_recorded(path, config.columns)
+    ids, indexes, texts = (table.column(name).to_pylist() for name in ("problem_id", "trace_index", "text"))
+    faults, seen = [], set()
+    for row, (problem_id, index, text) in enumerate(zip(ids, indexes, texts, strict=True)):
+        if problem_id is None or index is None or text is None:
+            faults.append(f"row {row}: problem_id, trace_index or text is null.")
+        elif (problem_id, index) in seen:
+            faults.append(f"row {row}: problem {problem_id!r} has trace {index} already.")
+        seen.add((problem_id, index))
+    if faults:
+        raise InputError([f"traces {config.source}: {fault}" for fault in limited(faults)])
+    return table.sort_by([("problem_id", "ascending"), ("trace_index", "ascending")])
+
+
+def traces_by_problem(table: pa.Table, patterns: tuple[str, ...], encode: Encode) -> Iterator[list[Recorded]]:
+    """Yield the traces of one problem after the other. An answer that was not recorded is read out of the text."""
+    group: list[Recorded] = []
+    for batch in table.to_batches(max_chunksize=1024):
+        for row in batch.to_pylist():
+            if group and group[0].problem_id != row["problem_id"]:
+                yield group
+                group = []
+            ids, ends = encode(row["text"])
+            answer = row["answer"] if row["answer"] is not None else extract_answer(row["text"], patterns)
+            group.append(
+                Recorded(row["problem_id"], row["trace_index"], row["question"] or "", row["text"], answer, ids, ends)
+            )
+    if group:
+        yield group
+
+
+def written_identity(target: Path) -> str | None:
+    """Return what an existing file of pairs was made from; None if there is none or it is no such file."""
+    try:
+        metadata = pq.read_schema(target).metadata or {}
+    except (OSError, pa.ArrowException):
+        return None
+    return metadata.get(_MADE_WITH, b"").decode() or None
+
+
+def write_pairs(pairs: Iterable[LabelledPair], target: Path, identity: str) -> int:
+    """Write pairs atomically; return how many."""
+    table = pa.Table.from_pylist([asdict(pair) for pair in pairs], schema=PAIRS)
+    table = table.replace_schema_metadata({_MADE_WITH: identity.encode()})
+    write_atomically(target, lambda path: pq.write_table(table, path))
+    return table.num_rows
+
+
+def _read_run(folder: Path) -> pa.Table:
+    traces, answers = (sorted((folder / name).glob("*.parquet")) for name in ("traces", "answers"))
+    if not traces or not answers:
+        raise InputError(f"source {folder}: holds no traces. Name a finished run's folder or a Parquet file.")
+    table = pa.concat_tables([pq.read_table(file) for file in traces])
+    if "text" not in table.column_names:
+        raise InputError(f"source {folder}: its traces have no text. Run it with results.text=true.")
+    questions = pa.concat_tables([pq.read_table(file, columns=["problem_id", "question"]) for file in answers])
+    finished = table.filter(pc.equal(table.column("status"), "finished"))
+    joined = finished.select(["problem_id", "trace_index", "text", "answer"]).join(questions, "problem_id")
+    return joined.select(["problem_id", "question", "trace_index", "text", "answer"])
+
+
+def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
+    if not path.exists():
+        raise InputError(f"source {path}: no such file or folder.")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"source {path}: unreadable Parquet ({str(error).strip().splitlines()[0]}).") from None
+    wanted = {name: column for name, column in columns.model_dump().items() if column is not None}
+    if missing := [column for column in wanted.values() if column not in table.column_names]:
+        raise InputError(f"source {path}: got columns {table.column_names}, missing {missing}. Set columns.*=...")
+    if "answer" not in wanted:
+        table = table.append_column("answer", pa.nulls(table.num_rows, pa.string()))
+        wanted["answer"] = "answer"
+    return table.select(
+        [wanted[name] for name in ("problem_id", "question", "trace_index", "text", "answer")]
+    ).rename_columns(["problem_id", "question", "trace_index", "text", "answer"])
