@@ -81,7 +81,8 @@ class SimulatedSampler:
         key = request.key
         total, is_last = self._length(request)
         if isinstance(key, SegmentKey):
-            token_ids = tuple(1 + hash64(request.seed, i) % 50_000 for i in range(total))
+            first = 1 + request.seed % 40_000
+            token_ids = tuple(range(first, first + total))
             text = f"s{key.segment_index} wait "
             if is_last:
                 text += f"\\boxed{{{self.final_answer(key.problem_id, key.trace_index)}}}"
@@ -93,4 +94,4 @@ class SimulatedSampler:
 
 
 def _last_zero(token_ids: tuple[int, ...]) -> int:
-    return max((i for i in range(len(token_ids) - 1, -1, -1) if token_ids[i] == 0), default=-1)
+    return next((i for i in range(len(token_ids) - 1, -1, -1) if token_ids[i] == 0), -1)
