@@ -93,6 +93,7 @@ class AnswerRow:
     single_accuracy: float | None = None
     clusters: int = 0
     cluster_sizes: tuple[int, ...] = ()
+    clusters_overflowed: int = 0
     traces_started: int = 0
     traces_finished: int = 0
     traces_pruned: int = 0
@@ -198,6 +199,7 @@ def answer_row(run: RunFacts, case: Case, traces: list[TraceRow], equivalent: Eq
         single_accuracy=_mean([float(row.correct or 0) for row in finished]) if has_gold else None,
         clusters=len(case.method.clusters),
         cluster_sizes=cluster_sizes(case.method.clusters),
+        clusters_overflowed=sum(cluster.is_overflow for cluster in case.method.clusters),
         traces_started=len(traces),
         traces_finished=len(finished),
         traces_pruned=len(pruned),

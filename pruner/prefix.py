@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -79,13 +78,6 @@ def word_end(pattern: re.Pattern[str], text: str, count: int) -> int | None:
         if number == count:
             return match.end() if match.end() < len(text) else None
     return None
-
-
-def truncate_text(text: str, words: Sequence[str], count: int) -> str:
-    """Return a finished text up to its `count`-th reasoning word, or all of it; for recorded traces without tokens."""
-    pattern = ReasoningWordsTruncation(tuple(words), count, 1)._pattern
-    end = word_end(pattern, text, count)
-    return text if end is None else text[:end]
 
 
 def _whole_segments(trace: Trace, num_tokens: int) -> Prefix:

@@ -190,7 +190,7 @@ class Runner:
         to_judge: list[Request] = []
         while self._queue and len(to_sampler) < room:
             request = heapq.heappop(self._queue)[-1]
-            is_judges = self._judge_sampler is not None and bool(request.decoding.label_token_ids)
+            is_judges = self._judge_sampler is not None and not isinstance(request.key, SegmentKey)
             (to_judge if is_judges else to_sampler).append(request)
         self._sampler.submit(to_sampler)
         if self._judge_sampler is not None:

@@ -41,6 +41,7 @@ ANSWERS = _schema(
     ("single_accuracy", pa.float64(), "share of finished traces that are right; null without gold"),
     ("clusters", pa.int32(), "number of clusters"),
     ("cluster_sizes", _INTS, "their sizes, largest first"),
+    ("clusters_overflowed", pa.int32(), "of these, joined by a trace only because no further cluster was allowed"),
     ("traces_started", pa.int32(), ""),
     ("traces_finished", pa.int32(), ""),
     ("traces_pruned", pa.int32(), "started, not finished"),
@@ -146,13 +147,12 @@ ANSWERS_ADDED = _schema(
     ("attempts", pa.int32(), "measured: processes that worked on the problem"),
 )
 
-# Facts: what they are keyed by, and which columns only measure.
+# What facts are keyed by.
 KEYS = {
     "segments": ("problem_id", "trace_index", "segment_index"),
     "probes": ("problem_id", "trace_index", "num_tokens"),
     "verdicts": ("problem_id", "left_trace", "right_trace"),
 }
-MEASURED = ("attempt", "committed_at", "cached_tokens")
 TABLES = {
     "segments": SEGMENTS,
     "probes": PROBES,

@@ -58,7 +58,6 @@ class Totals:
 
     segments: int
     tokens: int
-    answers: int
 
 
 class Store:
@@ -139,9 +138,7 @@ class Store:
         return facts
 
     def totals(self) -> Totals:
-        row = self._connection.execute(
-            "SELECT count(*), coalesce(sum(len(token_ids)), 0), (SELECT count(*) FROM answers) FROM segments"
-        ).fetchall()[0]
+        row = self._connection.execute("SELECT count(*), coalesce(sum(len(token_ids)), 0) FROM segments").fetchall()[0]
         return Totals(*(int(value) for value in row))
 
     def forget_derived(self) -> None:

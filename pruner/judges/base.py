@@ -42,7 +42,6 @@ class Judge(Protocol):
     """Scores pairs of prefixes."""
 
     name: str
-    is_colocated: bool
 
     def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
         """Return the keys of facts that any pair with this trace will wait for."""

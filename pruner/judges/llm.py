@@ -34,7 +34,6 @@ class LlmJudge:
 
     def __init__(self, config: LlmJudgeConfig, prompts: ChatPrompts, max_model_len: int) -> None:
         """Raises InputError: the labels do not differ in their first token."""
-        self.is_colocated = config.colocate
         self._config = config
         self._prompts = prompts
         self._max_model_len = max_model_len

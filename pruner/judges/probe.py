@@ -23,7 +23,6 @@ class ProbeJudge:
     """
 
     name = "probe"
-    is_colocated = True
 
     def __init__(
         self, opening: str, opening_ids: tuple[int, ...], max_tokens: int, max_model_len: int, equivalent: Equivalent

@@ -1,4 +1,4 @@
-from pruner.prefix import FixedTruncation, ReasoningWordsTruncation, truncate_text
+from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
 from pruner.traces import Trace
 from tests.unit.fakes import trace_of
 
@@ -40,8 +40,3 @@ def test_later_segments_never_change_a_prefix():
             assert seen is None or prefix == seen
             seen = prefix
         assert seen is not None
-
-
-def test_recorded_texts_are_cut_alike():
-    assert truncate_text("one so two so three", ["so"], 2) == "one so two so"
-    assert truncate_text("one", ["so"], 2) == "one"
