@@ -148,6 +148,7 @@ def work(
     config, store = shard.config, shard.store
     reporter = Reporter(shard, store.begin_attempt(this_process(), killed_attempt(shard.last)))
     reporter.tell("loading")
+    reporter.write_tables()
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
     engines: list[Sampler] = []
     runner: Runner | None = None
@@ -230,6 +231,13 @@ class Reporter:
         self.tell("running")
         if has_new and time.monotonic() - self._refreshed_at >= self._shard.config.results.every_s:
             self.refresh_answers()
+
+    def write_tables(self) -> None:
+        """Write what is finished, be it nothing, so that every view has its files from the beginning."""
+        shard = self._shard
+        write_attempts(shard.folder, shard.store)
+        if not shard.folder.parquet("traces").exists():
+            write_results(shard.folder, shard.store, shard.problems, shard.config.results, shard.config.accounting)
 
     def refresh_answers(self) -> None:
         shard = self._shard

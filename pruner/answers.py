@@ -20,17 +20,20 @@ from typing import IO, Self
 
 MAX_SYMBOLIC_CHARS = 400
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_LETTER = re.compile(r"^\W*(?:\\text\w*\s*\{)?\W*([A-Z])\W*(?:$|[.):,\s])")
+_LETTER = re.compile(
+    r"^\W*(?:(?:option|answer|choice)\b\W*)?(?:\\?[a-z]+\s*\{)?\W*([a-z])(?:\W*$|[.):,])", re.IGNORECASE
+)
+_WORDS = re.compile(r"[A-Za-z][A-Za-z ]{2,}")
 _FRACTION = re.compile(r"^(-?)\\[dt]?frac\{(-?\d+)\}\{(-?\d+)\}$")
 _SHORT_FRACTION = re.compile(r"^(-?)\\[dt]?frac(\d)(\d)$")
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Return what the last complete `\boxed{...}` of the text holds, with balanced braces, or None."""
+    r"""Return what the last complete, not empty `\boxed{...}` of the text holds, with balanced braces, or None."""
     found = None
     for match in _BOX.finditer(text):
         content = balanced(text, match.end())
-        if content is not None:
+        if content is not None and content.strip():
             found = content
     return found
 
@@ -71,7 +74,7 @@ def extract_answer(text: str, patterns: Sequence[str] = ()) -> str | None:
 def option_letter(answer: str) -> str | None:
     r"""Return the option letter of a multiple-choice answer: `B`, `(B)`, `\text{B}`, `B. because ...`; None if unclear."""
     match = _LETTER.match(answer.strip().replace("$", ""))
-    return match.group(1) if match else None
+    return match.group(1).upper() if match else None
 
 
 def normalize(answer: str) -> str:
@@ -153,6 +156,9 @@ class Equivalence:
         values = numeric(left), numeric(right)
         if values[0] is not None and values[1] is not None:
             return values[0] == values[1]
+        if _WORDS.fullmatch(normalize(left)) and _WORDS.fullmatch(normalize(right)):
+            # To algebra a word is a product of letters, and `listen` would equal `silent`.
+            return normalize(left).casefold() == normalize(right).casefold()
         if max(len(left), len(right)) > MAX_SYMBOLIC_CHARS:
             return False
         if self._worker is None:

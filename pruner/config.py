@@ -7,6 +7,7 @@ decides a run's results, and so must not change when the run goes on, is told by
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -26,7 +27,7 @@ class Section(BaseModel):
 class RunConfig(Section):
     """name: the run's folder under root; null names it after the overrides of the command line, `default` if none."""
 
-    name: str | None = Field(default=None, pattern=r"^[^/\\\s][^/\\\n]*$")
+    name: str | None = Field(default=None, pattern=r"^[^/\\\s.][^/\\\n]*$")
     root: str = "outputs"
 
 
@@ -52,6 +53,17 @@ class ProblemsConfig(Section):
     limit: Positive | None = None
     answers: Literal["math", "choice"] = "math"
     patterns: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _patterns_have_one_group(self) -> ProblemsConfig:
+        for pattern in self.patterns:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"patterns: {pattern!r} is no regular expression ({error})") from None
+            if groups != 1:
+                raise ValueError(f"patterns: {pattern!r} has {groups} groups, expected 1")
+        return self
 
 
 class Turn(Section):
@@ -242,7 +254,7 @@ class AccountingConfig(Section):
 
 
 class Config(Section):
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     budget: Annotated[int, Field(ge=1, le=1_000_000)]
     dry_run: bool = False
     answer_time_limit_s: Seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -61,7 +61,11 @@ def parse_import(values: Mapping[str, Any]) -> ImportConfig:
         config = ImportConfig(**values)
     except ValidationError as error:
         raise InputError([describe_fault(item) for item in error.errors()]) from None
-    if config.answer_pattern is not None and re.compile(config.answer_pattern).groups != 1:
+    try:
+        groups = 1 if config.answer_pattern is None else re.compile(config.answer_pattern).groups
+    except re.error as error:
+        raise InputError(f"answer_pattern: {config.answer_pattern!r} is no regular expression ({error}).") from None
+    if groups != 1:
         raise InputError(f"answer_pattern: got {config.answer_pattern!r}, expected exactly one group.")
     return config
 
@@ -89,18 +93,45 @@ def read_source(path: Path) -> pa.Table:
     try:
         if path.suffix in (".csv", ".tsv"):
             delimiter = "\t" if path.suffix == ".tsv" else ","
-            return pyarrow.csv.read_csv(
-                path,
-                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True),
-            )
+            return _read_csv(path, pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True))
         if path.suffix in (".jsonl", ".json", ".ndjson"):
-            return pyarrow.json.read_json(path)
+            return _read_json_lines(path)
         if path.suffix == ".parquet":
             return pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"source {path}: unreadable ({str(error).strip().splitlines()[0]}).") from None
     raise InputError(f"source {path}: got ending {path.suffix!r}, expected .csv, .tsv, .jsonl, .json or .parquet.")
+
+
+def _read_csv(path: Path, options: pyarrow.csv.ParseOptions) -> pa.Table:
+    """Read all columns as text, so that ids like 007 and answers like 1.50 stay as they are; an empty field is null."""
+    with pyarrow.csv.open_csv(path, parse_options=options) as reader:
+        names = reader.schema.names
+    if len(set(names)) < len(names):
+        raise InputError(f"source {path}: has columns of the same name: {names}.")
+    convert = pyarrow.csv.ConvertOptions(
+        column_types={name: pa.string() for name in names},
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
+    return pyarrow.csv.read_csv(path, parse_options=options, convert_options=convert)
+
+
+def _read_json_lines(path: Path) -> pa.Table:
+    """Read an object a line; a column of mixed types becomes text."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"source {path}: expected a JSON object in every line.")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
 
 
 def from_columns(source: pa.Table, config: ImportConfig) -> pa.Table:

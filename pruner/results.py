@@ -117,10 +117,11 @@ def check_run(folder: RunFolder, identity: Mapping[str, str], shard_count: int) 
         return
     try:
         old = json.loads(folder.run_json.read_text())
-    except ValueError as error:
+        was = old["identity"] | {"shard.count": str(old["shard_count"])}
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder.run_json}: unreadable ({error}). Restore it, or choose another run.name.") from None
     new = dict(identity) | {"shard.count": str(shard_count)}
-    differing = differing_keys(old["identity"] | {"shard.count": str(old["shard_count"])}, new)
+    differing = differing_keys(was, new)
     if differing:
         raise InputError(
             f"run {folder.path}: belongs to another config ({'; '.join(differing)}). "
@@ -192,8 +193,10 @@ def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
     """Append the problem set's further columns; one whose name is ours gets the prefix `problem_`."""
     rows = carried.take(answers.column("problem_index"))
     for name in carried.column_names:
-        free = name if name not in answers.column_names else f"problem_{name}"
-        if free not in answers.column_names:
+        # SQL does not tell upper from lower case; the views add `run` and read `filename`.
+        taken = {column.lower() for column in answers.column_names} | {"run", "filename"}
+        free = name if name.lower() not in taken else f"problem_{name}"
+        if free.lower() not in taken:
             answers = answers.append_column(free, rows.column(name))
     return answers
 

@@ -304,6 +304,10 @@ def _check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
+    if any(words in str(error) for words in ("Permission denied", "Read-only", "No space left")):
+        return CheckpointError(
+            f"checkpoint {path}: cannot be opened for writing ({_first_line(error)}). It is not damaged."
+        )
     return CheckpointError(
         f"checkpoint {path}: cannot be read ({_first_line(error)}). It was left as it is: restore it from a copy, or move it "
         "and its .wal aside to begin the shard again."

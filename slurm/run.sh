@@ -9,8 +9,10 @@
 #SBATCH --signal=B:USR1@120
 set -euo pipefail
 
-# sbatch runs a copy of this script from its spool folder.
-cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
+# sbatch runs a copy of this script from its spool folder; then the folder that it was submitted from is meant.
+here=$(dirname "${BASH_SOURCE[0]}")/..
+[ -f "$here/slurm/setup.sh" ] || here=${SLURM_SUBMIT_DIR:-$here}
+cd "$here"
 if [ ! -f slurm/setup.sh ]; then
   echo "run: submit from the project's folder (sbatch slurm/run.sh)" >&2
   exit 2
@@ -22,15 +24,29 @@ case " $* " in
   *" model="*) ;;
   *) if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then overrides+=(model=deepseek_8b); fi ;;
 esac
-if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+has_shard=0
+case " $* " in *" shard.count="*) has_shard=1 ;; esac
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ] && [ "$has_shard" = 1 ]; then
+  overrides+=("shard.index=$SLURM_ARRAY_TASK_ID")
+elif [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
   # shellcheck disable=SC2153  # Slurm sets them
   index=$(((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN) / ${SLURM_ARRAY_TASK_STEP:-1}))
-  if [ "$index" -ge "$SLURM_ARRAY_TASK_COUNT" ]; then
-    echo "run: got an array with holes, expected --array=0-N. To redo one shard, give shard.index and shard.count." >&2
+  last=$(((SLURM_ARRAY_TASK_MAX - SLURM_ARRAY_TASK_MIN) / ${SLURM_ARRAY_TASK_STEP:-1}))
+  if [ "$last" -ne "$((SLURM_ARRAY_TASK_COUNT - 1))" ]; then
+    echo "run: got an array with holes, expected --array=0-N. To redo some shards of N, give shard.count=N." >&2
     exit 2
   fi
   overrides+=("shard.index=$index" "shard.count=$SLURM_ARRAY_TASK_COUNT")
 fi
+
+# Hydra takes overrides in one piece only, so the flag of a sweep goes before them.
+sweep=() given=()
+for argument in "$@"; do
+  case "$argument" in
+    -m | --multirun) sweep=(--multirun) ;;
+    *) given+=("$argument") ;;
+  esac
+done
 
 # Nothing is downloaded for a model in a folder; for a hub id, set HF_HUB_OFFLINE=0.
 export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
@@ -39,7 +55,7 @@ export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
 export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
 
 # Bash waits, so that signals to it alone (Slurm's B:) reach the job too; a trap ends `wait`, so it waits again.
-.venv/bin/python -m jobs.run "${overrides[@]}" "$@" &
+.venv/bin/python -m jobs.run "${sweep[@]}" "${overrides[@]}" "${given[@]}" &
 job=$!
 # shellcheck disable=SC2064  # the pid of now is meant
 for name in TERM INT USR1; do trap "stopped=1; kill -s $name $job 2>/dev/null || true" "$name"; done
@@ -50,6 +66,11 @@ while kill -0 "$job" 2>/dev/null; do
   code=0
   wait "$job" || code=$?
 done
+
+# A signal may have ended the last wait just as the job ended; bash still knows the job's own code.
+again=0
+wait "$job" 2>/dev/null || again=$?
+[ "$again" = 127 ] || code=$again
 
 # Stopped before it could answer signals: as resumable as later.
 if [ "$stopped" = 1 ] && [ "$code" -ge 128 ]; then code=75; fi

@@ -23,6 +23,7 @@ def equivalent():
         (r"\fbox{3}", "3"),
         (r"\boxed {4}", "4"),
         (r"\boxed{}", None),
+        (r"\boxed{7}, so inside \boxed{}", "7"),
         ("nothing", None),
     ],
 )
@@ -57,6 +58,8 @@ def test_what_a_box_holds_has_balanced_braces(text):
         (r"\$5", "5", True),
         ("70", "71", False),
         ("foo", "bar", False),
+        ("listen", "silent", False),
+        ("Paris", "paris", True),
         ("1" * 500, "x" * 500, False),
     ],
 )
@@ -90,7 +93,20 @@ def test_normalizing_twice_changes_nothing_more(text):
 
 @pytest.mark.parametrize(
     ("answer", "letter"),
-    [("B", "B"), ("(B)", "B"), (r"\text{C}", "C"), ("D. because", "D"), ("Because", None), ("b", None), ("", None)],
+    [
+        ("B", "B"),
+        ("(B)", "B"),
+        (r"\text{C}", "C"),
+        ("D. because", "D"),
+        ("Because", None),
+        ("b", "B"),
+        ("", None),
+        (r"\mathrm{B}", "B"),
+        ("Option B", "B"),
+        ("Answer: C", "C"),
+        ("A dog runs", None),
+        ("I think B", None),
+    ],
 )
 def test_option_letters(answer, letter):
     assert option_letter(answer) == letter
@@ -98,4 +114,4 @@ def test_option_letters(answer, letter):
 
 def test_choices_compare_by_letter():
     equivalence = Equivalence("choice")
-    assert equivalence("(B)", "B. Paris") and not equivalence("A", "B") and not equivalence("Paris", "paris")
+    assert equivalence("(B)", "B. Paris") and not equivalence("A", "B") and not equivalence("Paris", "Paris is")

@@ -50,6 +50,9 @@ def test_sets_that_a_user_brings_ask_for_their_path(name):
         ("sampler.exact=1", "sampler.exact: got 1"),
         ("method.name=other", "method: got"),
         ("run.name=a/b", "run.name: got 'a/b'"),
+        ("run.name=..", "run.name: got '..'"),
+        ("seed=99999999999999999999", "seed: got"),
+        ("problems.patterns=['(']", "is no regular expression"),
     ],
 )
 def test_wrong_values_are_named(override, message):

@@ -38,6 +38,17 @@ def test_csv_with_other_names_and_quoted_lines(tmp_path):
     }
 
 
+def test_texts_stay_as_they_are_written(tmp_path):
+    path = write(tmp_path, "s.csv", "id,question,answer\n007,NA?,1.50\n008,null,12345678901234567890123\n")
+    columns = {"problem_id": "id", "question": "question", "answer": "answer"}
+    found = imported(tmp_path, path, columns=columns)
+    assert found["problem_id"] == ["007", "008"] and found["question"] == ["NA?", "null"]
+    assert found["answer"] == ["1.50", "12345678901234567890123"]
+    path = write(tmp_path, "s.jsonl", '{"question": "2020-01-01", "answer": 5}\n{"question": "r", "answer": "x+1"}\n')
+    assert imported(tmp_path, path)["answer"] == ["5", "x+1"]
+    assert imported(tmp_path, path)["question"] == ["2020-01-01", "r"]
+
+
 def test_json_lines_with_an_answer_pattern(tmp_path):
     rows = [{"question": "q", "answer": "6 * 7 = 42\n#### 42"}]
     path = write(tmp_path, "s.jsonl", "\n".join(json.dumps(row) for row in rows))
