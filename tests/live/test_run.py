@@ -77,14 +77,15 @@ def test_three_shards_give_the_rows_of_one(uninterrupted, tmp_path):
 
 
 def test_a_signal_stops_the_job_resumably_and_a_second_call_skips_what_is_done(uninterrupted, tmp_path):
-    overrides = (*SMALL, "checkpoint.every_segments=3")
+    # Few at once, so that traces do not end their segments in step and something is always under way.
+    overrides = (*SMALL, "checkpoint.every_segments=3", "sampler.max_running_traces=8")
     process = start_job(tmp_path, *overrides)
     wait_for_segments(tmp_path, 5, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
     rows = attempts(tmp_path)
-    # How many tokens were lost depends on the moment; that they are known does not.
-    assert rows[0]["end_reason"] == "interrupted" and rows[0]["discarded_tokens"] is not None
+    assert rows[0]["end_reason"] == "interrupted"
+    assert rows[0]["discarded_tokens"] > 0
     run_job(tmp_path, *overrides)
     assert_same_results(tmp_path, uninterrupted)
     started = time.monotonic()
