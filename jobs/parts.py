@@ -5,6 +5,7 @@ Nothing here starts an engine but `open_samplers`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,32 @@ from pruner.accounting import RunFacts
 from pruner.answers import Equivalence, extract_answer
 from pruner.case import Case, TraceRule
 from pruner.clustering import ClusterRule
-from pruner.config import Config, FixedPrefixConfig, LlmJudgeConfig, ReasoningWordsPrefixConfig, VllmSamplerConfig
+from pruner.config import (
+    Config,
+    FixedPrefixConfig,
+    LlmJudgeConfig,
+    ModelConfig,
+    ReasoningWordsPrefixConfig,
+    TrainedJudgeConfig,
+    VllmSamplerConfig,
+)
 from pruner.errors import InputError
 from pruner.judges.base import Judge
+from pruner.judges.card import (
+    GenerativeCard,
+    JudgeCard,
+    check_base,
+    check_prefix,
+    generative_config,
+    overlap,
+    read_card,
+)
+from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudge
+from pruner.judges.oracle import KnownTrace, OracleJudge
 from pruner.judges.probe import ProbeJudge
+from pruner.judges.reading import FEATURES
+from pruner.learning import lexical
 from pruner.methods.base import Method
 from pruner.methods.cons import Cons
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
@@ -32,6 +54,7 @@ from pruner.prompts import (
     model_fingerprint,
     path_fingerprint,
 )
+from pruner.recorded import read_run_traces, run_fingerprint
 from pruner.runner import JudgeSampler
 from pruner.samplers.base import Decoding, Sampler
 from pruner.samplers.process import ProcessSampler
@@ -119,19 +142,50 @@ def make_prompts(config: Config) -> Prompts:
 
 
 def make_judge(config: Config, prompts: Prompts, equivalence: Equivalence) -> Judge:
+    """Raises InputError: the judge cannot work as configured."""
     judge, model = config.judge, config.model
     if judge.name == "probe":
         opening_ids = prompts.encode_text(model.probe)
         return ProbeJudge(model.probe, opening_ids, judge.max_tokens, model.max_model_len, equivalence)
+    if judge.name == "oracle":
+        rows = read_run_traces(Path(judge.source).expanduser())
+        traces = {(row.problem_id, row.trace_index): KnownTrace(row.text, row.answer) for row in rows}
+        return OracleJudge(traces, equivalence)
+    generative = generative_judge(config)
+    if generative is None:
+        assert judge.name == "trained"
+        return LexicalJudge(lexical.load(Path(judge.path).expanduser(), len(FEATURES)))
+    return make_generative_judge(generative, model, judge_context(config))
+
+
+def make_generative_judge(judge: LlmJudgeConfig, model: ModelConfig, max_model_len: int) -> LlmJudge:
     path = judge.path or model.path
     tokenizer = load_tokenizer(path, None if judge.path else model.revision, model.trust_remote_code)
     template = model.prompt.model_copy(update={"template_kwargs": judge.template_kwargs})
-    return LlmJudge(judge, ChatPrompts(tokenizer, template), judge_context(config))
+    return LlmJudge(judge, ChatPrompts(tokenizer, template), max_model_len)
+
+
+def generative_judge(config: Config) -> LlmJudgeConfig | None:
+    """Return the judge that needs an engine and scores pairs: a zero-shot one, or a trained one by its card."""
+    if not config.method.uses_judge:
+        return None
+    judge = config.judge
+    if isinstance(judge, LlmJudgeConfig):
+        return judge
+    if isinstance(judge, TrainedJudgeConfig):
+        card = trained_card(judge).judge
+        if isinstance(card, GenerativeCard):
+            return generative_config(card, Path(judge.path).expanduser(), judge)
+    return None
+
+
+def trained_card(judge: TrainedJudgeConfig) -> JudgeCard:
+    return read_card(Path(judge.path).expanduser())
 
 
 def judge_context(config: Config) -> int:
-    judge = config.judge
-    return judge.max_model_len if judge.name == "llm" and not judge.colocate else config.model.max_model_len
+    judge = generative_judge(config)
+    return judge.max_model_len if judge is not None and not judge.colocate else config.model.max_model_len
 
 
 def open_samplers(config: Config, engines: list[Sampler]) -> tuple[Sampler, JudgeSampler | None]:
@@ -152,8 +206,15 @@ def open_samplers(config: Config, engines: list[Sampler]) -> tuple[Sampler, Judg
 def engine_specs(config: Config, sampler: VllmSamplerConfig) -> tuple[EngineSpec, EngineSpec | None]:
     """Return the sampler's engine and, if the judge has its own, that."""
     model = config.model
-    judge = config.judge if config.method.uses_judge and isinstance(config.judge, LlmJudgeConfig) else None
-    spec = EngineSpec(
+    judge = generative_judge(config)
+    spec = sampler_spec(model, sampler, judge if judge is not None and judge.colocate else None)
+    if judge is None or judge.colocate:
+        return spec, None
+    return spec, judge_spec(judge, model, sampler)
+
+
+def sampler_spec(model: ModelConfig, sampler: VllmSamplerConfig, colocated: LlmJudgeConfig | None) -> EngineSpec:
+    return EngineSpec(
         path=model.path,
         revision=model.revision,
         dtype=model.dtype,
@@ -168,12 +229,13 @@ def engine_specs(config: Config, sampler: VllmSamplerConfig) -> tuple[EngineSpec
         is_in_process=sampler.in_process,
         enforce_eager=sampler.enforce_eager,
         kv_cache_gib=sampler.kv_cache_gib,
-        adapter=judge.adapter if judge is not None and judge.colocate else None,
-        max_lora_rank=judge.max_lora_rank if judge is not None else 16,
+        adapter=colocated.adapter if colocated is not None else None,
+        max_lora_rank=colocated.max_lora_rank if colocated is not None else 16,
     )
-    if judge is None or judge.colocate:
-        return spec, None
-    judge_spec = EngineSpec(
+
+
+def judge_spec(judge: LlmJudgeConfig, model: ModelConfig, sampler: VllmSamplerConfig) -> EngineSpec:
+    return EngineSpec(
         path=judge.path or model.path,
         revision=None if judge.path else model.revision,
         dtype=judge.dtype,
@@ -191,7 +253,6 @@ def engine_specs(config: Config, sampler: VllmSamplerConfig) -> tuple[EngineSpec
         adapter=judge.adapter,
         max_lora_rank=judge.max_lora_rank,
     )
-    return spec, judge_spec
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -207,28 +268,70 @@ def plan(config: Config) -> dict[str, Any]:
     }
 
 
-def check_models(config: Config) -> None:
-    """Refuse model folders that are not there, before anything is loaded."""
-    if config.sampler.name == "simulated":
+def check_models(config: Config, problems: ProblemSet) -> None:
+    """Refuse models and judges that are not there or do not fit, before anything is loaded; warn of a judge that was
+    trained on the problems."""
+    if config.sampler.name == "vllm":
+        check_model_folder(config.model.path, "model.path")
+    if not config.method.uses_judge:
         return
-    check_model_folder(config.model.path, "model.path")
-    if config.method.uses_judge and config.judge.name == "llm":
-        if config.judge.path is not None:
-            check_model_folder(config.judge.path, "judge.path")
-        if config.judge.adapter is not None and not (Path(config.judge.adapter) / "adapter_config.json").is_file():
+    judge = config.judge
+    if judge.name == "llm":
+        if judge.path is not None:
+            check_model_folder(judge.path, "judge.path")
+        if judge.adapter is not None:
+            if not (Path(judge.adapter) / "adapter_config.json").is_file():
+                raise InputError(f"judge.adapter: got {judge.adapter!r}, expected a folder with adapter_config.json.")
+            path, revision = (judge.path, None) if judge.path else (config.model.path, config.model.revision)
+            check_base(None, Path(judge.adapter), path, revision)
+    elif judge.name == "trained":
+        card = check_trained(judge, config)
+        warn_of_overlap(card, judge.path, [(each.problem_id, each.question) for each in problems.problems])
+
+
+def check_trained(judge: TrainedJudgeConfig, config: Config) -> JudgeCard:
+    folder = Path(judge.path).expanduser()
+    card = read_card(folder)
+    check_prefix(card, config.prefix, folder)
+    if isinstance(card.judge, GenerativeCard):
+        if not card.judge.is_adapter and judge.colocate:
             raise InputError(
-                f"judge.adapter: got {config.judge.adapter!r}, expected a folder with adapter_config.json."
+                f"judge.colocate: {judge.path} is a whole model, which needs an engine of its own. "
+                "Set judge.colocate=false."
             )
+        if card.judge.is_adapter:
+            own = judge.base or card.judge.base
+            path, revision = (config.model.path, config.model.revision) if judge.colocate else (own, None)
+            check_base(card.judge, folder, path, revision)
+    else:
+        lexical.load(folder, len(FEATURES))
+    return card
+
+
+def warn_of_overlap(card: JudgeCard, path: str, problems: list[tuple[str, str]]) -> None:
+    if shared := overlap(card, problems):
+        shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
+        print(
+            f"warning: the judge {path} was trained on {len(shared)} of these {len(problems)} problems ({shown}); "
+            "what it does on them says nothing about others",
+            file=sys.stderr,
+        )
 
 
 def fingerprints(config: Config, problems: ProblemSet) -> dict[str, str]:
     found = {"problems": problems.fingerprint}
-    if config.sampler.name == "simulated":
+    if config.sampler.name == "vllm":
+        found["model"] = model_fingerprint(config.model)
+    if not config.method.uses_judge:
         return found
-    found["model"] = model_fingerprint(config.model)
-    if config.method.uses_judge and config.judge.name == "llm":
-        found["judge"] = path_fingerprint(config.judge.path) if config.judge.path else found["model"]
-        found["adapter"] = path_fingerprint(config.judge.adapter) if config.judge.adapter else "none"
+    judge = config.judge
+    if judge.name == "llm":
+        found["judge"] = path_fingerprint(judge.path) if judge.path else found["model"]
+        found["adapter"] = path_fingerprint(judge.adapter) if judge.adapter else "none"
+    elif judge.name == "trained":
+        found["judge"] = path_fingerprint(judge.path)
+    elif judge.name == "oracle":
+        found["judge"] = run_fingerprint(Path(judge.source).expanduser())
     return found
 
 
@@ -242,5 +345,6 @@ def num_devices() -> int:
 def num_gpus(config: Config) -> int:
     if config.sampler.name == "simulated" or num_devices() == 0:
         return 0
-    own = len(config.judge.gpus or ()) if config.judge.name == "llm" and not config.judge.colocate else 0
+    judge = generative_judge(config)
+    own = len(judge.gpus or ()) if judge is not None and not judge.colocate else 0
     return config.model.tensor_parallel_size + own

@@ -109,7 +109,7 @@ class Shard:
 def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     """Work on one shard; return the exit code. All that can be wrong with the input is found before a model is loaded."""
     problems = read_problems(config.problems.path, config.problems.limit)
-    parts.check_models(config)
+    parts.check_models(config, problems)
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
     folder = RunFolder(Path(config.run.root), name, config.shard.index)
     who = identity(config, parts.fingerprints(config, problems))

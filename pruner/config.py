@@ -188,6 +188,29 @@ class LlmJudgeConfig(Section):
         return self
 
 
+class TrainedJudgeConfig(Section):
+    """A judge that jobs.train_judge made. path: its folder. colocate, gpus, dtype, max_model_len and gpu_memory_utilization
+    concern a generative one, see LlmJudgeConfig. base: where the model of an adapter with an engine of its own is; null: where
+    it was at training. both_orders: null: as it was trained."""
+
+    name: Literal["trained"]
+    path: str
+    base: str | None = None
+    colocate: bool = True
+    gpus: tuple[int, ...] | None = None
+    dtype: Literal["bfloat16", "float16", "float32"]
+    max_model_len: Positive
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    both_orders: bool | None = None
+
+
+class OracleJudgeConfig(Section):
+    """source: the folder of a run of method=cons over the same traces."""
+
+    name: Literal["oracle"]
+    source: str
+
+
 class VllmSamplerConfig(Section):
     """exact: float32 on a CPU, batch-invariant kernels on a GPU, so that a rerun gives the same tokens.
 
@@ -264,7 +287,9 @@ class Config(Section):
     model: ModelConfig
     prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
     method: Annotated[ConsConfig | DeepPruneConfig, Field(discriminator="name")]
-    judge: Annotated[ProbeJudgeConfig | LlmJudgeConfig, Field(discriminator="name")]
+    judge: Annotated[
+        ProbeJudgeConfig | LlmJudgeConfig | TrainedJudgeConfig | OracleJudgeConfig, Field(discriminator="name")
+    ]
     sampler: Annotated[VllmSamplerConfig | SimulatedSamplerConfig, Field(discriminator="name")]
     checkpoint: CheckpointConfig
     progress: ProgressConfig
@@ -327,6 +352,8 @@ NOT_IDENTITY = (
     "sampler.kv_cache_gib",
     "sampler.step_s",
     "judge.path",
+    "judge.base",
+    "judge.source",
     "judge.adapter",
     "judge.colocate",
     "judge.gpus",

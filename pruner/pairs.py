@@ -33,6 +33,8 @@ class Recorded:
     answer: str | None
     token_ids: tuple[int, ...]
     token_ends: tuple[int, ...]
+    problem_set: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class LabelledPair:
     right_answer: str
     label: int
     fold: int
+    problem_set: str = ""
+    model: str = ""
 
 
 def recorded_prefix(recorded: Recorded, truncation: Truncation, segment_tokens: int) -> Prefix | None:
@@ -112,9 +116,24 @@ def label_pairs(
                 right_answer=right.answer,
                 label=int(equivalent(left.answer, right.answer)),
                 fold=fold,
+                problem_set=left.problem_set,
+                model=left.model,
             )
         )
     return sorted(labelled, key=lambda pair: (pair.left_trace, pair.right_trace))
+
+
+def drawn_pairs(pairs: Iterable[LabelledPair], pairs_per_problem: int | None, seed: int) -> list[LabelledPair]:
+    """Return at most so many pairs of each problem, drawn by hash, in their order."""
+    by_problem: dict[tuple[str, str], list[LabelledPair]] = {}
+    for pair in pairs:
+        by_problem.setdefault((pair.problem_set, pair.problem_id), []).append(pair)
+    kept = []
+    for (_, problem_id), group in by_problem.items():
+        drawn = sorted(group, key=lambda pair: hash64(seed, "draw", problem_id, pair.left_trace, pair.right_trace))
+        chosen = {(pair.left_trace, pair.right_trace) for pair in drawn[:pairs_per_problem]}
+        kept += [pair for pair in group if (pair.left_trace, pair.right_trace) in chosen]
+    return kept
 
 
 def folds_by_problem(problem_ids: Iterable[str], num_folds: int, seed: int) -> dict[str, int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -44,19 +44,25 @@ PAIRS = pa.schema(
         ("right_answer", pa.string()),
         ("label", pa.int8()),
         ("fold", pa.int16()),
+        ("problem_set", pa.string()),
+        ("model", pa.string()),
     ]
 )
 _MADE_WITH = b"pruner_pairs"
+_COLUMNS = ["problem_id", "question", "trace_index", "text", "answer", "problem_set", "model"]
 
 
 class RecordedColumns(Section):
-    """The columns of a Parquet of recorded traces; answer null reads the answers out of the texts."""
+    """The columns of a Parquet of recorded traces; answer null reads the answers out of the texts. Sets and models are only
+    told apart in tables: null takes the file's name for the set."""
 
     problem_id: str
     question: str
     trace_index: str
     text: str
     answer: str | None
+    problem_set: str | None = None
+    model: str | None = None
 
 
 class _FixedTokens(Section):
@@ -132,7 +138,17 @@ def traces_by_problem(table: pa.Table, patterns: tuple[str, ...], encode: Encode
             ids, ends = encode(row["text"])
             answer = row["answer"] if row["answer"] is not None else extract_answer(row["text"], patterns)
             group.append(
-                Recorded(row["problem_id"], row["trace_index"], row["question"] or "", row["text"], answer, ids, ends)
+                Recorded(
+                    problem_id=row["problem_id"],
+                    trace_index=row["trace_index"],
+                    question=row["question"] or "",
+                    text=row["text"],
+                    answer=answer,
+                    token_ids=ids,
+                    token_ends=ends,
+                    problem_set=row["problem_set"],
+                    model=row["model"],
+                )
             )
     if group:
         yield group
@@ -155,6 +171,34 @@ def write_pairs(pairs: Iterable[LabelledPair], target: Path, identity: str) -> i
     return table.num_rows
 
 
+@dataclass(frozen=True)
+class FinishedTrace:
+    """A finished trace of a run: what it says and what it answered."""
+
+    problem_id: str
+    trace_index: int
+    text: str
+    answer: str | None
+
+
+def read_run_traces(folder: Path) -> list[FinishedTrace]:
+    """Return the finished traces of a run.
+
+    Raises:
+        InputError: the folder holds none, or none with text.
+    """
+    names = ["problem_id", "trace_index", "text", "answer"]
+    return [FinishedTrace(**row) for row in _read_run(folder).select(names).to_pylist()]
+
+
+def run_fingerprint(folder: Path) -> str:
+    """Return a hash of a run's traces."""
+    digest = blake2b(digest_size=16)
+    for file in sorted((folder / "traces").glob("*.parquet")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _read_run(folder: Path) -> pa.Table:
     traces, answers = (sorted((folder / name).glob("*.parquet")) for name in ("traces", "answers"))
     if not traces or not answers:
@@ -162,10 +206,11 @@ def _read_run(folder: Path) -> pa.Table:
     table = pa.concat_tables([pq.read_table(file) for file in traces])
     if "text" not in table.column_names:
         raise InputError(f"source {folder}: its traces have no text. Run it with results.text=true.")
-    questions = pa.concat_tables([pq.read_table(file, columns=["problem_id", "question"]) for file in answers])
+    names = ["problem_id", "question", "problem_set", "model"]
+    problems = pa.concat_tables([pq.read_table(file, columns=names) for file in answers])
     finished = table.filter(pc.equal(table.column("status"), "finished"))
-    joined = finished.select(["problem_id", "trace_index", "text", "answer"]).join(questions, "problem_id")
-    return joined.select(["problem_id", "question", "trace_index", "text", "answer"])
+    joined = finished.select(["problem_id", "trace_index", "text", "answer"]).join(problems, "problem_id")
+    return joined.select(_COLUMNS)
 
 
 def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
@@ -178,9 +223,61 @@ def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
     wanted = {name: column for name, column in columns.model_dump().items() if column is not None}
     if missing := [column for column in wanted.values() if column not in table.column_names]:
         raise InputError(f"source {path}: got columns {table.column_names}, missing {missing}. Set columns.*=...")
-    if "answer" not in wanted:
-        table = table.append_column("answer", pa.nulls(table.num_rows, pa.string()))
-        wanted["answer"] = "answer"
-    return table.select(
-        [wanted[name] for name in ("problem_id", "question", "trace_index", "text", "answer")]
-    ).rename_columns(["problem_id", "question", "trace_index", "text", "answer"])
+    absent = {"answer": pa.nulls(table.num_rows, pa.string()), "problem_set": path.stem, "model": ""}
+    return pa.table(
+        {
+            name: table.column(wanted[name]) if name in wanted else _filled(absent[name], table.num_rows)
+            for name in _COLUMNS
+        }
+    )
+
+
+def _filled(value: pa.Array | str, num_rows: int) -> pa.Array:
+    return pa.array([value] * num_rows, pa.string()) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Labelled pairs as they were written.
+
+    Attributes:
+        prefix: the truncation of their prefixes.
+        made_with: what they were made from, a hash of the traces included.
+    """
+
+    pairs: tuple[LabelledPair, ...]
+    prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig
+    made_with: dict[str, Any]
+
+
+def read_pairs(path: Path) -> PairSet:
+    """Return a file of pairs.
+
+    Raises:
+        InputError: it is none that jobs.build_pairs wrote.
+    """
+    identity = written_identity(path)
+    if identity is None:
+        there = "holds no labelled pairs" if path.exists() else "no such file"
+        raise InputError(f"pairs {path}: {there}. Make them with `python -m jobs.build_pairs target={path} ...`.")
+    made_with = json.loads(identity)
+    rows = pq.read_table(path).to_pylist()
+    prefix = _WrittenPrefix.model_validate_json(json.dumps({"prefix": made_with["prefix"]})).prefix
+    return PairSet(tuple(LabelledPair(**row) for row in rows), prefix, made_with)
+
+
+def read_pair_sets(paths: Sequence[str]) -> PairSet:
+    """Return the pairs of several files as one set.
+
+    Raises:
+        InputError: their prefixes were cut differently.
+    """
+    sets = [read_pairs(Path(path).expanduser()) for path in paths]
+    if other := [path for path, each in zip(paths, sets, strict=True) if each.prefix != sets[0].prefix]:
+        raise InputError(f"pairs {other[0]}: its prefixes are cut in another way than those of {paths[0]}.")
+    pairs = tuple(pair for each in sets for pair in each.pairs)
+    return PairSet(pairs, sets[0].prefix, {path: each.made_with for path, each in zip(paths, sets, strict=True)})
+
+
+class _WrittenPrefix(Section):
+    prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]

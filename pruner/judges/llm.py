@@ -7,18 +7,15 @@ log-probabilities are asked for, so no text is parsed.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from pruner.config import LlmJudgeConfig
-from pruner.errors import InputError
 from pruner.judges.base import Bench
+from pruner.judges.pair_prompt import PairPrompt
 from pruner.prompts import ChatPrompts
 from pruner.samplers.base import Completion, Decoding, Request
 from pruner.traces import Fact, Key, PairKey, Verdict
-
-_FIELD = re.compile(r"\{(?:question|left|right)\}")
 
 
 class LlmJudge:
@@ -35,13 +32,10 @@ class LlmJudge:
     def __init__(self, config: LlmJudgeConfig, prompts: ChatPrompts, max_model_len: int) -> None:
         """Raises InputError: the labels do not differ in their first token."""
         self._config = config
-        self._prompts = prompts
+        self._prompt = PairPrompt(prompts, config.prompt, config.labels, config.system)
         self._max_model_len = max_model_len
-        labels = tuple(prompts.encode_text(word)[0] for word in config.labels)
-        if labels[0] == labels[1]:
-            raise InputError(f"judge.labels: {list(config.labels)} begin with the same token. Choose other words.")
         self._head_tokens: dict[Key, int] = {}
-        self._decoding = Decoding(label_token_ids=labels, uses_adapter=config.adapter is not None)
+        self._decoding = Decoding(label_token_ids=self._prompt.label_token_ids, uses_adapter=config.adapter is not None)
 
     def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
         return ()
@@ -56,11 +50,12 @@ class LlmJudge:
 
     def request(self, key: Key, bench: Bench) -> Request | None:
         assert isinstance(key, PairKey)
-        right = bench.traces[key.right_trace].prefix.text
-        prompt = self._prompt(key.left_trace, right, bench)
+        question = bench.problem.question
+        left, right = (bench.traces[index].prefix.text for index in (key.left_trace, key.right_trace))
+        prompt = self._prompt.encode(question, left, right)
         if len(prompt) + 1 > self._max_model_len:
             return None
-        self._head_tokens[key] = common_head(prompt, self._prompt(key.left_trace, "", bench))
+        self._head_tokens[key] = common_head(prompt, self._prompt.encode(question, left, ""))
         return Request(key, prompt, 1, 0, bench.priority, self._decoding)
 
     def read(self, key: Key, completion: Completion | None, bench: Bench) -> Verdict:
@@ -81,16 +76,6 @@ class LlmJudge:
         if not self._config.both_orders:
             return (pair,)
         return pair, PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
-
-    def _prompt(self, left_trace: int, right: str, bench: Bench) -> tuple[int, ...]:
-        values = {
-            "{question}": bench.problem.question,
-            "{left}": bench.traces[left_trace].prefix.text,
-            "{right}": right,
-        }
-        text = _FIELD.sub(lambda match: values[match.group()], self._config.prompt)
-        system = [{"role": "system", "content": self._config.system}] if self._config.system else []
-        return self._prompts.encode_messages([*system, {"role": "user", "content": text}])
 
 
 def common_head(left: tuple[int, ...], right: tuple[int, ...]) -> int:

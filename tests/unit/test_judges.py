@@ -107,9 +107,9 @@ def test_the_left_prefix_comes_first_and_its_head_is_shared(bench):
 
 def test_text_of_problem_and_traces_is_never_read_as_a_field(bench):
     judge = llm_judge()
-    words = {number: word for word, number in judge._prompts.ids.items()}
+    words = {number: word for word, number in judge._prompt.prompts.ids.items()}
     request = judge.request(PAIR, bench)
-    words = {number: word for word, number in judge._prompts.ids.items()}
+    words = {number: word for word, number in judge._prompt.prompts.ids.items()}
     text = " ".join(words.get(token, "") for token in request.prompt_token_ids)
     assert "left one {right}" in text and "what {left}?" in text and "right two" in text
 

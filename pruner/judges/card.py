@@ -1,0 +1,157 @@
+"""judge.json: what a trained judge is, what it was trained on, and what it may be used with.
+
+Written last into a judge's folder, so a folder that has it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from pruner.config import FixedPrefixConfig, LlmJudgeConfig, ReasoningWordsPrefixConfig, Section, describe_fault
+from pruner.errors import InputError
+from pruner.weights import check_adapter_fits, local_folder, weights_fingerprint
+
+CARD = "judge.json"
+PrefixConfig = Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
+
+
+class GenerativeCard(Section):
+    """base: path or hub id of the model that was trained. is_adapter: the folder holds a LoRA adapter for it, else a
+    whole model. base_fingerprint: of its weights (weights.py)."""
+
+    kind: Literal["generative"]
+    base: str
+    base_fingerprint: str | None
+    is_adapter: bool
+    lora_rank: int | None
+    system: str | None
+    prompt: str
+    labels: tuple[str, ...]
+    template_kwargs: dict[str, str | bool | int]
+    both_orders: bool
+
+
+class LexicalCard(Section):
+    """features: what the weights belong to, in order."""
+
+    kind: Literal["lexical"]
+    features: tuple[str, ...]
+
+
+class JudgeCard(Section):
+    """prefix: the truncation it was trained with. problems, questions: ids and hashes of the training problems.
+    made_with: everything that it is a function of."""
+
+    judge: Annotated[GenerativeCard | LexicalCard, Field(discriminator="kind")]
+    prefix: PrefixConfig
+    problems: tuple[str, ...]
+    questions: tuple[str, ...]
+    num_pairs: int
+    same_share: float
+    made_with: dict[str, Any]
+
+
+def question_hash(question: str) -> str:
+    """Return a hash of a question, whatever its spaces."""
+    return blake2b(" ".join(question.split()).encode(), digest_size=8).hexdigest()
+
+
+def read_card(folder: Path) -> JudgeCard:
+    """Return a judge's card.
+
+    Raises:
+        InputError: the folder holds none, or it cannot be read.
+    """
+    try:
+        return JudgeCard.model_validate_json((folder / CARD).read_text())
+    except OSError:
+        raise InputError(
+            f"judge: {folder} holds no {CARD}. Name a folder that `python -m jobs.train_judge` has finished."
+        ) from None
+    except ValidationError as error:
+        raise InputError(f"judge: {folder / CARD}: {describe_fault(error.errors()[0])}") from None
+
+
+def write_card(folder: Path, card: JudgeCard) -> None:
+    partial = folder / f".{CARD}.partial"
+    partial.write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
+    partial.replace(folder / CARD)
+
+
+def overlap(card: JudgeCard, problems: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the ids of problems that a judge was trained on.
+
+    Args:
+        problems: (problem_id, question). The same question counts under any id; an id alone only without a question.
+    """
+    ids, questions = set(card.problems), set(card.questions)
+    return sorted(
+        {
+            problem_id
+            for problem_id, question in problems
+            if (question_hash(question) in questions if question.strip() else problem_id in ids)
+        }
+    )
+
+
+def check_prefix(card: JudgeCard, prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig, folder: Path) -> None:
+    """Refuse another truncation than the judge was trained with.
+
+    Raises:
+        InputError: with both.
+    """
+    if card.prefix != prefix:
+        want, have = (_describe(each) for each in (card.prefix, prefix))
+        raise InputError(f"prefix: got {have}, but {folder} was trained with {want}. Set prefix={want}.")
+
+
+def check_base(card: GenerativeCard | None, adapter: Path, path: str, revision: str | None) -> None:
+    """Refuse a LoRA adapter that was not trained on the model at `path`, as far as that can be told from files.
+
+    Raises:
+        InputError: shapes or, where a card tells them, weights differ.
+    """
+    base = local_folder(path, revision)
+    if base is None:
+        return  # a hub id that has not been downloaded
+    check_adapter_fits(adapter, base)
+    if card is not None and card.base_fingerprint is not None and card.base_fingerprint != weights_fingerprint(base):
+        raise InputError(
+            f"judge: the adapter {adapter} was trained on other weights than those in {path}; its base was {card.base}. "
+            "Train a judge for this model, or name its base."
+        )
+
+
+def _describe(prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig) -> str:
+    values = prefix.model_dump(mode="json", exclude={"name"})
+    return " ".join([prefix.name, *(f"prefix.{key}={value}" for key, value in values.items())]).replace("'", "")
+
+
+def generative_config(card: GenerativeCard, folder: Path, settings: Any) -> LlmJudgeConfig:
+    """Return the generative judge that a card describes.
+
+    Args:
+        settings: a TrainedJudgeConfig: on which engine and devices it runs.
+    """
+    return LlmJudgeConfig(
+        name="llm",
+        path=None if settings.colocate else (settings.base or card.base if card.is_adapter else str(folder)),
+        adapter=str(folder) if card.is_adapter else None,
+        colocate=settings.colocate,
+        gpus=settings.gpus,
+        dtype=settings.dtype,
+        max_model_len=settings.max_model_len,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        max_lora_rank=card.lora_rank or 16,
+        system=card.system,
+        prompt=card.prompt,
+        labels=card.labels,
+        both_orders=card.both_orders if settings.both_orders is None else settings.both_orders,
+        template_kwargs=card.template_kwargs,
+    )

@@ -1,0 +1,80 @@
+"""The lexical judge: it reads each prefix once and weighs what two readings share. It needs no engine.
+
+A reading is a fact like a probe, with the prefix's tokens as its cost, so every token that the judge reads is charged, once;
+the pairs themselves cost nothing more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Protocol
+
+from pruner.judges.base import Bench
+from pruner.judges.reading import Reading, pair_features, read_prefix
+from pruner.samplers.base import Completion, Request
+from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Verdict
+
+_READINGS_KEPT = 4096
+
+
+class Weights(Protocol):
+    """Of a logistic regression over reading.FEATURES; see learning.lexical.LexicalWeights."""
+
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def scale(self) -> tuple[float, ...]: ...
+    @property
+    def weights(self) -> tuple[float, ...]: ...
+    @property
+    def bias(self) -> float: ...
+
+
+def score(weights: Weights, left: Reading, right: Reading) -> float:
+    """Return P(same), the same for both orders."""
+    features = pair_features(left, right)
+    logit = weights.bias + math.fsum(
+        weight * (value - mean) / scale
+        for weight, value, mean, scale in zip(weights.weights, features, weights.mean, weights.scale, strict=True)
+    )
+    return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, logit))))
+
+
+class LexicalJudge:
+    """P(same) of a pair from two readings, each made once."""
+
+    name = "lexical"
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._read = lru_cache(_READINGS_KEPT)(read_prefix)
+
+    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+        return (_reading_key(trace_index, bench),)
+
+    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+        if pair in known:
+            return ()
+        keys = (_reading_key(index, bench) for index in (pair.left_trace, pair.right_trace))
+        return tuple(key for key in keys if key not in known)
+
+    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+        recorded = known.get(pair)
+        if isinstance(recorded, Verdict):
+            return recorded
+        texts = (bench.traces[index].prefix.text for index in (pair.left_trace, pair.right_trace))
+        left, right = (self._read(text, bench.problem.question) for text in texts)
+        return Verdict(pair, score(self._weights, left, right))
+
+    def request(self, key: Key, bench: Bench) -> Request | None:
+        return None  # there is no engine to ask
+
+    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe:
+        assert isinstance(key, ProbeKey)
+        return Probe(key, (), "", None, prompt_tokens=key.num_tokens, cached_tokens=0, shared_tokens=0)
+
+
+def _reading_key(trace_index: int, bench: Bench) -> ProbeKey:
+    return ProbeKey(bench.problem.problem_id, trace_index, bench.traces[trace_index].prefix.num_tokens)

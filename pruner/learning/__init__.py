@@ -1,0 +1,1 @@
+"""Training and evaluating judges from labelled pairs."""

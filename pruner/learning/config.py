@@ -1,0 +1,119 @@
+"""The configuration of training and evaluating judges; see conf/train_judge.yaml and conf/eval_judge.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pruner.config import (
+    LlmJudgeConfig,
+    ModelConfig,
+    Positive,
+    ProbeJudgeConfig,
+    Seconds,
+    Section,
+    Share,
+    TrainedJudgeConfig,
+    VllmSamplerConfig,
+)
+
+Natural = Annotated[int, Field(ge=0)]
+
+
+class LossConfig(Section):
+    """Focal loss: alpha weighs same pairs, 1 - alpha different ones; gamma 0 is the plain cross entropy.
+    oversampling: how often a pair of the rarer label is shown for every showing of one of the commoner."""
+
+    alpha: float = Field(gt=0.0, lt=1.0)
+    gamma: float = Field(ge=0.0)
+    oversampling: Positive
+
+
+class LoraConfig(Section):
+    """targets: names of the linear layers that get an adapter."""
+
+    rank: Positive
+    alpha: Positive
+    dropout: Share
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class BaseModelConfig(Section):
+    path: str
+    revision: str | None = None
+    dtype: Literal["bfloat16", "float32"]
+    trust_remote_code: bool = False
+
+
+class GenerativeTrainerConfig(Section):
+    """A causal language model that answers with one of two words. lora: null trains all weights. both_orders: each
+    pair is shown in both orders, and scored so. save_steps: the most optimizer steps that a kill can cost."""
+
+    kind: Literal["generative"]
+    base: BaseModelConfig
+    lora: LoraConfig | None
+    loss: LossConfig
+    system: str | None
+    prompt: str
+    labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
+    template_kwargs: dict[str, str | bool | int]
+    both_orders: bool
+    epochs: float = Field(gt=0.0)
+    batch_size: Positive
+    gradient_accumulation: Positive
+    learning_rate: float = Field(gt=0.0)
+    warmup_share: Share
+    weight_decay: float = Field(ge=0.0)
+    max_tokens: Positive
+    save_steps: Positive
+    log_steps: Positive
+
+    @model_validator(mode="after")
+    def _prompt_has_its_fields(self) -> GenerativeTrainerConfig:
+        for field in ("{question}", "{left}", "{right}"):
+            if field not in self.prompt:
+                raise ValueError(f"prompt: has no {field}")
+        return self
+
+
+class LexicalTrainerConfig(Section):
+    """Logistic regression on features of two readings. problem_intercepts: give each training problem a constant of its
+    own, which is then forgotten: the weights are left with what tells pairs of one problem apart. l2: weight decay, per
+    problem."""
+
+    kind: Literal["lexical"]
+    loss: LossConfig
+    problem_intercepts: bool
+    l2: float = Field(ge=0.0)
+
+
+class TrainConfig(Section):
+    """hold_out_fold: leave the pairs of this fold out, for cross-validation. pairs_per_problem: at most, by hash."""
+
+    pairs: Annotated[tuple[str, ...], Field(min_length=1)]
+    target: str
+    hold_out_fold: Natural | None
+    pairs_per_problem: Positive | None
+    seed: Natural
+    trainer: Annotated[GenerativeTrainerConfig | LexicalTrainerConfig, Field(discriminator="kind")]
+
+
+class EvalConfig(Section):
+    """judges: what to compare; see conf/eval_judge.yaml."""
+
+    pairs: Annotated[tuple[str, ...], Field(min_length=1)]
+    target: str
+    judges: Annotated[tuple[str, ...], Field(min_length=1)]
+    fold: Natural | None
+    pairs_per_problem: Positive | None
+    embedding: str | None
+    bootstrap: Positive
+    answers: Literal["math", "choice"]
+    answer_time_limit_s: Seconds
+    seed: Natural
+    model: ModelConfig
+    llm: LlmJudgeConfig
+    probe: ProbeJudgeConfig
+    trained: TrainedJudgeConfig
+    sampler: VllmSamplerConfig

@@ -1,0 +1,188 @@
+"""How good a judge's scores are, overall and within problems, with bootstrap intervals over problems. Owns scikit-learn's
+metrics.
+
+Pairs of one problem share its difficulty, so a score that only knows the problem looks good when all pairs are pooled. What
+clustering needs is telling pairs of one problem apart: the within-problem AUROC, a mean over problems with both kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+Floats = NDArray[np.float64]
+_BINS = 10
+# Half a pair is neither found nor missed: what a missing verdict counts as in a ranking.
+_MISSING = 0.5
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bootstrap interval (2.5 to 97.5 %); None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A row of the table.
+
+    Attributes:
+        problems_mixed: those with both kinds of pairs, over which `auroc_within` is a mean.
+        missing: pairs without a verdict; they count as 0.5.
+        tnr_at_fnr20: share of different pairs kept apart where 20 % of same pairs are. Source: DeepPrune's TNR@0.2.
+        precision_same, precision_different: average precision of finding same and different pairs.
+        ece: expected calibration error, 10 bins; None for scores that are no probabilities.
+    """
+
+    pairs: int
+    problems: int
+    problems_mixed: int
+    same_share: float
+    missing: int
+    auroc_within: Interval
+    auroc_pooled: Interval
+    tnr_at_fnr20: Interval
+    precision_same: Interval
+    precision_different: Interval
+    ece: Interval
+
+
+def quality(
+    scores: Sequence[float | None],
+    labels: Sequence[int],
+    problems: Sequence[str],
+    is_probability: bool,
+    bootstrap: int,
+    seed: int,
+) -> Quality:
+    """Return the quality of one judge's scores.
+
+    Args:
+        scores: [pairs], P(same) or any score that grows with it; None is a missing verdict.
+        labels: [pairs], 1 for same.
+        problems: [pairs], which problem each is of.
+        bootstrap: resamplings of the problems.
+    """
+    s = filled(scores)
+    y = np.asarray(labels)
+    names, problem = np.unique(np.asarray(problems), return_inverse=True)
+    draws = _draws(len(names), bootstrap, seed)
+    within = {k: a for k in range(len(names)) if (a := auroc(y[problem == k], s[problem == k])) is not None}
+
+    def of_pairs(metric: Callable[[NDArray[np.int_], Floats, Floats], float | None]) -> Interval:
+        values = [metric(y, s, draw[problem].astype(float)) for draw in draws]
+        return _interval(metric(y, s, np.ones(len(y))), values)
+
+    return Quality(
+        pairs=len(y),
+        problems=len(names),
+        problems_mixed=len(within),
+        same_share=float(y.mean()),
+        missing=sum(score is None for score in scores),
+        auroc_within=_interval(
+            float(np.mean(list(within.values()))) if within else None, [_mean_within(within, draw) for draw in draws]
+        ),
+        auroc_pooled=of_pairs(auroc),
+        tnr_at_fnr20=of_pairs(tnr_at_fnr20),
+        precision_same=of_pairs(lambda y, s, w: _average_precision(y, s, w)),
+        precision_different=of_pairs(lambda y, s, w: _average_precision(1 - y, -s, w)),
+        ece=of_pairs(calibration_error) if is_probability else Interval(None, None, None),
+    )
+
+
+def within_difference(
+    one: Sequence[float | None],
+    other: Sequence[float | None],
+    labels: Sequence[int],
+    problems: Sequence[str],
+    bootstrap: int,
+    seed: int,
+) -> Interval:
+    """Return how much higher the within-problem AUROC of `one` is than that of `other`, paired by problem."""
+    y = np.asarray(labels)
+    names, problem = np.unique(np.asarray(problems), return_inverse=True)
+    gaps = {}
+    for k in range(len(names)):
+        mine = problem == k
+        left, right = (auroc(y[mine], filled(scores)[mine]) for scores in (one, other))
+        if left is not None and right is not None:
+            gaps[k] = left - right
+    values = [_mean_within(gaps, draw) for draw in _draws(len(names), bootstrap, seed)]
+    return _interval(float(np.mean(list(gaps.values()))) if gaps else None, values)
+
+
+def filled(scores: Sequence[float | None]) -> Floats:
+    return np.array([_MISSING if score is None else score for score in scores], dtype=float)
+
+
+def auroc(labels: NDArray[np.int_], scores: Floats, weights: Floats | None = None) -> float | None:
+    """Return the chance that a same pair scores above a different one; None without both kinds."""
+    if not _has_both(labels, weights):
+        return None
+    return float(roc_auc_score(labels, scores, sample_weight=weights))
+
+
+def tnr_at_fnr20(labels: NDArray[np.int_], scores: Floats, weights: Floats) -> float | None:
+    if not _has_both(labels, weights):
+        return None
+    false_rate, true_rate, _ = roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
+    return float(1.0 - np.interp(0.8, true_rate, false_rate))
+
+
+def calibration_error(labels: NDArray[np.int_], scores: Floats, weights: Floats) -> float | None:
+    """Return the expected calibration error: by bins of the score, |mean score - share of same pairs|, weighed by size."""
+    total = weights.sum()
+    if not total:
+        return None
+    place = np.minimum((scores * _BINS).astype(int), _BINS - 1)
+    gap = np.bincount(place, weights=weights * (scores - labels), minlength=_BINS)
+    return float(np.abs(gap).sum() / total)
+
+
+def roc(labels: Sequence[int], scores: Sequence[float | None]) -> tuple[list[float], list[float]]:
+    """Return false and true positive rates; positive is same."""
+    false_rate, true_rate, _ = roc_curve(np.asarray(labels), filled(scores))
+    return false_rate.tolist(), true_rate.tolist()
+
+
+def calibration(labels: Sequence[int], scores: Sequence[float | None]) -> tuple[list[float], list[float]]:
+    """Return mean score and share of same pairs of each bin that has pairs."""
+    s, y = filled(scores), np.asarray(labels)
+    place = np.minimum((s * _BINS).astype(int), _BINS - 1)
+    bins = [place == k for k in range(_BINS) if (place == k).any()]
+    return [float(s[each].mean()) for each in bins], [float(y[each].mean()) for each in bins]
+
+
+def _average_precision(labels: NDArray[np.int_], scores: Floats, weights: Floats) -> float | None:
+    return float(average_precision_score(labels, scores, sample_weight=weights)) if _has_both(labels, weights) else None
+
+
+def _has_both(labels: NDArray[np.int_], weights: Floats | None) -> bool:
+    kept = labels if weights is None else labels[weights > 0]
+    return bool(kept.size) and kept.min() != kept.max()
+
+
+def _draws(num_problems: int, bootstrap: int, seed: int) -> NDArray[np.int_]:
+    """Return how often each problem is in each resampling: [bootstrap, problems]."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(num_problems, np.full(num_problems, 1 / num_problems), size=bootstrap)
+
+
+def _mean_within(values: dict[int, float], draw: NDArray[np.int_]) -> float | None:
+    weights = [int(draw[k]) for k in values]
+    return float(np.average(list(values.values()), weights=weights)) if sum(weights) else None
+
+
+def _interval(value: float | None, resampled: Sequence[float | None]) -> Interval:
+    known = [each for each in resampled if each is not None]
+    if value is None or not known:
+        return Interval(value, None, None)
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,98 @@
+"""Ask a judge of the main job about labelled pairs: the very prompts, requests and verdicts that a run would make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pruner.judges.base import Bench, Judge, Prefixed
+from pruner.pairs import LabelledPair
+from pruner.prefix import Prefix
+from pruner.prompts import Prompts
+from pruner.samplers.base import Request, Sampler
+from pruner.traces import Fact, Key, PairKey, Probe, Problem, Segment, SegmentKey, Trace, Verdict
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a judge said.
+
+    Attributes:
+        scores: [pairs], None where there is no verdict.
+        tokens_read: prompt tokens in all, what the engine's cache served included.
+        tokens_cached: of these what the cache served.
+    """
+
+    scores: tuple[float | None, ...]
+    tokens_read: int
+    tokens_cached: int
+
+
+def score_pairs(
+    judge: Judge,
+    sampler: Sampler | None,
+    prompts: Prompts,
+    pairs: Sequence[LabelledPair],
+    max_running: int,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Scored:
+    """Return the judge's verdict on each pair.
+
+    Args:
+        sampler: an engine; None for a judge that asks for none.
+        max_running: requests in the engine at once.
+        tell: called with the requests done and their total.
+    """
+    facts: dict[Key, Fact] = {}
+    requests: dict[Key, Request] = {}
+    asked: list[tuple[PairKey, Bench]] = []
+    owner: dict[Key, Bench] = {}
+    for bench, pair in with_benches(pairs, prompts):
+        key = PairKey(bench.problem.problem_id, pair.left_trace, pair.right_trace)
+        asked.append((key, bench))
+        for needed in judge.needs(key, bench, facts):
+            request = None if needed in requests else judge.request(needed, bench)
+            if request is not None:
+                requests[needed], owner[needed] = request, bench
+            elif needed not in requests:
+                facts[needed] = judge.read(needed, None, bench)
+    waiting = list(requests.values())[::-1]
+    done = 0
+    while done < len(requests):
+        assert sampler is not None, "the judge asks for an engine"
+        while waiting and sampler.num_running < max_running:
+            sampler.submit([waiting.pop()])
+        for completion in sampler.step():
+            facts[completion.key] = judge.read(completion.key, completion, owner[completion.key])
+            done += 1
+            tell(done, len(requests))
+    read = [fact for fact in facts.values() if isinstance(fact, Probe | Verdict)]
+    return Scored(
+        scores=tuple(judge.verdict(key, bench, facts).score for key, bench in asked),
+        tokens_read=sum(fact.prompt_tokens for fact in read),
+        tokens_cached=sum(fact.cached_tokens for fact in read),
+    )
+
+
+def with_benches(pairs: Sequence[LabelledPair], prompts: Prompts) -> list[tuple[Bench, LabelledPair]]:
+    """Return each pair with its problem's bench; problems of two sets never share one."""
+    groups: dict[tuple[str, str], list[LabelledPair]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.problem_set, pair.problem_id), []).append(pair)
+    benches: dict[tuple[str, str], Bench] = {}
+    for number, (key, group) in enumerate(groups.items()):
+        problem = Problem("/".join(key), number, group[0].question, None)
+        benches[key] = Bench(problem, prompts.encode_question(problem.question), _prefixed(problem, group, prompts), 0)
+    return [(benches[pair.problem_set, pair.problem_id], pair) for pair in pairs]
+
+
+def _prefixed(problem: Problem, pairs: Sequence[LabelledPair], prompts: Prompts) -> Mapping[int, Prefixed]:
+    texts = {pair.left_trace: (pair.left, pair.left_tokens) for pair in pairs}
+    texts |= {pair.right_trace: (pair.right, pair.right_tokens) for pair in pairs}
+    found = {}
+    for index, (text, num_tokens) in texts.items():
+        # Recorded traces have no token ids; the prefix's text is encoded anew, for the probe that continues it.
+        segment = Segment(SegmentKey(problem.problem_id, index, 0), prompts.encode_text(text), text, None, 0, 0)
+        trace = Trace(problem.problem_id, index).append(segment)
+        found[index] = Prefixed(trace, Prefix(text, num_tokens))
+    return found

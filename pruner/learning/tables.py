@@ -1,0 +1,102 @@
+"""The table that compares judges, as Parquet and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pruner.learning.metrics import Interval, Quality
+from pruner.results import write_atomically
+
+
+@dataclass(frozen=True)
+class Row:
+    """One judge on one group of pairs.
+
+    Attributes:
+        group: all, or a problem set, or whose traces they are.
+        lead: how much higher the first judge's within-problem AUROC is than this one's, paired by problem.
+        tokens_a_pair: prompt tokens that the judge newly read, by pair; None for scores that are no judge's.
+    """
+
+    group: str
+    judge: str
+    quality: Quality
+    lead: Interval
+    tokens_a_pair: float | None
+
+
+def write_table(rows: Sequence[Row], folder: Path, heading: str) -> str:
+    """Write table.parquet and table.md; return the Markdown."""
+    table = pa.Table.from_pylist([_flat(row) for row in rows])
+    write_atomically(folder / "table.parquet", lambda path: pq.write_table(table, path))
+    text = markdown(rows, heading)
+    write_atomically(folder / "table.md", lambda path: path.write_text(text))
+    return text
+
+
+def markdown(rows: Sequence[Row], heading: str) -> str:
+    """Return the rows as Markdown, a table a group. Figures in brackets are bootstrap intervals over problems."""
+    lines = [heading.rstrip(), ""]
+    for group in dict.fromkeys(row.group for row in rows):
+        mine = [row for row in rows if row.group == group]
+        first = mine[0].quality
+        lines += [
+            f"{group}: {first.pairs:,} pairs of {first.problems} problems, {first.same_share:.1%} agree; "
+            f"{first.problems_mixed} problems have both kinds",
+            "",
+            "| judge | AUROC within problem | the first leads by | AUROC pooled | TNR@0.2 | AP same / different | ECE "
+            "| missing | tokens a pair |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_line(row) for row in mine),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _line(row: Row) -> str:
+    q = row.quality
+    cells = [
+        row.judge,
+        _cell(q.auroc_within),
+        _cell(row.lead),
+        _cell(q.auroc_pooled),
+        _cell(q.tnr_at_fnr20),
+        f"{_figure(q.precision_same.value)} / {_figure(q.precision_different.value)}",
+        _figure(q.ece.value),
+        str(q.missing),
+        "" if row.tokens_a_pair is None else f"{row.tokens_a_pair:.1f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(interval: Interval) -> str:
+    if interval.value is None:
+        return ""
+    if interval.low is None or interval.high is None:
+        return _figure(interval.value)
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    flat: dict[str, Any] = {"group": row.group, "judge": row.judge, "tokens_a_pair": row.tokens_a_pair}
+    intervals = {"lead": row.lead}
+    for field in fields(Quality):
+        value = getattr(row.quality, field.name)
+        if isinstance(value, Interval):
+            intervals[field.name] = value
+        else:
+            flat[field.name] = value
+    for name, interval in intervals.items():
+        for part, figure in asdict(interval).items():
+            flat[name if part == "value" else f"{name}_{part}"] = figure
+    return {key: float(value) if isinstance(value, float) else value for key, value in flat.items()}
