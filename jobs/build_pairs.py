@@ -32,13 +32,18 @@ from pruner.recorded import (
 @hydra.main(version_base="1.3", config_path="../conf", config_name="build_pairs")
 @entry.task
 def main(cfg: DictConfig) -> int:
-    config = parse_pairs(entry.plain(cfg))
+    build_file(parse_pairs(entry.plain(cfg)))
+    return 0
+
+
+def build_file(config: PairsConfig) -> None:
+    """Write the file of pairs, if it is not there already; say what is in it."""
     target = Path(config.target).expanduser()
     table = read_traces(config)
     identity = pairs_identity(config, table)
     if written_identity(target) == identity:
         print(f"nothing to do: {config.target} holds these pairs")
-        return 0
+        return
     pairs = build(config, table)
     if not pairs:
         raise InputError(f"source {config.source}: no two traces of a problem have answers and complete prefixes.")
@@ -50,7 +55,6 @@ def main(cfg: DictConfig) -> int:
         f"{len(pairs):,} pairs of {problems} problems in {config.target}: {same / len(pairs):.1%} agree, "
         f"{mixed} problems have both kinds"
     )
-    return 0
 
 
 def build(config: PairsConfig, table: pa.Table) -> list[LabelledPair]:

@@ -317,7 +317,7 @@ def parse(values: Mapping[str, Any]) -> Config:
 
 def describe_fault(error: Any) -> str:
     location = [str(part) for part in error["loc"]]
-    if len(location) > 1 and location[0] in ("method", "judge", "prefix", "sampler"):
+    if len(location) > 1 and location[0] in ("method", "judge", "prefix", "sampler", "trainer"):
         del location[1]  # pydantic names the chosen member of a union there
     key = ".".join(location)
     kind, message = error["type"], error["msg"].removeprefix("Value error, ")

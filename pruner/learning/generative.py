@@ -127,6 +127,7 @@ def train(
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
         model.to(torch.bfloat16).save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)  # a form that peft leaves to be filled in
     return [
         LossPoint(int(entry["step"]), float(entry["epoch"]), float(entry["loss"]), float(entry["learning_rate"]))
         for entry in trainer.state.log_history

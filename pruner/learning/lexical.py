@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -124,7 +125,7 @@ def load(folder: Path, num_features: int) -> LexicalWeights:
         values = {name: tensor.tolist() for name, tensor in load_file(path).items()}
         mean, scale, weights = (tuple(values[name]) for name in ("mean", "scale", "weights"))
         bias = float(values["bias"][0])
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"judge: {path} cannot be read ({type(error).__name__}).") from None
     if not len(mean) == len(scale) == len(weights) == num_features:
         raise InputError(f"judge: {path} has weights for {len(weights)} features, expected {num_features}.")

@@ -133,7 +133,9 @@ def tnr_at_fnr20(labels: NDArray[np.int_], scores: Floats, weights: Floats) -> f
     if not _has_both(labels, weights):
         return None
     false_rate, true_rate, _ = roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
-    return float(1.0 - np.interp(0.8, true_rate, false_rate))
+    reached = int(np.argmax(true_rate >= 0.8 - 1e-12))
+    before = max(0, reached - 1)
+    return float(1.0 - np.interp(0.8, true_rate[[before, reached]], false_rate[[before, reached]]))
 
 
 def calibration_error(labels: NDArray[np.int_], scores: Floats, weights: Floats) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -38,6 +39,25 @@ def write_table(rows: Sequence[Row], folder: Path, heading: str) -> str:
     text = markdown(rows, heading)
     write_atomically(folder / "table.md", lambda path: path.write_text(text))
     return text
+
+
+def write_point(row: Row, folder: Path) -> None:
+    """Write one row of a study; points of one study may be made at once."""
+    name = f"{row.judge}.json"
+    write_atomically(folder / "points" / name, lambda path: path.write_text(json.dumps(asdict(row), indent=1)))
+
+
+def read_points(folder: Path) -> list[Row]:
+    """Return the rows of a study so far, by group and name."""
+    rows = []
+    for file in sorted((folder / "points").glob("*.json")):
+        values = json.loads(file.read_text())
+        figures: dict[str, Any] = {
+            key: Interval(**each) if isinstance(each, dict) else each for key, each in values["quality"].items()
+        }
+        values |= {"quality": Quality(**figures), "lead": Interval(**values["lead"])}
+        rows.append(Row(**values))
+    return sorted(rows, key=lambda row: (row.group, row.judge))
 
 
 def markdown(rows: Sequence[Row], heading: str) -> str:

@@ -1,0 +1,76 @@
+"""One point of a study of judges: pairs, a judge for each fold, their evaluation, and the study's table of all points so far.
+
+The paper's 2 x 4 ablation (two truncations; plain, focal loss, oversampling, both) is one multirun:
+
+    python -m jobs.study_judge -m study=outputs/judges/ablation source=traces.parquet prefix=fixed,reasoning_words \\
+        trainer.loss.gamma=0,2 trainer.loss.oversampling=1,2
+
+Each step is skipped where it is done, so a study that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+from pydantic import BaseModel
+
+from jobs import build_pairs, entry, eval_judge, train_judge
+from jobs.run import StopSignals
+from pruner.learning.config import EvalConfig, TrainConfig
+from pruner.learning.tables import Row, read_points, write_point, write_table
+from pruner.recorded import PairsConfig, parse_pairs, read_pair_sets
+
+# What is the same for all points of a study, and so not in their names.
+NOT_A_POINT = (
+    *("study", "source", "columns", "answers", "patterns", "answer_time_limit_s", "tokenizer", "segment_tokens"),
+    *("traces_per_problem", "pairs_per_problem", "train_pairs_per_problem", "folds", "seed", "bootstrap"),
+    *("model", "sampler", "trained"),
+)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="study_judge")
+@entry.task
+def main(cfg: DictConfig) -> int:
+    values = entry.plain(cfg)
+    folder = Path(values["study"]).expanduser()
+    point = entry.run_name(entry.task_overrides(), NOT_A_POINT)
+    prefix = "-".join(str(values["prefix"][key]) for key in ("name", "count", "max_tokens") if key in values["prefix"])
+    pairs = folder / "pairs" / f"{prefix}.parquet"
+    values |= {"pairs": [str(pairs)], "fold": None}
+    build_pairs.build_file(parse_pairs(pick(values, PairsConfig) | {"target": str(pairs), "model": fixed(values)}))
+    stop = StopSignals()
+    for fold in range(values["folds"]):
+        own = {
+            "target": str(folder / "judges" / point / f"fold={fold}"),
+            "hold_out_fold": fold,
+            "pairs_per_problem": values["train_pairs_per_problem"],
+        }
+        if code := train_judge.train(train_judge.parse(pick(values, TrainConfig) | own), stop):
+            return code
+    judge = str(folder / "judges" / point / "fold={fold}")
+    own = {"target": str(folder / "points" / point), "judges": [judge], "pairs_per_problem": None}
+    config = eval_judge.parse(pick(values, EvalConfig) | own)
+    data = read_pair_sets(config.pairs)
+    eval_judge.check(config, judge, data, data.pairs)
+    judged = eval_judge.score(config, judge, data.pairs)
+    row = eval_judge.row(config, "all", judged, judged, data.pairs, range(len(data.pairs)))
+    write_point(Row(f"prefix {prefix}", point, row.quality, row.lead, row.tokens_a_pair), folder)
+    print(write_table(read_points(folder), folder, "Made by `python -m jobs.study_judge -m ...`, a row a point."))
+    return 0
+
+
+def pick(values: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+    """Return of the values those that a section has."""
+    return {key: value for key, value in values.items() if key in kind.model_fields}
+
+
+def fixed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"prefix_tokens": values["model"]["prefix_tokens"]}
+
+
+if __name__ == "__main__":
+    entry.run(main)
