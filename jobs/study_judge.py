@@ -45,13 +45,13 @@ def main(cfg: DictConfig) -> int:
     stop = StopSignals()
     for fold in range(values["folds"]):
         own = {
-            "target": str(folder / "judges" / point / f"fold={fold}"),
+            "target": str(folder / "judges" / point / f"fold_{fold}"),
             "hold_out_fold": fold,
             "pairs_per_problem": values["train_pairs_per_problem"],
         }
         if code := train_judge.train(train_judge.parse(pick(values, TrainConfig) | own), stop):
             return code
-    judge = str(folder / "judges" / point / "fold={fold}")
+    judge = str(folder / "judges" / point / "fold_{fold}")
     own = {"target": str(folder / "points" / point), "judges": [judge], "pairs_per_problem": None}
     config = eval_judge.parse(pick(values, EvalConfig) | own)
     data = read_pair_sets(config.pairs)

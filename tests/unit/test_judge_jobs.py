@@ -46,16 +46,16 @@ def train(pairs_file, target, *more):
 
 def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     for fold in range(3):
-        result = train(pairs_file, tmp_path / f"judge/fold={fold}", f"hold_out_fold={fold}")
+        result = train(pairs_file, tmp_path / f"judge/fold_{fold}", f"hold_out_fold={fold}")
         assert result.returncode == 0, result.stderr
-    again = train(pairs_file, tmp_path / "judge/fold=0", "hold_out_fold=0")
+    again = train(pairs_file, tmp_path / "judge/fold_0", "hold_out_fold=0")
     assert again.returncode == 0 and "nothing to do" in again.stdout
-    other = train(pairs_file, tmp_path / "judge/fold=0", "hold_out_fold=1")
+    other = train(pairs_file, tmp_path / "judge/fold_0", "hold_out_fold=1")
     assert other.returncode == 2 and "holds a judge of another config" in other.stderr
-    card = json.loads((tmp_path / "judge/fold=0/judge.json").read_text())
+    card = json.loads((tmp_path / "judge/fold_0/judge.json").read_text())
     assert card["problems"] == ["p1", "p2", "p4", "p5"] and card["prefix"] == PREFIX
 
-    judges = f"judges=['{tmp_path}/judge/fold={{fold}}',tfidf,length,prior]"
+    judges = f"judges=['{tmp_path}/judge/fold_{{fold}}',tfidf,length,prior]"
     result = job("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval", judges, "bootstrap=20")
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr
@@ -67,7 +67,7 @@ def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     assert names == {"table.parquet", "table.md", "scores.parquet", "roc.png", "calibration.png"}
     assert (tmp_path / "eval/roc.png").read_bytes().startswith(b"\x89PNG")
 
-    judges = f"judges=['{tmp_path}/judge/fold=0']"
+    judges = f"judges=['{tmp_path}/judge/fold_0']"
     result = job("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval2", judges, "bootstrap=20")
     assert "was trained on 4 of these 6 problems (p1, p2, p4, p5)" in result.stderr
 
