@@ -1,6 +1,6 @@
 """Compare judges on labelled pairs: AUROC within problems and pooled, TNR@0.2, precision, calibration; tables and plots.
 
-python -m jobs.eval_judge pairs=[.cache/pairs.parquet] target=outputs/judges/mine judges=[conf/judges/mine,tfidf,length]
+python -m jobs.eval_judge pairs=[.cache/pairs.parquet] target=outputs/judges/mine judges=[conf/shipped_judges/mine,tfidf,length]
 """
 
 from __future__ import annotations

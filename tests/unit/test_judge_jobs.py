@@ -76,7 +76,12 @@ def test_the_study_tables_its_points_and_goes_on(tmp_path):
     import pyarrow as pa
 
     rows = [
-        {"problem_id": f"p{p}", "question": f"q{p}", "trace_index": t, "text": f"{t % 3} is a {t % 2} and so on it goes"}
+        {
+            "problem_id": f"p{p}",
+            "question": f"q{p}",
+            "trace_index": t,
+            "text": f"{t % 3} is a {t % 2} and so on it goes",
+        }
         | {"answer": str(t % 2)}
         for p in range(4)
         for t in range(6)

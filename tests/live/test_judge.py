@@ -1,0 +1,159 @@
+"""The judge's life with the real model: trained, killed, resumed, scored by two libraries, used in the main job."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from pruner.recorded import write_pairs
+from tests.live.jobs_under_test import PROJECT, SMALL, run_job, table
+from tests.unit.test_judge_jobs import PREFIX, made_pairs
+from tests.unit.test_learning import pair
+
+pytestmark = pytest.mark.live
+SHIPPED = PROJECT / "conf/shipped_judges/smollm2_135m"
+STEPS = (
+    "trainer=generative",
+    "trainer.batch_size=2",
+    "trainer.save_steps=3",
+    "trainer.log_steps=1",
+    "trainer.lora.rank=2",
+)
+
+
+def train(pairs, target, *more):
+    return [sys.executable, "-m", "jobs.train_judge", f"pairs=[{pairs}]", f"target={target}", *STEPS, *more]
+
+
+def finish(command):
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def wait_for(path, process, timeout_s=300):
+    deadline = time.monotonic() + timeout_s
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline, f"no {path.name}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def pairs_file(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    write_pairs(made_pairs(count=2), path, json.dumps({"prefix": PREFIX, "traces": "x"}))
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_training_that_was_stopped_halfway_ends_with_the_same_step_and_weights(tmp_path, pairs_file, number):
+    finish(train(pairs_file, tmp_path / "whole"))
+    process = subprocess.Popen(train(pairs_file, tmp_path / "stopped"), cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "stopped/checkpoints/checkpoint-6/trainer_state.json", process)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 75)
+    assert not (tmp_path / "stopped/judge.json").exists()
+    resumed = finish(train(pairs_file, tmp_path / "stopped"))
+    assert "going on from checkpoint-" in resumed.stderr
+    steps = [
+        pq.read_table(tmp_path / name / "losses.parquet").column("step").to_pylist() for name in ("whole", "stopped")
+    ]
+    assert steps[0][-1] == steps[1][-1] and steps[0] == steps[1]
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "stopped")]
+    assert weights[0] == weights[1]
+    assert not (tmp_path / "stopped/checkpoints").exists()
+
+
+def test_vllm_and_transformers_give_the_same_scores_on_100_pairs(tmp_path):
+    """The shipped adapter on pairs made by hand: through the engine of the main job, and through peft."""
+    pairs = [
+        pair(
+            f"p{k % 10}",
+            k // 10,
+            20 + k,
+            k % 2,
+            (f"Sam has {k} + 3 = {k + 3}", f"So {k % 7} plus 3 makes {k + k % 2 + 3}"),
+        )
+        for k in range(100)
+    ]
+    path = tmp_path / "pairs.parquet"
+    write_pairs(pairs, path, json.dumps({"prefix": PREFIX, "traces": "x"}))
+    command = [sys.executable, "-m", "jobs.eval_judge", f"pairs=[{path}]", f"target={tmp_path}/eval", "bootstrap=5"]
+    finish([*command, f"judges=[{SHIPPED}]", "sampler.kv_cache_gib=1"])
+    scores = pq.read_table(tmp_path / "eval/scores.parquet").to_pylist()
+    found = {(row["problem_id"], row["right_trace"]): row["score_smollm2_135m"] for row in scores}
+    expected = scores_by_transformers(pairs)
+    gaps = [abs(found[each.problem_id, each.right_trace] - score) for each, score in zip(pairs, expected, strict=True)]
+    print(f"largest difference {max(gaps):.1e}, scores from {min(expected):.3f} to {max(expected):.3f}")
+    assert max(expected) - min(expected) > 0.2
+    assert len(gaps) == 100 and max(gaps) < 1e-2
+
+
+def scores_by_transformers(pairs):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from pruner.config import PromptConfig
+    from pruner.judges.card import read_card
+    from pruner.judges.pair_prompt import PairPrompt
+    from pruner.prompts import ChatPrompts, load_tokenizer
+
+    card = read_card(SHIPPED).judge
+    prompts = ChatPrompts(load_tokenizer(card.base, None, False), PromptConfig())
+    prompt = PairPrompt(prompts, card.prompt, card.labels, card.system)
+    model = AutoModelForCausalLM.from_pretrained(card.base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, str(SHIPPED)).eval()
+    scores = []
+    for each in pairs:
+        both = []
+        for left, right in ((each.left, each.right), (each.right, each.left)):
+            ids = torch.tensor([prompt.encode(each.question, left, right)])
+            with torch.no_grad():
+                logits = model(input_ids=ids, logits_to_keep=1).logits[0, -1, list(prompt.label_token_ids)]
+            both.append(logits.float().softmax(-1)[0].item())
+        scores.append(sum(both) / 2)
+    return scores
+
+
+@pytest.mark.parametrize("judge", ["smollm2_135m", "smollm2_135m_lexical"])
+def test_the_main_job_prunes_by_a_shipped_judge_and_charges_it(tmp_path, judge):
+    run_job(tmp_path, *SMALL, "judge=trained", f"judge.path=conf/shipped_judges/{judge}")
+    rows = table(tmp_path, "answers").to_pylist()
+    verdicts = table(tmp_path, "verdicts").to_pylist()
+    assert len(rows) == 6 and verdicts and all(0.0 <= row["score"] <= 1.0 for row in verdicts)
+    assert sum(row["tokens_judge_prompt"] for row in rows) > 0
+    assert {row["judge"] for row in rows} == {"trained"}
+
+
+def test_an_adapter_of_another_base_model_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    other = tmp_path / "other"
+    other.mkdir()
+    base = PROJECT / ".cache/models/smollm2_135m"
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (other / name).write_bytes((base / name).read_bytes())
+    weights = load_file(base / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"] + 1
+    save_file(weights, other / "model.safetensors")
+    result = run_job(tmp_path, *SMALL, "judge=trained", f"model.path={other}", code=2)
+    assert "was trained on other weights" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_the_oracle_looks_into_a_finished_run_of_the_same_traces(tmp_path):
+    run_job(tmp_path / "cons", *SMALL, "method=cons", "sampler.segment_tokens=12")
+    run_job(tmp_path / "deep", *SMALL, "sampler.segment_tokens=12", "judge=oracle", f"judge.source={tmp_path}/cons/run")
+    whole = {(row["problem_id"], row["trace_index"]): row for row in table(tmp_path / "cons", "traces").to_pylist()}
+    for row in table(tmp_path / "deep", "traces").to_pylist():
+        assert whole[row["problem_id"], row["trace_index"]]["text"].startswith(row["text"])
+    assert {row["score"] for row in table(tmp_path / "deep", "verdicts").to_pylist()} <= {0.0, 1.0}
+    result = run_job(tmp_path / "no", *SMALL, "judge=oracle", f"judge.source={tmp_path}/cons/run", "seed=1", code=2)
+    assert "has another trace there" in result.stderr or "no such trace" in result.stderr
