@@ -73,16 +73,9 @@ def test_a_training_that_was_stopped_halfway_ends_with_the_same_step_and_weights
 
 def test_vllm_and_transformers_give_the_same_scores_on_100_pairs(tmp_path):
     """The shipped adapter on pairs made by hand: through the engine of the main job, and through peft."""
-    pairs = [
-        pair(
-            f"p{k % 10}",
-            k // 10,
-            20 + k,
-            k % 2,
-            (f"Sam has {k} + 3 = {k + 3}", f"So {k % 7} plus 3 makes {k + k % 2 + 3}"),
-        )
-        for k in range(100)
-    ]
+    ends = [f"Sam has 2 + 3 = {5 + k % 4} apples" for k in range(100)]
+    others = [end if k % 2 else f"There are {k} apples. The answer is {k}" for k, end in enumerate(ends)]
+    pairs = [pair(f"p{k % 10}", k // 10, 20 + k, k % 2, (ends[k], others[k])) for k in range(100)]
     path = tmp_path / "pairs.parquet"
     write_pairs(pairs, path, json.dumps({"prefix": PREFIX, "traces": "x"}))
     command = [sys.executable, "-m", "jobs.eval_judge", f"pairs=[{path}]", f"target={tmp_path}/eval", "bootstrap=5"]
