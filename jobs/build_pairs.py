@@ -15,13 +15,13 @@ from omegaconf import DictConfig
 
 from jobs import entry, parts
 from pruner.answers import Equivalence
+from pruner.config import parse_as
 from pruner.errors import InputError
 from pruner.pairs import LabelledPair, folds_by_problem, label_pairs
 from pruner.prompts import load_tokenizer, token_ends
 from pruner.recorded import (
     PairsConfig,
     pairs_identity,
-    parse_pairs,
     read_traces,
     traces_by_problem,
     write_pairs,
@@ -32,7 +32,7 @@ from pruner.recorded import (
 @hydra.main(version_base="1.3", config_path="../conf", config_name="build_pairs")
 @entry.task
 def main(cfg: DictConfig) -> int:
-    build_file(parse_pairs(entry.plain(cfg)))
+    build_file(parse_as(PairsConfig, entry.plain(cfg)))
     return 0
 
 

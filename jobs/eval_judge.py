@@ -5,7 +5,6 @@ python -m jobs.eval_judge pairs=[.cache/pairs.parquet] target=outputs/judges/min
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ import hydra
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
-from pydantic import ValidationError
 
 from jobs import entry, parts
 from pruner.answers import Equivalence
-from pruner.config import LlmJudgeConfig, describe_fault
+from pruner.config import LlmJudgeConfig, parse_as
 from pruner.errors import InputError
 from pruner.judges.base import Judge
 from pruner.judges.card import GenerativeCard, check_base, check_prefix, generative_config, read_card
@@ -60,7 +58,7 @@ class Judged:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="eval_judge")
 @entry.task
 def main(cfg: DictConfig) -> int:
-    config = parse(entry.plain(cfg))
+    config = parse_as(EvalConfig, entry.plain(cfg))
     data = read_pair_sets(config.pairs)
     pairs = [pair for pair in data.pairs if config.fold is None or pair.fold == config.fold]
     pairs = drawn_pairs(pairs, config.pairs_per_problem, config.seed)
@@ -70,14 +68,6 @@ def main(cfg: DictConfig) -> int:
         check(config, judge, data, pairs)
     print(evaluate(config, [score(config, judge, pairs) for judge in config.judges], pairs))
     return 0
-
-
-def parse(values: dict[str, Any]) -> EvalConfig:
-    """Return the typed config. Raises InputError with a line a fault."""
-    try:
-        return EvalConfig.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise InputError([describe_fault(item) for item in error.errors()]) from None
 
 
 def check(config: EvalConfig, judge: str, data: PairSet, pairs: Sequence[LabelledPair]) -> None:

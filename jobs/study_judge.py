@@ -16,13 +16,13 @@ from typing import Any
 
 import hydra
 from omegaconf import DictConfig
-from pydantic import BaseModel
 
 from jobs import build_pairs, entry, eval_judge, train_judge
 from jobs.run import StopSignals
+from pruner.config import Section, parse_as
 from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.tables import Row, read_points, write_point, write_table
-from pruner.recorded import PairsConfig, parse_pairs, read_pair_sets
+from pruner.recorded import PairsConfig, read_pair_sets
 
 # What is the same for all points of a study, and so not in their names.
 NOT_A_POINT = (
@@ -41,7 +41,9 @@ def main(cfg: DictConfig) -> int:
     prefix = "-".join(str(values["prefix"][key]) for key in ("name", "count", "max_tokens") if key in values["prefix"])
     pairs = folder / "pairs" / f"{prefix}.parquet"
     values |= {"pairs": [str(pairs)], "fold": None}
-    build_pairs.build_file(parse_pairs(pick(values, PairsConfig) | {"target": str(pairs), "model": fixed(values)}))
+    build_pairs.build_file(
+        parse_as(PairsConfig, pick(values, PairsConfig) | {"target": str(pairs), "model": fixed(values)})
+    )
     stop = StopSignals()
     for fold in range(values["folds"]):
         own = {
@@ -49,11 +51,11 @@ def main(cfg: DictConfig) -> int:
             "hold_out_fold": fold,
             "pairs_per_problem": values["train_pairs_per_problem"],
         }
-        if code := train_judge.train(train_judge.parse(pick(values, TrainConfig) | own), stop):
+        if code := train_judge.train(parse_as(TrainConfig, pick(values, TrainConfig) | own), stop):
             return code
     judge = str(folder / "judges" / point / "fold_{fold}")
     own = {"target": str(folder / "points" / point), "judges": [judge], "pairs_per_problem": None}
-    config = eval_judge.parse(pick(values, EvalConfig) | own)
+    config = parse_as(EvalConfig, pick(values, EvalConfig) | own)
     data = read_pair_sets(config.pairs)
     eval_judge.check(config, judge, data, data.pairs)
     judged = eval_judge.score(config, judge, data.pairs)
@@ -63,7 +65,7 @@ def main(cfg: DictConfig) -> int:
     return 0
 
 
-def pick(values: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+def pick(values: Mapping[str, Any], kind: type[Section]) -> dict[str, Any]:
     """Return of the values those that a section has."""
     return {key: value for key, value in values.items() if key in kind.model_fields}
 

@@ -17,11 +17,10 @@ import hydra
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
-from pydantic import ValidationError
 
 from jobs import entry
 from jobs.run import StopSignals
-from pruner.config import PromptConfig, describe_fault
+from pruner.config import PromptConfig, parse_as
 from pruner.errors import InputError
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card
 from pruner.judges.pair_prompt import PairPrompt
@@ -41,16 +40,8 @@ _PROGRESS = "training.json"
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train_judge")
 @entry.task
 def main(cfg: DictConfig) -> int:
-    config = parse(entry.plain(cfg))
+    config = parse_as(TrainConfig, entry.plain(cfg))
     return train(config, StopSignals())
-
-
-def parse(values: dict[str, Any]) -> TrainConfig:
-    """Return the typed config. Raises InputError with a line a fault."""
-    try:
-        return TrainConfig.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise InputError([describe_fault(item) for item in error.errors()]) from None
 
 
 def train(config: TrainConfig, stop: StopSignals) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +22,9 @@ Seconds = Annotated[float, Field(gt=0.0)]
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class RunConfig(Section):
@@ -309,8 +312,13 @@ def parse(values: Mapping[str, Any]) -> Config:
     Raises:
         InputError: with a line for every unknown, missing, ill-typed or out-of-range key.
     """
+    return parse_as(Config, values)
+
+
+def parse_as(kind: type[AnySection], values: Mapping[str, Any]) -> AnySection:
+    """Turn plain values into any section. Raises InputError like `parse`."""
     try:
-        return Config.model_validate_json(json.dumps(values))
+        return kind.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise InputError([describe_fault(item) for item in error.errors()]) from None
 

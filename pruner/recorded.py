@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pruner.answers import extract_answer
 from pruner.config import (
@@ -21,7 +21,6 @@ from pruner.config import (
     ReasoningWordsPrefixConfig,
     Seconds,
     Section,
-    describe_fault,
 )
 from pruner.errors import InputError
 from pruner.pairs import LabelledPair, Recorded
@@ -86,14 +85,6 @@ class PairsConfig(Section):
     seed: Annotated[int, Field(ge=0)]
     prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
     model: _FixedTokens
-
-
-def parse_pairs(values: Mapping[str, Any]) -> PairsConfig:
-    """Return the typed config. Raises InputError with a line a fault."""
-    try:
-        return PairsConfig.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise InputError([describe_fault(item) for item in error.errors()]) from None
 
 
 def pairs_identity(config: PairsConfig, source: pa.Table) -> str:

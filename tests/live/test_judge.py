@@ -51,24 +51,30 @@ def pairs_file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_training_that_was_stopped_halfway_ends_with_the_same_step_and_weights(tmp_path, pairs_file, number):
+def test_a_training_stopped_twice_ends_with_the_same_steps_and_weights(tmp_path, pairs_file):
+    """Killed after its first save, told to stop after a later one. Sums on another buffer may differ in the last bit."""
+    from safetensors.torch import load_file
+
     finish(train(pairs_file, tmp_path / "whole"))
-    process = subprocess.Popen(train(pairs_file, tmp_path / "stopped"), cwd=PROJECT, stderr=subprocess.PIPE, text=True)
-    wait_for(tmp_path / "stopped/checkpoints/checkpoint-6/trainer_state.json", process)
-    process.send_signal(number)
-    process.communicate(timeout=120)
-    assert process.returncode == (-9 if number == signal.SIGKILL else 75)
-    assert not (tmp_path / "stopped/judge.json").exists()
-    resumed = finish(train(pairs_file, tmp_path / "stopped"))
-    assert "going on from checkpoint-" in resumed.stderr
-    steps = [
-        pq.read_table(tmp_path / name / "losses.parquet").column("step").to_pylist() for name in ("whole", "stopped")
-    ]
-    assert steps[0][-1] == steps[1][-1] and steps[0] == steps[1]
-    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "stopped")]
-    assert weights[0] == weights[1]
-    assert not (tmp_path / "stopped/checkpoints").exists()
+    resumed = []
+    for number, checkpoint in ((signal.SIGKILL, 3), (signal.SIGTERM, 9)):
+        process = subprocess.Popen(
+            train(pairs_file, tmp_path / "stopped"), cwd=PROJECT, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(tmp_path / f"stopped/checkpoints/checkpoint-{checkpoint}/trainer_state.json", process)
+        process.send_signal(number)
+        resumed.append(process.communicate(timeout=120)[1])
+        assert process.returncode == (-9 if number == signal.SIGKILL else 75)
+        assert not (tmp_path / "stopped/judge.json").exists()
+    resumed.append(finish(train(pairs_file, tmp_path / "stopped")).stderr)
+    assert all("going on from checkpoint-" in text for text in resumed[1:])
+    whole, stopped = (tmp_path / name for name in ("whole", "stopped"))
+    steps = [pq.read_table(folder / "losses.parquet").column("step").to_pylist() for folder in (whole, stopped)]
+    assert steps[0] == steps[1]
+    weights = [load_file(folder / "adapter_model.safetensors") for folder in (whole, stopped)]
+    assert weights[0].keys() == weights[1].keys()
+    assert max(float((weights[0][key].float() - weights[1][key].float()).abs().max()) for key in weights[0]) < 1e-4
+    assert not (stopped / "checkpoints").exists()
 
 
 def test_vllm_and_transformers_give_the_same_scores_on_100_pairs(tmp_path):

@@ -58,8 +58,6 @@ OWNERS = {
         "pruner.recorded",
         "pruner.judges.card",
         "pruner.learning.config",
-        "jobs.train_judge",
-        "jobs.eval_judge",
     },
     "peft": {"pruner.learning.generative"},
     "matplotlib": {"pruner.learning.plots"},

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pruner.config import parse_as
 from pruner.errors import InputError
 from pruner.pairs import Recorded, folds_by_problem, label_pairs, recorded_prefix
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
-from pruner.recorded import pairs_identity, parse_pairs, read_traces, traces_by_problem, write_pairs, written_identity
+from pruner.recorded import PairsConfig, pairs_identity, read_traces, traces_by_problem, write_pairs, written_identity
 from tests.unit.fakes import same
 
 TRUNCATION = FixedTruncation(3)
@@ -86,7 +87,7 @@ def config(source, target="t.parquet", **changes):
         "prefix": {"name": "fixed", "max_tokens": 3},
         "model": {"prefix_tokens": 3},
     }
-    return parse_pairs(json.loads(json.dumps(values | changes)))
+    return parse_as(PairsConfig, json.loads(json.dumps(values | changes)))
 
 
 ROWS = {
