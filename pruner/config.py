@@ -247,12 +247,16 @@ class SimulatedSamplerConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """Facts are committed every so many seconds or segments, whichever is first. rederive: forget derived rows and
-    compute them again from the facts."""
+    """Facts are committed every so many seconds or segments, whichever is first. lock_wait_s: how long to wait for another
+    process that works on the shard. dir: where the checkpoint is worked on, e.g. node-local scratch; it is copied into the
+    run's folder every copy_every_s seconds and at the end. null: worked on in the run's folder. rederive: forget derived rows
+    and compute them again from the facts."""
 
     every_s: Seconds
     every_segments: Positive
     lock_wait_s: float = Field(ge=0.0)
+    dir: str | None = None
+    copy_every_s: Seconds = 60.0
     rederive: bool = False
 
 

@@ -47,24 +47,20 @@ class ProgressDisplay:
 
 def counts(status: Status) -> str:
     """Return the numbers beside the bar."""
-    rate = status.tokens / status.work_s if status.work_s > 0 else 0.0
     return (
         f"traces {status.traces_running} running / {status.traces_finished} finished / {status.traces_pruned} pruned, "
-        f"{rate:,.0f} tok/s, about {status.tokens_saved:,} tokens saved"
+        f"{status.tokens_per_s:,.0f} tok/s, about {status.tokens_saved:,} tokens saved"
     )
 
 
 def line(status: Status) -> str:
     """Return a line for a log."""
-    return f"problems {status.problems_done}/{status.problems}, {counts(status)}, ETA {eta(status)}"
+    return f"problems {status.problems_done}/{status.problems}, {counts(status)}, ETA {duration(status.eta_s)}"
 
 
-def eta(status: Status) -> str:
-    """Return the time left at this attempt's rate."""
-    done, left = status.problems_done - status.problems_done_before, status.problems - status.problems_done
-    if left == 0:
-        return "0:00:00"
-    if done <= 0:
+def duration(seconds: float | None) -> str:
+    """Return hours:minutes:seconds."""
+    if seconds is None:
         return "unknown"
-    seconds = int(status.work_s * left / done)
-    return f"{seconds // 3600}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"

@@ -5,6 +5,7 @@ Knows the folder's layout and nothing of how the rows came about.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -46,6 +47,15 @@ class RunFolder:
     def checkpoint(self) -> Path:
         return self.path / "checkpoint" / f"shard={self.shard_index:04d}.duckdb"
 
+    def scratch(self, folder: Path) -> Path:
+        """Return where the checkpoint is worked on below a folder that other runs use too."""
+        name = hashlib.blake2b(str(self.path.resolve()).encode(), digest_size=8).hexdigest()
+        return folder / f"pruner-{name}" / self.checkpoint.name
+
+    @property
+    def lease(self) -> Path:
+        return self.path / "lease" / f"shard={self.shard_index:04d}.json"
+
     @property
     def progress(self) -> Path:
         return self.path / "progress" / f"shard={self.shard_index:04d}.json"
@@ -61,6 +71,9 @@ class Progress:
     Attributes:
         state: loading, running, done, interrupted, failed.
         tokens_in_flight: sampled and not yet committed, as far as the engine has told.
+        tokens_per_s: of this attempt, the judge's own tokens not counted.
+        eta_s: at this attempt's rate; None while no problem is finished.
+        scratch: the checkpoint that is worked on, if that is not the one in the run's folder.
     """
 
     state: str
@@ -74,13 +87,11 @@ class Progress:
     segments: int
     tokens: int
     tokens_in_flight: int
+    tokens_per_s: float = 0.0
+    eta_s: float | None = None
+    scratch: str | None = None
     updated_at: str = ""
     message: str | None = None
-
-    @property
-    def holder(self) -> str:
-        job = f", Slurm job {self.slurm_job_id}" if self.slurm_job_id else ""
-        return f"host {self.host}, pid {self.pid}{job}, last seen {self.updated_at}"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -62,6 +62,18 @@ class Status:
     tokens_in_flight: int = 0
     work_s: float = 0.0
 
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.work_s if self.work_s > 0 else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """The time left at this attempt's rate; None as long as that is unknown."""
+        done, left = self.problems_done - self.problems_done_before, self.problems - self.problems_done
+        if left == 0:
+            return 0.0
+        return self.work_s * left / done if done > 0 else None
+
 
 @dataclass
 class _Open:

@@ -7,9 +7,12 @@ neither methods nor engines.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +29,7 @@ from pruner.schemas import KEYS, TABLES
 from pruner.traces import Fact, PairKey, Probe, ProbeKey, Segment, SegmentKey, Verdict
 
 _LOCK_POLL_S = 0.5
+_TEXT, _NAME = "'", '"'
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ class Totals:
 class Store:
     """Opened by `open_store`; closed by `close` or as a context manager."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, guard: Callable[[], None]) -> None:
         self._connection = connection
+        self._guard = guard
         self.path = path
         self.attempt = 0
         self.commit_s = 0.0
@@ -76,6 +81,9 @@ class Store:
         self.close()
 
     def close(self) -> None:
+        """Close it. What stands in the write-ahead log goes into the file, as far as the disk takes it."""
+        with contextlib.suppress(duckdb.Error):  # the log still has it
+            self._connection.execute("CHECKPOINT")
         self._connection.close()
 
     def begin_attempt(self, start: AttemptStart, last_seen: AttemptEnd) -> int:
@@ -84,9 +92,10 @@ class Store:
         Args:
             last_seen: what is known of an attempt that was killed.
         """
-        self.attempt = self._scalar("SELECT coalesce(max(attempt), 0) + 1 FROM attempts")
+        sql = "SELECT coalesce(max(attempt), 0) + 1 AS attempt FROM attempts"
+        self.attempt = int(self._read(sql).column("attempt")[0].as_py())
         unended = "SELECT attempt FROM attempts WHERE attempt NOT IN (SELECT attempt FROM attempt_ends)"
-        killed = [row[0] for row in self._connection.execute(unended).fetchall()]
+        killed = [row["attempt"] for row in self._read(unended).to_pylist()]
         row = {
             "attempt": self.attempt,
             "host": start.host,
@@ -125,28 +134,55 @@ class Store:
 
     def answered_ids(self) -> set[str]:
         """Return the ids of problems that are finished."""
-        return {row[0] for row in self._connection.execute("SELECT problem_id FROM answers").fetchall()}
+        return set(self._read("SELECT problem_id FROM answers").column("problem_id").to_pylist())
 
     def open_facts(self) -> dict[str, list[Fact]]:
         """Return the facts of problems that are not finished, by problem id."""
         facts: dict[str, list[Fact]] = {}
         for name, read in (("segments", _read_segment), ("probes", _read_probe), ("verdicts", _read_verdict)):
             sql = f"SELECT * FROM {name} ANTI JOIN answers USING (problem_id)"
-            for batch in self._connection.sql(sql).to_arrow_table().to_batches(max_chunksize=4096):
+            for batch in self._read(sql).to_batches(max_chunksize=4096):
                 for row in batch.to_pylist():
                     facts.setdefault(row["problem_id"], []).append(read(row))
         return facts
 
     def totals(self) -> Totals:
-        row = self._connection.execute("SELECT count(*), coalesce(sum(len(token_ids)), 0) FROM segments").fetchall()[0]
-        return Totals(*(int(value) for value in row))
+        sql = "SELECT count(*) AS segments, coalesce(sum(len(token_ids)), 0)::BIGINT AS tokens FROM segments"
+        return Totals(**self._read(sql).to_pylist()[0])
+
+    def copy_to(self, target: Path) -> None:
+        """Write a copy of everything committed, whole or not at all; the one before stays until then.
+
+        Raises:
+            CheckpointError: the disk does not take it.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.copy")
+        started = time.monotonic()
+        try:
+            partial.unlink(missing_ok=True)
+            own = self._read("SELECT current_database() AS name").column("name")[0].as_py()
+            self._connection.execute(f"ATTACH {_quoted(str(partial), _TEXT)} AS copy_target")
+            try:
+                self._connection.execute(f"COPY FROM DATABASE {_quoted(own, _NAME)} TO copy_target")
+            finally:
+                self._connection.execute("DETACH copy_target")
+            self._guard()
+            _put(partial, target)
+        except (duckdb.Error, OSError) as error:
+            partial.unlink(missing_ok=True)
+            raise CheckpointError(f"checkpoint {target}: could not be copied there ({_first_line(error)}).") from error
+        self.commit_s += time.monotonic() - started
 
     def forget_derived(self) -> None:
         """Drop the rows of finished problems; they are derived again from the facts."""
-        self._connection.execute("BEGIN")
-        self._connection.execute("DELETE FROM answers")
-        self._connection.execute("DELETE FROM traces")
-        self._connection.execute("COMMIT")
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.execute("DELETE FROM answers")
+            self._connection.execute("DELETE FROM traces")
+            self._connection.execute("COMMIT")
+        except duckdb.Error as error:
+            raise self._uncommitted(error) from error
 
     def answers(self, weights: AccountingConfig) -> pa.Table:
         """Return the rows of finished problems with their net tokens, in problem order."""
@@ -163,7 +199,7 @@ class Store:
             "cached": weights.judge_cached_weight,
             "output": weights.judge_output_weight,
         }
-        return self._connection.sql(sql, params=parameters).to_arrow_table()
+        return self._read(sql, parameters)
 
     def traces(self, first_index: int, last_index: int, with_text: bool, with_token_ids: bool) -> pa.Table:
         """Return the traces of finished problems with first_index <= problem_index < last_index, in order."""
@@ -176,7 +212,7 @@ class Store:
                 SELECT {", ".join(columns)} FROM segments
                 WHERE problem_id IN (SELECT problem_id FROM chosen) GROUP BY problem_id, trace_index)
             SELECT * FROM chosen LEFT JOIN joined USING (problem_id, trace_index) ORDER BY problem_index, trace_index"""
-        return self._connection.sql(sql, params={"first": first_index, "last": last_index}).to_arrow_table()
+        return self._read(sql, {"first": first_index, "last": last_index})
 
     def judged(self, name: str) -> pa.Table:
         """Return the `verdicts` or `probes` of finished problems, in order, without columns that only measure."""
@@ -185,7 +221,7 @@ class Store:
         sql = f"""
             SELECT t.* EXCLUDE (attempt, committed_at, cached_tokens), problem_index
             FROM {name} t JOIN answers USING (problem_id) ORDER BY {keys}"""
-        return self._connection.sql(sql).to_arrow_table()
+        return self._read(sql)
 
     def attempts(self) -> pa.Table:
         """Return all attempts with what they sampled and what the engine's cache served them."""
@@ -202,9 +238,10 @@ class Store:
                 GROUP BY attempt)
             SELECT * FROM attempts LEFT JOIN attempt_ends USING (attempt)
                 LEFT JOIN sampled USING (attempt) LEFT JOIN judged USING (attempt) ORDER BY attempt"""
-        return self._connection.sql(sql).to_arrow_table()
+        return self._read(sql)
 
     def _write(self, tables: Mapping[str, list[dict[str, Any]]]) -> None:
+        self._guard()
         try:
             self._connection.execute("BEGIN")
             for name, rows in tables.items():
@@ -214,31 +251,43 @@ class Store:
                     self._connection.unregister("incoming")
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
-            raise CheckpointError(
-                f"checkpoint {self.path}: could not commit ({_first_line(error)}). What was committed before stays; "
-                "free the disk and run the same command again."
-            ) from error
+            raise self._uncommitted(error) from error
 
-    def _scalar(self, sql: str) -> int:
-        return int(self._connection.execute(sql).fetchall()[0][0])
+    def _uncommitted(self, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"checkpoint {self.path}: could not commit ({_first_line(error)}). What was committed before stays; "
+            "free the disk and run the same command again."
+        )
+
+    def _read(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
+        try:
+            return self._connection.sql(sql, params=parameters).to_arrow_table()
+        except duckdb.Error as error:
+            raise _damaged(self.path, error) from error
 
 
-def open_store(path: Path, identity: Mapping[str, str], lock_wait_s: float, holder: str | None = None) -> Store:
-    """Open a shard's checkpoint, or make it.
+def open_store(
+    path: Path, identity: Mapping[str, str], lock_wait_s: float, guard: Callable[[], None] = lambda: None
+) -> Store:
+    """Open a shard's checkpoint, or make it. Every block of it is read once, so that damage shows now.
 
     Args:
         identity: everything that the run's results are a function of (config.identity).
-        holder: who was last seen working on it, for the message if it is locked.
+        guard: called before anything is written; raises if this process may not write any more.
 
     Raises:
         InputError: it belongs to another config, or another process holds it.
         CheckpointError: it is damaged. It is left as it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = _connect(path, lock_wait_s, holder)
+    if not path.exists():
+        _create(path, identity)
+    elif path.stat().st_size == 0:
+        raise _damaged(path, ValueError("the file is empty"))
+    connection = _connect(path, lock_wait_s)
     try:
-        if not connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'run'").fetchall():
-            _create(connection, identity)
+        # Closing must not rewrite a file that turns out to be damaged; `Store.close` does it for a sound one.
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         _check(connection, path, identity)
     except duckdb.Error as error:
         connection.close()
@@ -246,10 +295,56 @@ def open_store(path: Path, identity: Mapping[str, str], lock_wait_s: float, hold
     except (InputError, CheckpointError):
         connection.close()
         raise
-    return Store(connection, path)
+    return Store(connection, path, guard)
 
 
-def _connect(path: Path, lock_wait_s: float, holder: str | None) -> duckdb.DuckDBPyConnection:
+def latest(paths: Sequence[Path]) -> Path | None:
+    """Return the checkpoint, of copies of one, that holds the most; None if there is none.
+
+    A later attempt counts more than more rows: it went on from what the other has. Damage is for `open_store` to tell.
+
+    Raises:
+        CheckpointError: one is damaged, so that it cannot be told.
+    """
+    found = [path for path in paths if path.exists()]
+    return max(found, key=_extent) if len(found) > 1 else next(iter(found), None)
+
+
+def bring(source: Path, target: Path) -> None:
+    """Copy a checkpoint that nobody works on, its log included, to where it will be worked on.
+
+    Raises:
+        CheckpointError: it cannot be read or written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.new")
+    try:
+        if _log(source).exists():
+            with duckdb.connect(str(source)) as connection:
+                connection.execute("CHECKPOINT")
+        shutil.copyfile(source, partial)
+        _put(partial, target)
+    except duckdb.Error as error:
+        raise _damaged(source, error) from error
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"checkpoint {target}: could not be copied there ({error}).") from error
+
+
+def _extent(path: Path) -> tuple[int, int, int]:
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            facts = " + ".join(f"(SELECT count(*) FROM {name})" for name in KEYS)
+            sql = (
+                f"SELECT (SELECT coalesce(max(attempt), 0) FROM attempts), {facts}, (SELECT count(*) FROM attempt_ends)"
+            )
+            attempt, rows, ends = connection.execute(sql).fetchall()[0]
+            return int(attempt), int(rows), int(ends)
+    except duckdb.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _connect(path: Path, lock_wait_s: float) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + lock_wait_s
     while True:
         try:
@@ -259,27 +354,51 @@ def _connect(path: Path, lock_wait_s: float, holder: str | None) -> duckdb.DuckD
             if "lock" not in str(error).lower():
                 raise _damaged(path, error) from error
             if time.monotonic() >= deadline:
-                who = holder or _first_line(error)
                 raise InputError(
-                    f"checkpoint {path}: another process works on this shard ({who}). Wait for it or stop it."
+                    f"checkpoint {path}: another process has opened it ({_first_line(error)}). Wait for it or stop it."
                 ) from None
             time.sleep(_LOCK_POLL_S)
         except duckdb.Error as error:
             raise _damaged(path, error) from error
 
 
-def _create(connection: duckdb.DuckDBPyConnection, identity: Mapping[str, str]) -> None:
-    connection.execute("BEGIN")
-    for name, schema in TABLES.items():
-        connection.register("empty_rows", schema.empty_table())
-        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")
-        connection.unregister("empty_rows")
-    connection.execute("CREATE TABLE run (schema_version INTEGER, identity VARCHAR, created_at TIMESTAMPTZ)")
-    connection.execute(
-        "INSERT INTO run VALUES (?, ?, ?)", [SCHEMA_VERSION, json.dumps(dict(identity)), datetime.now(UTC)]
-    )
-    connection.execute("COMMIT")
-    connection.execute("CHECKPOINT")
+def _create(path: Path, identity: Mapping[str, str]) -> None:
+    """Make a checkpoint aside and rename it, so that a full disk or a kill leaves none or a whole one."""
+    partial = path.with_name(f".{path.name}.new")
+    try:
+        partial.unlink(missing_ok=True)
+        with duckdb.connect(str(partial)) as connection:
+            for name, schema in TABLES.items():
+                connection.register("empty_rows", schema.empty_table())
+                connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")
+                connection.unregister("empty_rows")
+            connection.execute("CREATE TABLE run (schema_version INTEGER, identity VARCHAR, created_at TIMESTAMPTZ)")
+            connection.execute(
+                "INSERT INTO run VALUES (?, ?, ?)", [SCHEMA_VERSION, json.dumps(dict(identity)), datetime.now(UTC)]
+            )
+            connection.execute("CHECKPOINT")
+        _put(partial, path)
+    except (duckdb.Error, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"checkpoint {path}: could not be made ({_first_line(error)}). Mend this and run the same command again."
+        ) from error
+
+
+def _put(partial: Path, path: Path) -> None:
+    """Rename a whole checkpoint into its place. A log left there belongs to the one that it replaces."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    _log(path).unlink(missing_ok=True)
+    partial.replace(path)
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(path.name + ".wal")
+
+
+def _quoted(text: str, quote: str) -> str:
+    return quote + text.replace(quote, quote * 2) + quote
 
 
 def _check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[str, str]) -> None:
@@ -295,6 +414,8 @@ def _check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[
             f"checkpoint {path}: belongs to another config ({'; '.join(differing)}). "
             "Undo the change, or choose another run.name."
         )
+    for name in TABLES:
+        connection.execute(f"SELECT bit_xor(hash(every)) FROM {name} AS every").fetchall()
     for name, keys in KEYS.items():
         sql = f"SELECT count(*) - count(DISTINCT ({', '.join(keys)})) FROM {name}"
         if doubled := connection.execute(sql).fetchall()[0][0]:

@@ -79,9 +79,9 @@ def test_a_training_stopped_twice_ends_with_the_same_steps_and_weights(tmp_path,
 
 def test_vllm_and_transformers_give_the_same_scores_on_100_pairs(tmp_path):
     """The shipped adapter on pairs made by hand: through the engine of the main job, and through peft."""
-    ends = [f"Sam has 2 + 3 = {5 + k % 4} apples" for k in range(100)]
-    others = [end if k % 2 else f"There are {k} apples. The answer is {k}" for k, end in enumerate(ends)]
-    pairs = [pair(f"p{k % 10}", k // 10, 20 + k, k % 2, (ends[k], others[k])) for k in range(100)]
+    ends = [f"2 + 3 = {5 + k % 4}" for k in range(100)]
+    others = [end if k % 2 else f"The answer is {k}" for k, end in enumerate(ends)]
+    pairs = [pair("p", k % 4, 20 + k, k % 2, (ends[k], others[k])) for k in range(100)]
     path = tmp_path / "pairs.parquet"
     write_pairs(pairs, path, json.dumps({"prefix": PREFIX, "traces": "x"}))
     command = [sys.executable, "-m", "jobs.eval_judge", f"pairs=[{path}]", f"target={tmp_path}/eval", "bootstrap=5"]
@@ -122,12 +122,14 @@ def scores_by_transformers(pairs):
     return scores
 
 
-@pytest.mark.parametrize("judge", ["smollm2_135m", "smollm2_135m_lexical"])
-def test_the_main_job_prunes_by_a_shipped_judge_and_charges_it(tmp_path, judge):
-    run_job(tmp_path, *SMALL, "judge=trained", f"judge.path=conf/shipped_judges/{judge}")
+@pytest.mark.parametrize("judge, limit", [("smollm2_135m", 1), ("smollm2_135m_lexical", 6)])
+def test_the_main_job_prunes_by_a_shipped_judge_and_charges_it(tmp_path, judge, limit):
+    """The adapter on one problem: on a CPU, vLLM copies an adapter's weights for every token that it reads."""
+    path = f"judge.path=conf/shipped_judges/{judge}"
+    run_job(tmp_path, *SMALL, "judge=trained", path, f"problems.limit={limit}")
     rows = table(tmp_path, "answers").to_pylist()
     verdicts = table(tmp_path, "verdicts").to_pylist()
-    assert len(rows) == 6 and verdicts and all(0.0 <= row["score"] <= 1.0 for row in verdicts)
+    assert len(rows) == limit and verdicts and all(0.0 <= row["score"] <= 1.0 for row in verdicts)
     assert sum(row["tokens_judge_prompt"] for row in rows) > 0
     assert {row["judge"] for row in rows} == {"trained"}
 

@@ -159,9 +159,10 @@ def test_a_shard_that_another_process_works_on_is_refused(tmp_path):
         while not (tmp_path / "run/progress/shard=0000.json").exists():
             assert process.poll() is None
             time.sleep(0.02)
-        result = job("run", *slow)
+        result = job("run", *slow, "checkpoint.lock_wait_s=1")
         assert result.returncode == 2
-        assert f"pid {process.pid}" in result.stderr and "another process works on this shard" in result.stderr
+        assert "waiting up to 1 s for host" in result.stderr
+        assert f"pid {process.pid} works on it" in result.stderr and "Traceback" not in result.stderr
     finally:
         process.kill()
         process.wait()

