@@ -58,6 +58,17 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
+class PointFailed(RuntimeError):
+    """A point of a sweep that ended in a process of its own: what it would have printed, and its exit code."""
+
+    def __init__(self, lines: Sequence[str], code: int) -> None:
+        super().__init__("; ".join(lines) or f"exit code {code}")
+        self.lines, self.code = tuple(lines), code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PointFailed, (self.lines, self.code)
+
+
 def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
     """Wrap a job's function: what it returns becomes the exit code, and its errors become lines, inside Hydra's frame."""
 
@@ -74,7 +85,7 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
         except OSError as error:
             _fail([f"{error}. What was committed stays; mend this and run the same command again."], 1)
         if code:
-            sys.exit(code)
+            _end([], code)
 
     return wrapped
 
@@ -84,8 +95,14 @@ def run(main: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     try:
         main()
+    except PointFailed as error:
+        _fail(error.lines, error.code)
     except (HydraException, OmegaConfBaseException) as error:
         _fail([_one_line(error)], 2)
+    except ValueError as error:
+        if "Only one of --run" not in str(error):
+            raise
+        _fail([str(error)], 2)
 
 
 def _one_line(error: Exception) -> str:
@@ -98,4 +115,11 @@ def _one_line(error: Exception) -> str:
 def _fail(lines: Sequence[str], code: int) -> NoReturn:
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
+    _end(lines, code)
+
+
+def _end(lines: Sequence[str], code: int) -> NoReturn:
+    """End the process. Under submitit, whose launcher waits for a result or an exception for ever, raise one."""
+    if "SUBMITIT_EXECUTOR" in os.environ and code != INTERRUPTED:
+        raise PointFailed(lines, code)
     sys.exit(code)

@@ -5,6 +5,7 @@ Nothing here starts an engine but `open_samplers`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -193,7 +194,7 @@ def open_samplers(config: Config, engines: list[Sampler]) -> tuple[Sampler, Judg
     if config.sampler.name == "simulated":
         engines.append(SimulatedSampler(config.sampler, config.seed))
         return engines[0], None
-    spec, judge_spec = engine_specs(config, config.sampler)
+    spec, judge_spec = engine_specs(config, config.sampler, num_devices())
     has_gpu = num_devices() > 0
     judge_sampler = None
     if judge_spec is not None:
@@ -203,14 +204,44 @@ def open_samplers(config: Config, engines: list[Sampler]) -> tuple[Sampler, Judg
     return engines[0], judge_sampler
 
 
-def engine_specs(config: Config, sampler: VllmSamplerConfig) -> tuple[EngineSpec, EngineSpec | None]:
-    """Return the sampler's engine and, if the judge has its own, that."""
+def engine_specs(config: Config, sampler: VllmSamplerConfig, num_gpus: int) -> tuple[EngineSpec, EngineSpec | None]:
+    """Return the sampler's engine and, if the judge has its own, that, each with its part of `num_gpus` allocated ones."""
     model = config.model
     judge = generative_judge(config)
-    spec = sampler_spec(model, sampler, judge if judge is not None and judge.colocate else None)
     if judge is None or judge.colocate:
-        return spec, None
-    return spec, judge_spec(judge, model, sampler)
+        return sampler_spec(model, sampler, judge), None
+    gpus = split_gpus(num_gpus, model.tensor_parallel_size, sampler.gpus, judge.gpus)
+    spec = sampler_spec(model, sampler.model_copy(update={"gpus": gpus[0]}), None)
+    return spec, judge_spec(judge.model_copy(update={"gpus": gpus[1]}), model, sampler)
+
+
+Gpus = tuple[int, ...] | None
+
+
+def split_gpus(num_gpus: int, num_samplers: int, sampler: Gpus, judge: Gpus) -> tuple[Gpus, Gpus]:
+    """Split an allocation between the sampler and a judge with an engine of its own: the last GPU is the judge's.
+
+    Args:
+        num_gpus: allocated; 0 on a machine without.
+        num_samplers: what the sampler needs (model.tensor_parallel_size).
+        sampler, judge: ids within the allocation that the config names; these are kept.
+
+    Raises:
+        InputError: there are too few, or one is given to both.
+    """
+    if num_gpus == 0:
+        return sampler, judge
+    everything = tuple(range(num_gpus))
+    if judge is None:
+        judge = tuple(gpu for gpu in everything if gpu not in (sampler or ()))[-1:]
+    if sampler is None:
+        sampler = tuple(gpu for gpu in everything if gpu not in judge)
+    if len(sampler) < num_samplers or not judge or set(sampler) & set(judge):
+        raise InputError(
+            f"gpus: the allocation has {num_gpus}, of which the sampler gets {list(sampler)} and the judge {list(judge)}; "
+            f"expected {num_samplers} for the sampler and others for the judge. Ask for more, or set judge.colocate=true."
+        )
+    return sampler, judge
 
 
 def sampler_spec(model: ModelConfig, sampler: VllmSamplerConfig, colocated: LlmJudgeConfig | None) -> EngineSpec:
@@ -259,8 +290,10 @@ def plan(config: Config) -> dict[str, Any]:
     """Return what would be started: every engine's arguments and environment. Loads no model."""
     if config.sampler.name == "simulated":
         return {"sampler": config.sampler.model_dump()}
-    has_gpu = num_devices() > 0
-    spec, judge_spec = engine_specs(config, config.sampler)
+    # Where no GPU is, an allocation in the environment shows what a node with these would start.
+    num_gpus = num_devices() or len([gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu])
+    has_gpu = num_gpus > 0
+    spec, judge_spec = engine_specs(config, config.sampler, num_gpus)
     engines = {"sampler": spec} | ({"judge": judge_spec} if judge_spec is not None else {})
     return {
         name: {"arguments": engine_arguments(each, has_gpu), "environment": environment(each, has_gpu)}
@@ -346,5 +379,5 @@ def num_gpus(config: Config) -> int:
     if config.sampler.name == "simulated" or num_devices() == 0:
         return 0
     judge = generative_judge(config)
-    own = len(judge.gpus or ()) if judge is not None and not judge.colocate else 0
+    own = len(judge.gpus or (0,)) if judge is not None and not judge.colocate else 0
     return config.model.tensor_parallel_size + own

@@ -48,8 +48,10 @@ from pruner.store import AttemptEnd
 from pruner.summary import summary
 
 # A run's name leaves out what cannot change its results, but shows which problems and model it was told to take.
-NOT_IN_NAMES = tuple(
-    key for key in NOT_IDENTITY if key not in ("problems.name", "problems.path", "problems.limit", "model.path")
+NOT_IN_NAMES = (
+    *(key for key in NOT_IDENTITY if key not in ("problems.name", "problems.path", "problems.limit", "model.path")),
+    "sweep",
+    "hydra",
 )
 
 

@@ -160,11 +160,13 @@ class Store:
         partial = target.with_name(f".{target.name}.copy")
         started = time.monotonic()
         try:
+            _log(partial).unlink(missing_ok=True)
             partial.unlink(missing_ok=True)
             own = self._read("SELECT current_database() AS name").column("name")[0].as_py()
             self._connection.execute(f"ATTACH {_quoted(str(partial), _TEXT)} AS copy_target")
             try:
                 self._connection.execute(f"COPY FROM DATABASE {_quoted(own, _NAME)} TO copy_target")
+                self._connection.execute("CHECKPOINT copy_target")
             finally:
                 self._connection.execute("DETACH copy_target")
             self._guard()

@@ -1,13 +1,58 @@
 #!/usr/bin/env bash
 # The main job: `sbatch slurm/run.sh [OVERRIDES]`, or `bash slurm/run.sh [OVERRIDES]` without Slurm.
 # Every argument is a Hydra override of conf/config.yaml, e.g. method=cons budget=32 problems.path=my.parquet
+# Options of sbatch go before the script and win over these: sbatch --array=0-15 --gpus=1 --partition=... slurm/run.sh ...
 #
 #SBATCH --job-name=pruner
+#SBATCH --array=0
 #SBATCH --output=outputs/slurm-%A_%a.log
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
 set -euo pipefail
+
+# A signal to bash alone (Slurm's B:) reaches the job too; a trap ends `wait`, so what waits does so again.
+child="" stopped="" near_limit=""
+# shellcheck disable=SC2317  # called by traps
+stop() {
+  stopped=1
+  [ "$1" != USR1 ] || near_limit=1
+  [ -z "$child" ] || kill -s "$1" "$child" 2>/dev/null || true
+}
+for name in TERM INT USR1; do
+  # shellcheck disable=SC2064  # the name of now is meant
+  trap "stop $name" "$name"
+done
+
+# Runs a command, forwards signals to it, and sets `code`.
+run() {
+  "$@" &
+  child=$!
+  code=0
+  wait "$child" || code=$?
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  # A signal may have ended the last wait just as the command ended; bash still knows the command's own code.
+  local again=0
+  wait "$child" 2>/dev/null || again=$?
+  [ "$again" = 127 ] || code=$again
+  child=""
+  # Stopped before it could answer signals: as resumable as later.
+  if [ -n "$stopped" ] && [ "$code" -ge 128 ]; then code=75; fi
+}
+
+# Ends the script. Near the time limit, what can be resumed goes back into the queue; what is preempted, Slurm puts there
+# itself, and what a user cancels stays cancelled.
+finish() {
+  if [ "$1" = 75 ] && [ -n "$near_limit" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+    task=$SLURM_JOB_ID
+    [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    scontrol requeue "$task" || true
+  fi
+  exit "$1"
+}
 
 # sbatch runs a copy of this script from its spool folder; then the folder that it was submitted from is meant.
 here=$(dirname "${BASH_SOURCE[0]}")/..
@@ -17,7 +62,9 @@ if [ ! -f slurm/setup.sh ]; then
   echo "run: submit from the project's folder (sbatch slurm/run.sh)" >&2
   exit 2
 fi
-bash slurm/setup.sh
+run bash slurm/setup.sh
+[ "$code" = 0 ] || finish "$code"
+[ -z "$stopped" ] || finish 75
 
 overrides=()
 case " $* " in
@@ -54,31 +101,5 @@ export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
 # What torch warns of when an engine starts is no news to a user; set it to INFO to see it.
 export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
 
-# Bash waits, so that signals to it alone (Slurm's B:) reach the job too; a trap ends `wait`, so it waits again.
-.venv/bin/python -m jobs.run "${sweep[@]}" "${overrides[@]}" "${given[@]}" &
-job=$!
-# shellcheck disable=SC2064  # the pid of now is meant
-for name in TERM INT USR1; do trap "stopped=1; kill -s $name $job 2>/dev/null || true" "$name"; done
-stopped=0
-code=0
-wait "$job" || code=$?
-while kill -0 "$job" 2>/dev/null; do
-  code=0
-  wait "$job" || code=$?
-done
-
-# A signal may have ended the last wait just as the job ended; bash still knows the job's own code.
-again=0
-wait "$job" 2>/dev/null || again=$?
-[ "$again" = 127 ] || code=$again
-
-# Stopped before it could answer signals: as resumable as later.
-if [ "$stopped" = 1 ] && [ "$code" -ge 128 ]; then code=75; fi
-
-if [ "$code" = 75 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
-  # Interrupted and resumable: back into the queue, unless Slurm, which preempted it, has put it there already.
-  task=$SLURM_JOB_ID
-  [ -n "${SLURM_ARRAY_TASK_ID:-}" ] && task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
-  scontrol requeue "$task" || true
-fi
-exit "$code"
+run .venv/bin/python -m jobs.run "${sweep[@]}" "${overrides[@]}" "${given[@]}"
+finish "$code"

@@ -86,5 +86,5 @@ def assert_same_results(one: Path, other: Path) -> None:
             assert row == expected, name
 
 
-def attempts(root: Path) -> list[dict]:
-    return pq.read_table(root / "run/attempts/shard=0000.parquet").to_pylist()
+def attempts(root: Path, shard: int = 0) -> list[dict]:
+    return pq.read_table(root / f"run/attempts/shard={shard:04d}.parquet").to_pylist()

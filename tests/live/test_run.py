@@ -26,14 +26,6 @@ from tests.live.jobs_under_test import (
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """A small deepprune run that nothing disturbed."""
-    root = tmp_path_factory.mktemp("uninterrupted")
-    run_job(root, *SMALL)
-    return root
-
-
 def test_a_job_killed_three_times_ends_with_the_same_rows(uninterrupted, tmp_path):
     overrides = (*SMALL, "checkpoint.every_segments=3", "checkpoint.every_s=0.3", "sampler.max_running_traces=8")
     draw = random.Random(1)

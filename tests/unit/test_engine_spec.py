@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.parts import split_gpus
 from pruner.errors import InputError
 from pruner.samplers.vllm import EngineSpec, engine_arguments, environment, visible_devices
 
@@ -29,6 +30,16 @@ def test_the_engine_is_in_process_on_a_cpu_only():
     assert environment(SPEC, has_gpu=False)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert environment(SPEC, has_gpu=True)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
     assert environment(replace(SPEC, is_in_process=True), has_gpu=True)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+
+
+def test_an_allocation_is_split_between_sampler_and_judge():
+    assert split_gpus(4, 2, None, None) == ((0, 1, 2), (3,))
+    assert split_gpus(4, 2, None, (0,)) == ((1, 2, 3), (0,))
+    assert split_gpus(4, 2, (2, 3), None) == ((2, 3), (1,))
+    assert split_gpus(0, 2, None, None) == (None, None)
+    for arguments in ((1, 1, None, None), (2, 2, None, None), (2, 1, (0,), (0,)), (1, 1, (0,), None)):
+        with pytest.raises(InputError, match="judge.colocate=true"):
+            split_gpus(*arguments)
 
 
 def test_gpus_are_numbered_within_the_allocation():

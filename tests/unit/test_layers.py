@@ -34,6 +34,7 @@ LAYERS = [
     {"pruner.samplers.vllm", "pruner.samplers.process", "pruner.samplers.simulated", "pruner.store"},
     {"pruner.results", "pruner.runner", "pruner.summary"},
     {"pruner.progress", "pruner.recorded"},
+    {"pruner.manifest"},
     {
         "pruner.learning",
         "pruner.learning.config",

@@ -1,16 +1,18 @@
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from pruner.config import AccountingConfig
 from pruner.errors import CheckpointError, InputError
-from pruner.store import AttemptEnd, AttemptStart, open_store
+from pruner.store import AttemptEnd, AttemptStart, bring, latest, open_store
 from pruner.traces import PairKey, Probe, ProbeKey, Segment, SegmentKey, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 
+PROJECT = Path(__file__).parents[2]
 IDENTITY = {"budget": "8", "seed": "0"}
 START = AttemptStart("host", 1, "77_3", 2, {"vllm": "0.32"})
 KILLED = AttemptEnd("killed", datetime(2026, 1, 1, tzinfo=UTC), 41)
@@ -81,6 +83,77 @@ def test_a_damaged_checkpoint_is_reported_and_left_alone(path):
     with pytest.raises(CheckpointError, match="left as it is"):
         opened(path)
     assert path.read_bytes() == damaged
+
+
+def all_facts(store):
+    return sorted(map(repr, store.open_facts()["p"]))
+
+
+def test_a_copy_holds_everything_committed_and_the_later_of_two_is_taken(path, tmp_path):
+    copy = tmp_path / "run's" / "shard=0000.duckdb"
+    with opened(path) as store:
+        store.begin_attempt(START, KILLED)
+        store.append(FACTS[:3])
+        store.copy_to(copy)
+        store.append(FACTS[3:])
+        assert [each.name for each in copy.parent.iterdir()] == [copy.name]
+    assert latest([path, copy]) == latest([copy, path]) == path
+    assert latest([tmp_path / "none", copy]) == copy and latest([tmp_path / "none"]) is None
+    with opened(copy) as store:  # another node goes on from the copy
+        assert all_facts(store) == sorted(map(repr, FACTS[:3]))
+        store.begin_attempt(START, KILLED)
+    assert latest([path, copy]) == copy
+    bring(copy, path)
+    with opened(path) as store:
+        assert all_facts(store) == sorted(map(repr, FACTS[:3]))
+        assert store.begin_attempt(START, KILLED) == 3
+
+
+def test_what_a_killed_job_left_in_the_log_is_brought_along(path, tmp_path):
+    opened(path).close()
+    script = (
+        "import os, sys; from pathlib import Path; from tests.unit.test_store import *\n"
+        "store = opened(Path(sys.argv[1])); store.append(FACTS); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], cwd=PROJECT)
+    assert path.with_name(path.name + ".wal").exists()
+    target = tmp_path / "scratch" / path.name
+    bring(path, target)
+    with opened(target) as store:
+        assert all_facts(store) == sorted(map(repr, FACTS))
+
+
+def test_nothing_is_written_once_the_guard_says_no(path):
+    def guard():
+        raise CheckpointError("taken over")
+
+    opened(path).close()
+    with open_store(path, IDENTITY, 0.0, guard) as store, pytest.raises(CheckpointError, match="taken over"):
+        store.append(FACTS)
+    with opened(path) as store:
+        assert store.open_facts() == {}
+
+
+def test_an_empty_file_is_no_new_checkpoint(path):
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(CheckpointError, match="left as it is"):
+        opened(path)
+    assert path.stat().st_size == 0
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_flipped_byte_is_noticed_or_harmless(path, share):
+    with opened(path) as store:
+        store.append(FACTS)
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * share)] ^= 0xFF
+    path.write_bytes(content)
+    try:
+        with opened(path) as store:
+            assert all_facts(store) == sorted(map(repr, FACTS))
+    except CheckpointError:
+        assert path.read_bytes() == content
 
 
 def test_doubled_facts_would_be_noticed(path):

@@ -1,0 +1,161 @@
+"""What a run's shards are at, from what they tell of themselves: no lock is taken, no checkpoint opened."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pruner.errors import InputError
+from pruner.lease import Holder, is_live, read_holder
+from pruner.progress import duration
+from pruner.results import Progress, RunFolder, read_progress
+
+STATES = ("done", "running", "resumable", "failed", "waiting")
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """One shard.
+
+    Attributes:
+        state: done; running (a live process holds its lease); resumable (interrupted or killed: the same command goes on);
+            failed (ended by a fault, see progress.message; resumable too, once that is mended); waiting (never begun).
+        holder: who works on it, if it is running.
+    """
+
+    index: int
+    state: str
+    progress: Progress | None
+    holder: Holder | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One run. problems and tokens: of the shards that have begun; eta_s: of the slowest, None while unknown."""
+
+    path: Path
+    shards: tuple[ShardState, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = Counter(shard.state for shard in self.shards)
+        return {state: found[state] for state in STATES if found[state]}
+
+    @property
+    def told(self) -> list[Progress]:
+        return [shard.progress for shard in self.shards if shard.progress is not None]
+
+    @property
+    def eta_s(self) -> float | None:
+        """The time left if every shard that is not done runs on at its own last rate, all at once."""
+        left = [shard.progress.eta_s if shard.progress else None for shard in self.shards if shard.state != "done"]
+        known = [seconds for seconds in left if seconds is not None]
+        return max(known, default=0.0) if len(known) == len(left) else None
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a run's folder while others may write it.
+
+    Raises:
+        InputError: it is not the folder of a run.
+    """
+    try:
+        count = int(json.loads((path / "run.json").read_text())["shard_count"])
+    except FileNotFoundError:
+        raise InputError(f"{path}: got a folder without run.json, expected a run's, e.g. outputs/default.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path / 'run.json'}: cannot be read ({error}).") from None
+    return Manifest(path, tuple(read_shard(RunFolder(path.parent, path.name, index)) for index in range(count)))
+
+
+def read_shard(folder: RunFolder) -> ShardState:
+    progress = read_progress(folder)
+    holder = read_holder(folder.lease)
+    if holder is not None and not is_live(folder.lease, holder):
+        holder = None
+    if progress is not None and progress.state == "done":
+        state = "done"
+    elif holder is not None:
+        state = "running"
+    elif progress is None:
+        state = "waiting"
+    else:
+        state = "failed" if progress.state == "failed" else "resumable"
+    return ShardState(folder.shard_index, state, progress, holder)
+
+
+def describe(manifest: Manifest) -> str:
+    """Return a headline and a table with a line a shard."""
+    rows: list[tuple[str, ...]] = [
+        ("shard", "state", "problems", "traces", "segments", "tokens", "tok/s", "ETA", "attempts", "who", "last told")
+    ]
+    rows += [_row(shard) for shard in manifest.shards]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    errors = [
+        f"shard {shard.index}: {shard.progress.message}"
+        for shard in manifest.shards
+        if shard.progress is not None and shard.progress.message
+    ]
+    return "\n".join([headline(manifest), *lines, *errors])
+
+
+def headline(manifest: Manifest) -> str:
+    told = manifest.told
+    states = ", ".join(f"{count} {state}" for state, count in manifest.counts.items())
+    problems = f"{sum(each.problems_done for each in told)} of {sum(each.problems for each in told)} problems"
+    if len(told) < len(manifest.shards):
+        problems += f" in the {len(told)} that began"
+    tokens = f"{sum(each.tokens for each in told):,} tokens"
+    eta = "" if manifest.counts.keys() <= {"done"} else f", ETA {duration(manifest.eta_s)}"
+    shards = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards)} shards"
+    return f"{manifest.path}: {shards}: {states}; {problems}, {tokens}{eta}"
+
+
+def _row(shard: ShardState) -> tuple[str, ...]:
+    index, state, progress = str(shard.index), shard.state, shard.progress
+    who = str(shard.holder) if shard.holder is not None else ""
+    if progress is None:
+        return (index, state, *[""] * 7, who, "")
+    if not who:
+        job = f", Slurm job {progress.slurm_job_id}" if progress.slurm_job_id else ""
+        who = f"was: host {progress.host}, pid {progress.pid}{job}"
+    is_running = state == "running"
+    return (
+        index,
+        "loading" if is_running and progress.state == "loading" else state,
+        f"{progress.problems_done}/{progress.problems}",
+        str(progress.traces_running) if is_running else "",
+        f"{progress.segments:,}",
+        f"{progress.tokens:,}",
+        f"{progress.tokens_per_s:,.0f}" if is_running else "",
+        duration(progress.eta_s) if is_running else "",
+        str(progress.attempt),
+        who,
+        progress.updated_at,
+    )
+
+
+def to_json(manifests: Sequence[Manifest]) -> str:
+    """Return everything as JSON: a list of runs."""
+    runs = [
+        {
+            "run": str(manifest.path),
+            "counts": manifest.counts,
+            "eta_s": manifest.eta_s,
+            "shards": [
+                {
+                    "shard": shard.index,
+                    "state": shard.state,
+                    "holder": vars(shard.holder) if shard.holder else None,
+                    "progress": vars(shard.progress) if shard.progress else None,
+                }
+                for shard in manifest.shards
+            ],
+        }
+        for manifest in manifests
+    ]
+    return json.dumps(runs, indent=1)

@@ -1,0 +1,80 @@
+"""Talk to the throw-away cluster as its user does: sbatch, squeue, scontrol."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.live.jobs_under_test import PROJECT
+
+WAIT_S = 240
+
+
+def slurm(*command: str) -> str:
+    """Run a command of Slurm's; return what it printed."""
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def submit(folder: Path, *arguments: str, options: tuple[str, ...] = ()) -> str:
+    """Submit the main job with its log in a folder; return its id."""
+    output = f"--output={folder}/log-%A_%a.txt"
+    run = (f"run.root={folder}", "run.name=run")
+    return slurm("sbatch", "--parsable", output, *options, "slurm/run.sh", *run, *arguments).strip()
+
+
+def states(job: str) -> dict[str, str]:
+    """Return the state of each task that Slurm still knows, by `<array>_<task>` id: R, PD, CG, ..."""
+    lines = slurm("squeue", "--noheader", "--array", f"--jobs={job}", "--format=%i %t %r").splitlines()
+    return {line.split()[0]: line.split()[1] for line in lines}
+
+
+def is_gone(job: str) -> bool:
+    """Return whether no task of a job is left in the queue; one that waits after a requeue is let go at once."""
+    command = ["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%i %t %r"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    for line in result.stdout.splitlines():
+        task, state, reason = line.split(maxsplit=2)
+        if state == "PD" and reason == "BeginTime":
+            subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"], capture_output=True, timeout=60)
+    return result.returncode != 0 or not result.stdout.strip()
+
+
+def wait_until(holds: Callable[[], bool], what: str, logs: Path, timeout_s: float = WAIT_S) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            texts = "\n".join(f"{path.name}:\n{path.read_text()}" for path in sorted(logs.glob("log-*.txt")))
+            raise AssertionError(f"not within {timeout_s:.0f} s: {what}\n{slurm('squeue')}\n{told(logs)}\n{texts}")
+        time.sleep(0.3)
+
+
+def told(folder: Path) -> list[dict]:
+    """Return what the shards of the run told last."""
+    found = []
+    for path in sorted((folder / "run/progress").glob("*.json")):
+        try:
+            found.append(json.loads(path.read_text()))
+        except ValueError:
+            continue
+    return found
+
+
+def preempt(folder: Path, job: str, cpus: int) -> None:
+    """Let an urgent job take the node for a moment, once it has thrown every running task out."""
+    wait_until(lambda: "R" in states(job).values(), "something runs that can be preempted", folder, 30)
+    urgent = slurm(
+        "sbatch", "--parsable", "--partition=urgent", f"--ntasks={cpus}", "--output=/dev/null", "--wrap=sleep 1"
+    )
+    urgent = urgent.strip()
+    wait_until(lambda: states_or_none(urgent) in (None, "R", "CG"), f"urgent job {urgent} runs", folder)
+
+
+def states_or_none(job: str) -> str | None:
+    command = ["squeue", "--noheader", f"--jobs={job}", "--format=%t"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return result.stdout.strip() or None
