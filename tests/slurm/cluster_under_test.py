@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.live.jobs_under_test import PROJECT
 
 WAIT_S = 240
+ENDED = {"CD", "F", "CA", "TO", "NF"}
 
 
 def slurm(*command: str) -> str:
@@ -27,21 +28,24 @@ def submit(folder: Path, *arguments: str, options: tuple[str, ...] = ()) -> str:
     return slurm("sbatch", "--parsable", output, *options, "slurm/run.sh", *run, *arguments).strip()
 
 
-def states(job: str) -> dict[str, str]:
-    """Return the state of each task that Slurm still knows, by `<array>_<task>` id: R, PD, CG, ..."""
-    lines = slurm("squeue", "--noheader", "--array", f"--jobs={job}", "--format=%i %t %r").splitlines()
-    return {line.split()[0]: line.split()[1] for line in lines}
-
-
-def is_gone(job: str) -> bool:
-    """Return whether no task of a job is left in the queue; one that waits after a requeue is let go at once."""
-    command = ["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%i %t %r"]
+def queue(job: str) -> list[tuple[str, str, str]]:
+    """Return (id, state, reason) of each task of a job, ended ones included."""
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%i %t %r"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    for line in result.stdout.splitlines():
-        task, state, reason = line.split(maxsplit=2)
+    return [tuple(line.split(maxsplit=2)) for line in result.stdout.splitlines()]  # type: ignore[misc]
+
+
+def runs(job: str) -> bool:
+    return any(state == "R" for _, state, _ in queue(job))
+
+
+def has_ended(job: str) -> bool:
+    """Return whether all tasks of a job have ended; one that waits after a requeue is let go at once."""
+    tasks = queue(job)
+    for task, state, reason in tasks:
         if state == "PD" and reason == "BeginTime":
             subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"], capture_output=True, timeout=60)
-    return result.returncode != 0 or not result.stdout.strip()
+    return all(state in ENDED for _, state, _ in tasks)
 
 
 def wait_until(holds: Callable[[], bool], what: str, logs: Path, timeout_s: float = WAIT_S) -> None:
@@ -66,15 +70,7 @@ def told(folder: Path) -> list[dict]:
 
 def preempt(folder: Path, job: str, cpus: int) -> None:
     """Let an urgent job take the node for a moment, once it has thrown every running task out."""
-    wait_until(lambda: "R" in states(job).values(), "something runs that can be preempted", folder, 30)
-    urgent = slurm(
-        "sbatch", "--parsable", "--partition=urgent", f"--ntasks={cpus}", "--output=/dev/null", "--wrap=sleep 1"
-    )
-    urgent = urgent.strip()
-    wait_until(lambda: states_or_none(urgent) in (None, "R", "CG"), f"urgent job {urgent} runs", folder)
-
-
-def states_or_none(job: str) -> str | None:
-    command = ["squeue", "--noheader", f"--jobs={job}", "--format=%t"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    return result.stdout.strip() or None
+    wait_until(lambda: runs(job), "something runs that can be preempted", folder, 30)
+    options = ("--partition=urgent", f"--ntasks={cpus}", "--output=/dev/null", "--wrap=sleep 1")
+    urgent = slurm("sbatch", "--parsable", *options).strip()
+    wait_until(lambda: runs(urgent) or has_ended(urgent), f"urgent job {urgent} runs", folder)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.live.jobs_under_test import PROJECT, SMALL, assert_same_results, attempts, run_job
-from tests.slurm.cluster_under_test import is_gone, preempt, slurm, states_or_none, submit, told, wait_until
+from tests.slurm.cluster_under_test import has_ended, preempt, slurm, submit, told, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
 SIMULATED = ("sampler=simulated", "problems.limit=18", "budget=8", "checkpoint.every_segments=4")
@@ -35,13 +35,13 @@ def preempted_twice(folder, job, shards):
     for number in range(2):
         wait_until(
             lambda seen=number: (
-                is_gone(job) or any(row["state"] == "running" and row["attempt"] > seen for row in told(folder))
+                has_ended(job) or any(row["state"] == "running" and row["attempt"] > seen for row in told(folder))
             ),
             f"the array samples for the {number + 1}. time",
             folder,
         )
         preempt(folder, job, 2)
-    wait_until(lambda: is_gone(job), "the array ends", folder)
+    wait_until(lambda: has_ended(job), "the array ends", folder)
     found = restarts(folder, shards)
     assert sum(reason == "interrupted" for _, _, reason in found) >= 2, found
     assert max(restart for _, restart, _ in found) >= 2, found
@@ -73,14 +73,14 @@ def test_the_same_with_the_simulated_sampler_and_the_checkpoint_on_scratch(tmp_p
 def test_a_job_near_its_time_limit_commits_and_goes_back_into_the_queue(tmp_path, simulated):
     slow = ("sampler.step_s=0.4", "sampler.max_running_traces=4")
     job = submit(tmp_path, *SIMULATED, *slow, options=("--time=1", "--signal=B:USR1@45"))
-    wait_until(lambda: is_gone(job), "the job ends", tmp_path, 500)
+    wait_until(lambda: has_ended(job), "the job ends", tmp_path, 500)
     found = restarts(tmp_path, 1)
     assert len(found) >= 2 and found[-1][2] == "done", found
     assert {reason for _, _, reason in found[:-1]} == {"interrupted"}, found
     assert [restart for _, restart, _ in found] == sorted({restart for _, restart, _ in found}), found
     assert_same_results(tmp_path, simulated)
     again = submit(tmp_path, *SIMULATED, options=("--time=1",))
-    wait_until(lambda: is_gone(again), "the finished shard ends again", tmp_path)
+    wait_until(lambda: has_ended(again), "the finished shard ends again", tmp_path)
     assert "nothing to do" in (tmp_path / f"log-{again}_0.txt").read_text()
     assert len(attempts(tmp_path)) == len(found)
 
@@ -88,17 +88,17 @@ def test_a_job_near_its_time_limit_commits_and_goes_back_into_the_queue(tmp_path
 def test_bad_input_and_what_a_user_cancels_do_not_come_back(tmp_path):
     bad = submit(tmp_path, "budget=0")
     slow = submit(tmp_path, *SIMULATED, "sampler.step_s=0.4", "sampler.max_running_traces=4")
-    wait_until(lambda: is_gone(bad), "the job with bad input ends", tmp_path)
+    wait_until(lambda: has_ended(bad), "the job with bad input ends", tmp_path)
     assert "error: budget: got 0" in (tmp_path / f"log-{bad}_0.txt").read_text()
     wait_until(lambda: any(row["state"] == "running" for row in told(tmp_path)), "the other one samples", tmp_path)
     slurm("scancel", slow)
-    wait_until(lambda: states_or_none(slow) is None, "the cancelled job is gone", tmp_path)
+    wait_until(lambda: has_ended(slow), "the cancelled job is gone", tmp_path)
     assert told(tmp_path)[0]["state"] == "interrupted"
 
 
 def test_an_allocation_of_two_gpus_is_split_between_sampler_and_judge(tmp_path):
     job = submit(tmp_path, "judge=llm", "judge.colocate=false", "dry_run=true", options=("--gpus=2",))
-    wait_until(lambda: is_gone(job), "the dry run ends", tmp_path)
+    wait_until(lambda: has_ended(job), "the dry run ends", tmp_path)
     plan = (tmp_path / f"log-{job}_0.txt").read_text()
     assert plan.index('"CUDA_VISIBLE_DEVICES": "0"') < plan.index('"judge"') < plan.index('"CUDA_VISIBLE_DEVICES": "1"')
 
