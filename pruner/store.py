@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import duckdb
@@ -77,11 +78,16 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(is_sound=not isinstance(error, CheckpointError))
 
-    def close(self) -> None:
-        """Close it. What stands in the write-ahead log goes into the file, as far as the disk takes it."""
+    def close(self, is_sound: bool = True) -> None:
+        """Close it. What stands in the log goes into the file, unless something is wrong with them: then both stay."""
+        if not is_sound:
+            self._connection.close()
+            return
         with contextlib.suppress(duckdb.Error):  # the log still has it
             self._connection.execute("CHECKPOINT")
         self._connection.close()

@@ -150,8 +150,15 @@ def test_an_adapter_of_another_base_model_is_refused(tmp_path):
 
 
 def test_the_oracle_looks_into_a_finished_run_of_the_same_traces(tmp_path):
-    run_job(tmp_path / "cons", *SMALL, "method=cons", "sampler.segment_tokens=12")
-    run_job(tmp_path / "deep", *SMALL, "sampler.segment_tokens=12", "judge=oracle", f"judge.source={tmp_path}/cons/run")
+    run_job(tmp_path / "cons", *SMALL, "problems.limit=3", "method=cons", "sampler.segment_tokens=12")
+    run_job(
+        tmp_path / "deep",
+        *SMALL,
+        "problems.limit=3",
+        "sampler.segment_tokens=12",
+        "judge=oracle",
+        f"judge.source={tmp_path}/cons/run",
+    )
     whole = {(row["problem_id"], row["trace_index"]): row for row in table(tmp_path / "cons", "traces").to_pylist()}
     for row in table(tmp_path / "deep", "traces").to_pylist():
         assert whole[row["problem_id"], row["trace_index"]]["text"].startswith(row["text"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.live.jobs_under_test import PROJECT
 
-WAIT_S = 240
+WAIT_S = 420
 ENDED = {"CD", "F", "CA", "TO", "NF"}
 
 
@@ -31,8 +31,12 @@ def submit(folder: Path, *arguments: str, options: tuple[str, ...] = ()) -> str:
 def queue(job: str) -> list[tuple[str, str, str]]:
     """Return (id, state, reason) of each task of a job, ended ones included."""
     command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%i %t %r"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    return [tuple(line.split(maxsplit=2)) for line in result.stdout.splitlines()]  # type: ignore[misc]
+    for _ in range(5):
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        if result.returncode == 0 or "Invalid job id" in result.stderr:
+            return [tuple(line.split(maxsplit=2)) for line in result.stdout.splitlines()]  # type: ignore[misc]
+        time.sleep(1)  # a busy machine's controller may not answer in time
+    raise AssertionError(result.stderr)
 
 
 def runs(job: str) -> bool:

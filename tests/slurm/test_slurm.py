@@ -50,6 +50,7 @@ def preempted_twice(folder, job, shards):
         assert attempts(folder, shard)[-1]["end_reason"] == "done"
 
 
+@pytest.mark.live
 def test_an_array_preempted_twice_while_it_samples_gives_the_rows_of_one_that_never_was(tmp_path, uninterrupted):
     overrides = (*SMALL, "sampler.max_running_traces=1", "checkpoint.every_segments=2")
     job = submit(tmp_path, *overrides, options=("--array=0-2",))

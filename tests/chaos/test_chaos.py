@@ -1,0 +1,165 @@
+"""Kills at random moments, full and read-only disks, damaged files: what was committed stays, and nothing is silent."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from tests.chaos.harness import CONFIG, SLOW, Difference, kill_many, report, results, run, segments, start, wait
+from tests.live.jobs_under_test import PROJECT
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.fixture(autouse=True)
+def from_the_project(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The results of a run that nothing disturbed."""
+    root = tmp_path_factory.mktemp("reference") / "root"
+    os.chdir(PROJECT)
+    run(root)
+    return results(root)
+
+
+def test_a_hundred_random_kills_lose_and_double_nothing(tmp_path):
+    """The nightly thousand: python -m tests.chaos.harness --kills 1000. In a process of its own: it forks."""
+    command = [sys.executable, "-m", "tests.chaos.harness", "--kills", "100", "--seed", "1"]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=850)
+    print(result.stdout)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 lost or doubled segments, equal results each time" in result.stdout
+
+
+def test_the_harness_notices_what_it_looks_for(tmp_path, monkeypatch):
+    import tests.chaos.harness as harness
+
+    monkeypatch.setattr(harness, "results", lambda root: [str(root).encode()])
+    with pytest.raises(Difference, match="other results"):
+        kill_many(tmp_path, 1, 0)
+    assert report(harness.Counter(SIGKILL=2)).split() == ["2", "SIGKILL"]
+
+
+def job(root, *overrides):
+    command = [sys.executable, "-m", "jobs.run", *CONFIG, f"run.root={root}", *overrides]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+
+
+@contextmanager
+def small_disk(path, size):
+    path.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@pytest.mark.parametrize("free_kib", [1, 8, 300])
+def test_a_full_disk_is_told_and_what_was_committed_stays(tmp_path, reference, free_kib):
+    with small_disk(tmp_path / "disk", "12m") as disk:
+        before = {}
+        if free_kib != 300:
+            before = interrupted_run(disk / "root")
+        fill(disk, free_kib)
+        result = job(disk / "root", "results.every_s=0.1", *SLOW)
+        assert result.returncode == 1, f"{result.returncode}\n{result.stderr}"
+        assert "No space left" in result.stderr or "could not" in result.stderr, result.stderr
+        assert "Traceback" not in result.stderr, result.stderr
+        (disk / "filler").unlink()
+        now = segments(disk / "root")
+        assert all(now.get(key) == value for key, value in before.items())
+        run(disk / "root")
+        assert results(disk / "root") == reference
+
+
+def fill(disk, free_kib):
+    free = shutil.disk_usage(disk).free
+    with open(disk / "filler", "wb") as file:
+        file.write(b"\0" * max(0, free - free_kib * 1024))
+
+
+def interrupted_run(root):
+    """Begin a run and kill it in the middle; return what it had committed."""
+    pid = start(root, *SLOW)
+    deadline = time.monotonic() + 60
+    while not (root / "run/progress/shard=0000.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.kill(pid, 9)
+    wait(pid)
+    found = segments(root)
+    assert found
+    return found
+
+
+def test_a_read_only_folder_is_told_and_nothing_is_lost(tmp_path, reference):
+    with small_disk(tmp_path / "disk", "12m") as disk:
+        before = interrupted_run(disk / "root")
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        result = job(disk / "root")
+        assert result.returncode == 1 and "Read-only file system" in result.stderr, result.stderr
+        assert "Traceback" not in result.stderr
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        assert segments(disk / "root") == before
+        run(disk / "root")
+        assert results(disk / "root") == reference
+
+
+@pytest.mark.parametrize("suffix", ["", ".wal"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "zeroed", "emptied"])
+def test_a_damaged_checkpoint_is_told_or_harmless_and_never_begun_anew(tmp_path, reference, damage, suffix):
+    root = tmp_path / "root"
+    before = interrupted_run(root)
+    folder = root / "run/checkpoint"
+    shutil.copytree(folder, tmp_path / "whole")
+    path = folder / f"shard=0000.duckdb{suffix}"
+    draw = random.Random(f"{damage}{suffix}")
+    told = 0
+    for _ in range(3):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "whole", folder)
+        if not path.exists():
+            pytest.skip("the kill left no log")
+        content = bytearray(path.read_bytes())
+        place = draw.randrange(len(content))
+        if damage == "truncated":
+            del content[place:]
+        elif damage == "flipped":
+            content[place] ^= 1 << draw.randrange(8)
+        elif damage == "zeroed":
+            content[place:] = bytes(len(content) - place)
+        else:
+            content.clear()
+        path.write_bytes(content)
+        result = job(root)
+        if result.returncode == 0:
+            now = segments(root)
+            assert all(now.get(key) == value for key, value in before.items()), "facts were lost in silence"
+            assert results(root) == reference
+            shutil.rmtree(root / "run")
+            before = interrupted_run(root)
+            shutil.rmtree(tmp_path / "whole")
+            shutil.copytree(folder, tmp_path / "whole")
+            continue
+        told += 1
+        assert result.returncode == 1 and "error: checkpoint" in result.stderr, result.stderr
+        assert "Traceback" not in result.stderr
+        assert path.exists() or not content  # DuckDB itself takes an empty log away
+    print(f"{damage}{suffix}: told {told} of 3 times, harmless otherwise")
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "whole", folder)
+    run(root)
+    assert results(root) == reference
