@@ -1,0 +1,68 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pruner.errors import InputError
+from pruner.lease import Lease, this_holder
+from pruner.manifest import describe, headline, read_manifest
+from pruner.results import Progress, RunFolder, write_progress
+
+PROJECT = Path(__file__).parents[2]
+TOLD = Progress("running", 2, "node7", 41, "9_1", 8, 3, 5, 120, 4000, 7, 100.0, 30.0)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of five shards, one in each state."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"shard_count": 5}))
+    shards = [RunFolder(tmp_path, "run", index) for index in range(5)]
+    write_progress(shards[0], replace(TOLD, state="done", problems_done=8, eta_s=0.0))
+    write_progress(shards[1], TOLD)
+    write_progress(shards[2], TOLD)
+    write_progress(shards[3], replace(TOLD, state="failed", message="the disk is full"))
+    with Lease(shards[1].lease, this_holder("9_1")).take(0):
+        yield folder
+
+
+def test_every_shard_has_its_state(run):
+    manifest = read_manifest(run)
+    assert [shard.state for shard in manifest.shards] == ["done", "running", "resumable", "failed", "waiting"]
+    assert manifest.counts == {"done": 1, "running": 1, "resumable": 1, "failed": 1, "waiting": 1}
+    assert manifest.eta_s is None, "one has not begun"
+
+
+def test_the_table_names_the_job_and_the_last_error(run):
+    text = describe(read_manifest(run))
+    assert (
+        "5 shards: 1 done, 1 running, 1 resumable, 1 failed, 1 waiting; 17 of 32 problems in the 4 that began" in text
+    )
+    lines = text.splitlines()
+    assert "Slurm job 9_1" in lines[3] and "0:00:30" in lines[3]
+    assert "was: host node7, pid 41, Slurm job 9_1" in lines[4]
+    assert lines[-1] == "shard 3: the disk is full"
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"without run.json"):
+        read_manifest(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_manifest(tmp_path)
+
+
+def test_the_job_prints_a_run_all_runs_or_json(run):
+    def status(*arguments):
+        command = [sys.executable, "-m", "jobs.status", *map(str, arguments)]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+
+    assert "waiting" in status(run).stdout.splitlines()[-2]
+    assert status(run.parent).stdout.strip() == headline(read_manifest(run))
+    assert json.loads(status(run, "--json").stdout)[0]["counts"]["done"] == 1
+    result = status(run / "nothing")
+    assert result.returncode == 2 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
