@@ -52,8 +52,9 @@ def preempted_twice(folder, job, shards):
 
 @pytest.mark.live
 def test_an_array_preempted_twice_while_it_samples_gives_the_rows_of_one_that_never_was(tmp_path, uninterrupted):
-    overrides = (*SMALL, "sampler.max_running_traces=1", "checkpoint.every_segments=2")
-    job = submit(tmp_path, *overrides, options=("--array=0-2",))
+    # One task at a time has the node: two engines on two cores wait for each other more than they work.
+    overrides = (*SMALL, "sampler.max_running_traces=2", "checkpoint.every_segments=2")
+    job = submit(tmp_path, *overrides, options=("--array=0-2", "--cpus-per-task=2"))
     preempted_twice(tmp_path, job, 3)
     assert_same_results(tmp_path, uninterrupted)
 
