@@ -25,7 +25,7 @@ if [ $# -gt 0 ]; then exec .venv/bin/python -m pytest "$@"; fi
 # What starts an engine runs in one process, everything else beside it in another, so that there is one engine at a time.
 rest=$(mktemp)
 trap 'rm -f "$rest"' EXIT
-.venv/bin/python -m pytest -m "not live" -p no:cacheprovider >"$rest" 2>&1 &
+nice -n 10 .venv/bin/python -m pytest -m "not live" -p no:cacheprovider >"$rest" 2>&1 &
 pid=$!
 trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
 live_code=0 rest_code=0
