@@ -148,7 +148,7 @@ def test_an_adapter_of_another_base_model_is_refused(tmp_path):
     weights = load_file(base / "model.safetensors")
     weights["model.norm.weight"] = weights["model.norm.weight"] + 1
     save_file(weights, other / "model.safetensors")
-    result = run_job(tmp_path, *SMALL, "judge=trained", f"model.path={other}", code=2)
+    result = run_job(tmp_path, *SMALL, "judge=trained", f"judge.path={SHIPPED}", f"model.path={other}", code=2)
     assert "was trained on other weights" in result.stderr and result.stderr.count("\n") == 1
 
 
