@@ -320,6 +320,8 @@ def check_models(config: Config, problems: ProblemSet) -> None:
     elif judge.name == "trained":
         card = check_trained(judge, config)
         warn_of_overlap(card, judge.path, [(each.problem_id, each.question) for each in problems.problems])
+    if config.sampler.name == "vllm":
+        engine_specs(config, config.sampler, num_devices())  # whether the allocation is enough for both engines
 
 
 def check_trained(judge: TrainedJudgeConfig, config: Config) -> JudgeCard:

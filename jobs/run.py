@@ -51,7 +51,6 @@ from pruner.summary import summary
 NOT_IN_NAMES = (
     *(key for key in NOT_IDENTITY if key not in ("problems.name", "problems.path", "problems.limit", "model.path")),
     "sweep",
-    "hydra",
 )
 
 

@@ -26,8 +26,9 @@ from pruner import SCHEMA_VERSION
 from pruner.accounting import AnswerRow, TraceRow
 from pruner.config import AccountingConfig, differing_keys
 from pruner.errors import CheckpointError, InputError
+from pruner.fact_rows import fact_row, read_probe, read_segment, read_verdict
 from pruner.schemas import KEYS, TABLES
-from pruner.traces import Fact, PairKey, Probe, ProbeKey, Segment, SegmentKey, Verdict
+from pruner.traces import Fact
 
 _LOCK_POLL_S = 0.5
 _TEXT, _NAME = "'", '"'
@@ -131,7 +132,7 @@ class Store:
         now = datetime.now(UTC)
         tables: dict[str, list[dict[str, Any]]] = {"segments": [], "probes": [], "verdicts": []}
         for fact in facts:
-            name, row = _fact_row(fact)
+            name, row = fact_row(fact)
             tables[name].append({**row, "attempt": self.attempt, "committed_at": now})
         tables["answers"] = [asdict(row) for row in answers]
         tables["traces"] = [asdict(row) for row in traces]
@@ -145,7 +146,7 @@ class Store:
     def open_facts(self) -> dict[str, list[Fact]]:
         """Return the facts of problems that are not finished, by problem id."""
         facts: dict[str, list[Fact]] = {}
-        for name, read in (("segments", _read_segment), ("probes", _read_probe), ("verdicts", _read_verdict)):
+        for name, read in (("segments", read_segment), ("probes", read_probe), ("verdicts", read_verdict)):
             sql = f"SELECT * FROM {name} ANTI JOIN answers USING (problem_id)"
             for batch in self._read(sql).to_batches(max_chunksize=4096):
                 for row in batch.to_pylist():
@@ -445,50 +446,3 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
-
-
-def _fact_row(fact: Fact) -> tuple[str, dict[str, Any]]:
-    key = fact.key
-    if isinstance(fact, Segment):
-        name = "segments"
-    elif isinstance(fact, Probe):
-        name = "probes"
-    else:
-        name = "verdicts"
-    values = {field: getattr(fact, field) for field in fact.__dataclass_fields__ if field != "key"}
-    return name, {field: getattr(key, field) for field in key.__dataclass_fields__} | values
-
-
-def _read_segment(row: Mapping[str, Any]) -> Segment:
-    return Segment(
-        key=SegmentKey(row["problem_id"], row["trace_index"], row["segment_index"]),
-        token_ids=tuple(row["token_ids"]),
-        text=row["text"],
-        finish_reason=row["finish_reason"],
-        prompt_tokens=row["prompt_tokens"],
-        cached_tokens=row["cached_tokens"],
-        confidence=None if row["confidence"] is None else tuple(row["confidence"]),
-    )
-
-
-def _read_probe(row: Mapping[str, Any]) -> Probe:
-    return Probe(
-        key=ProbeKey(row["problem_id"], row["trace_index"], row["num_tokens"]),
-        token_ids=tuple(row["token_ids"]),
-        text=row["text"],
-        answer=row["answer"],
-        prompt_tokens=row["prompt_tokens"],
-        cached_tokens=row["cached_tokens"],
-        shared_tokens=row["shared_tokens"],
-    )
-
-
-def _read_verdict(row: Mapping[str, Any]) -> Verdict:
-    return Verdict(
-        key=PairKey(row["problem_id"], row["left_trace"], row["right_trace"]),
-        score=row["score"],
-        prompt_tokens=row["prompt_tokens"],
-        cached_tokens=row["cached_tokens"],
-        head_tokens=row["head_tokens"],
-        output_tokens=row["output_tokens"],
-    )

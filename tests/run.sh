@@ -23,13 +23,19 @@ fi
 if [ $# -gt 0 ]; then exec .venv/bin/python -m pytest "$@"; fi
 
 # What starts an engine runs in one process, everything else beside it in another, so that there is one engine at a time.
-rest=$(mktemp)
-trap 'rm -f "$rest"' EXIT
-nice -n 10 .venv/bin/python -m pytest -m "not live" -p no:cacheprovider >"$rest" 2>&1 &
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+nice -n 10 .venv/bin/python -m pytest -m "not live" -p no:cacheprovider >"$logs/rest" 2>&1 &
 pid=$!
 trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
 live_code=0 rest_code=0
-.venv/bin/python -m pytest -m live || live_code=$?
+.venv/bin/python -m pytest -m live 2>&1 | tee "$logs/live" || live_code=$?
 wait "$pid" || rest_code=$?
-cat "$rest"
+cat "$logs/rest"
+
+# Both summaries last, one that tells of failures after one that does not.
+echo
+for log in $([ "$rest_code" = 0 ] && echo rest live || echo live rest); do
+  grep -E '^(FAILED|ERROR) |^=+ .* in [0-9].* =+$' "$logs/$log" || true
+done
 exit $((live_code > rest_code ? live_code : rest_code))

@@ -20,9 +20,9 @@ from collections import Counter
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
 import jobs.run  # noqa: F401  # what the forked processes need not import again
+from tests.live.jobs_under_test import table
 
 CONFIG = (
     "sampler=simulated",
@@ -34,7 +34,6 @@ CONFIG = (
     "progress.interval_s=1000",
 )
 SLOW = ("sampler.step_s=0.008", "sampler.max_running_traces=6")
-MEASURED = ("attempts", "wall_s", "gpu_seconds")
 TABLES = ("answers", "traces", "verdicts", "probes")
 # What is done to an attempt, and how often in a hundred.
 EVENTS = {"SIGKILL": 55, "SIGTERM": 12, "SIGUSR1": 12, "SIGINT": 6, "SIGSTOP": 10, "none": 5}
@@ -118,13 +117,9 @@ def segments(root: Path) -> dict[tuple[str, int, int], tuple[tuple[int, ...], in
 
 
 def results(root: Path) -> list[bytes]:
-    """Return every table, without columns that only measure, as bytes."""
-    found = []
-    for name in TABLES:
-        table = pq.read_table(root / f"run/{name}/shard=0000.parquet")
-        kept = table.drop_columns([column for column in MEASURED if column in table.column_names])
-        found.append(repr(kept.schema.names).encode() + repr(kept.to_pylist()).encode())
-    return found
+    """Return every table of the run, without columns that only measure, as bytes."""
+    tables = [table(root, name) for name in TABLES]
+    return [repr((each.schema.names, each.to_pylist())).encode() for each in tables]
 
 
 def kill_many(folder: Path, kills: int, seed: int) -> Counter[str]:

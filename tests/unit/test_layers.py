@@ -30,7 +30,7 @@ LAYERS = [
         "pruner.judges.reading",
     },
     {"pruner.case", "pruner.pairs"},
-    {"pruner.accounting", "pruner.schemas", "pruner.problems", "pruner.importing"},
+    {"pruner.accounting", "pruner.fact_rows", "pruner.schemas", "pruner.problems", "pruner.importing"},
     {"pruner.samplers.vllm", "pruner.samplers.process", "pruner.samplers.simulated", "pruner.store"},
     {"pruner.results", "pruner.runner", "pruner.summary"},
     {"pruner.progress", "pruner.recorded"},
