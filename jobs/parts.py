@@ -38,7 +38,7 @@ from pruner.judges.card import (
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudge
 from pruner.judges.oracle import KnownTrace, OracleJudge
-from pruner.judges.probe import ProbeJudge
+from pruner.judges.probe import ProbeJudge, Prober
 from pruner.judges.reading import FEATURES
 from pruner.learning import lexical
 from pruner.methods.base import Method
@@ -61,7 +61,7 @@ from pruner.samplers.base import Decoding, Sampler
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.simulated import SimulatedSampler
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
-from pruner.traces import Fact, Problem
+from pruner.traces import Fact, Problem, Trace
 
 OpenCase = Callable[[Problem, tuple[int, ...], int, list[Fact]], Case]
 
@@ -73,15 +73,17 @@ def case_opener(config: Config, prompts: Prompts, equivalence: Equivalence) -> O
         InputError: the judge cannot work as configured.
     """
     judge = make_judge(config, prompts, equivalence) if config.method.uses_judge else None
+    asked = config.method.asked_tokens
+    prober = make_prober(config, prompts, asked) if asked is not None else None
     truncation = make_truncation(config.prefix)
     rule = trace_rule(config)
 
-    def extract(text: str) -> str | None:
-        return extract_answer(text, config.problems.patterns)
+    def extract(trace: Trace) -> str | None:
+        return extract_answer(trace.text, config.problems.patterns)
 
     def open_case(problem: Problem, prompt: tuple[int, ...], priority: int, known: list[Fact]) -> Case:
         method = make_method(config, problem.problem_id, truncation, equivalence)
-        return Case(problem, prompt, priority, method, judge, truncation, rule, extract, known)
+        return Case(problem, prompt, priority, method, judge, prober, truncation, rule, extract, known)
 
     return open_case
 
@@ -142,12 +144,16 @@ def make_prompts(config: Config) -> Prompts:
     return ChatPrompts(load_tokenizer(model.path, model.revision, model.trust_remote_code), model.prompt)
 
 
+def make_prober(config: Config, prompts: Prompts, max_tokens: int) -> Prober:
+    model = config.model
+    return Prober(model.probe, prompts.encode_text(model.probe), max_tokens, model.max_model_len)
+
+
 def make_judge(config: Config, prompts: Prompts, equivalence: Equivalence) -> Judge:
     """Raises InputError: the judge cannot work as configured."""
     judge, model = config.judge, config.model
     if judge.name == "probe":
-        opening_ids = prompts.encode_text(model.probe)
-        return ProbeJudge(model.probe, opening_ids, judge.max_tokens, model.max_model_len, equivalence)
+        return ProbeJudge(make_prober(config, prompts, judge.max_tokens), equivalence)
     if judge.name == "oracle":
         rows = read_run_traces(Path(judge.source).expanduser())
         traces = {(row.problem_id, row.trace_index): KnownTrace(row.text, row.answer) for row in rows}

@@ -140,7 +140,7 @@ def judge_book(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeBook:
         probes=len(probes),
         prompt_tokens=sum(verdict.prompt_tokens for verdict in asked) + sum(probe.prompt_tokens for probe in probes),
         cached_tokens=shared + sum(whole_blocks(probe.shared_tokens) for probe in probes),
-        output_tokens=sum(verdict.output_tokens for verdict in asked) + sum(len(probe.token_ids) for probe in probes),
+        output_tokens=sum(verdict.output_tokens for verdict in asked) + sum(probe.output_tokens for probe in probes),
     )
 
 
@@ -182,7 +182,7 @@ def answer_row(run: RunFacts, case: Case, traces: list[TraceRow], equivalent: Eq
     tokens_finished = sum(row.tokens_sampled for row in finished)
     tokens_pruned = sum(row.tokens_sampled for row in pruned)
     assert sampled == tokens_finished + tokens_pruned and 0 <= prefix <= sampled
-    in_facts = sum(len(fact.token_ids) for fact in case.facts.values() if isinstance(fact, Segment))
+    in_facts = sum(fact.num_tokens for fact in case.facts.values() if isinstance(fact, Segment))
     assert sampled == in_facts, f"{problem.problem_id}: {sampled} tokens in traces, {in_facts} in segments"
     book = judge_book(case.facts.values(), run.cache_block_tokens)
     has_gold = problem.answer is not None

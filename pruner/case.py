@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from pruner.judges.base import Bench, Judge, Prefixed
-from pruner.methods.base import Action, Answer, Compare, Extend, Method, Prepare, Prune
+from pruner.judges.probe import Prober
+from pruner.methods.base import Action, Answer, Ask, Compare, Extend, Method, Prepare, Prune
 from pruner.prefix import Truncation
 from pruner.samplers.base import Completion, Decoding, Request
 from pruner.traces import (
@@ -19,6 +20,7 @@ from pruner.traces import (
     Key,
     PairKey,
     Probe,
+    ProbeKey,
     Problem,
     Segment,
     SegmentKey,
@@ -53,8 +55,10 @@ class Case:
     """One open problem.
 
     Args:
+        judge: where the method compares traces.
+        prober: where the method asks traces.
+        extract: reads the final answer of a finished trace.
         known: facts of earlier attempts.
-        extract: reads the final answer out of a finished trace's text.
     """
 
     def __init__(
@@ -64,9 +68,10 @@ class Case:
         priority: int,
         method: Method,
         judge: Judge | None,
+        prober: Prober | None,
         truncation: Truncation,
         rule: TraceRule,
-        extract: Callable[[str], str | None],
+        extract: Callable[[Trace], str | None],
         known: Iterable[Fact] = (),
     ) -> None:
         self.problem = problem
@@ -78,13 +83,15 @@ class Case:
         self.facts: dict[Key, Fact] = {fact.key: fact for fact in known}
         self._priority = priority
         self._judge = judge
+        self._prober = prober
         self._truncation = truncation
         self._rule = rule
         self._extract = extract
         self._prefixed: dict[int, Prefixed] = {}
         self._waiting: dict[Key, dict[PairKey, None]] = {}
         self._in_flight: set[Key] = set()
-        self._deliveries: deque[Segment | Verdict] = deque()
+        self._asked: set[ProbeKey] = set()
+        self._deliveries: deque[Fact] = deque()
         self._new_facts: list[Fact] = []
         self._requests: list[Request] = []
 
@@ -109,6 +116,9 @@ class Case:
             segment = self._segment(completion.key, completion)
             self._store(segment)
             self._deliveries.append(segment)
+        elif completion.key in self._asked:
+            assert self._prober is not None and isinstance(completion.key, ProbeKey)
+            self._learn_asked(self._prober.read(completion.key, completion))
         else:
             assert self._judge is not None
             self._learn_judged(self._judge.read(completion.key, completion, self._bench()))
@@ -119,6 +129,8 @@ class Case:
             fact = self._deliveries.popleft()
             if isinstance(fact, Segment):
                 self._apply(self._on_segment(fact))
+            elif isinstance(fact, Probe):
+                self._apply(self.method.on_probe(fact))
             else:
                 self._apply(self.method.on_verdicts([fact]))
         step = Step(tuple(self._new_facts), tuple(self._requests))
@@ -140,7 +152,7 @@ class Case:
         index = segment.key.trace_index
         trace = self._trace(index).append(segment)
         if trace.is_finished:
-            trace = replace(trace, answer=self._extract(trace.text))
+            trace = replace(trace, answer=self._extract(trace))
         self.traces[index] = trace
         if index not in self._prefixed and (prefix := self._truncation.prefix(trace)) is not None:
             self._prefixed[index] = Prefixed(trace, prefix)
@@ -155,6 +167,8 @@ class Case:
                     self._compare(PairKey(self.problem.problem_id, left, right))
             elif isinstance(action, Prepare):
                 self._prepare(action)
+            elif isinstance(action, Ask):
+                self._ask_trace(action)
             elif isinstance(action, Prune):
                 self.pruned[action.trace_index] = action.reason
             else:
@@ -178,6 +192,7 @@ class Case:
                 seed=self._seed(trace.next_key),
                 priority=self._priority,
                 decoding=self._rule.decoding,
+                trace_tokens=trace.num_tokens,
             )
         )
 
@@ -195,16 +210,16 @@ class Case:
         for key in missing:
             self._waiting.setdefault(key, {})[pair] = None
         for key in missing:
-            self._ask(key, bench)
+            self._request(key, bench)
 
     def _prepare(self, action: Prepare) -> None:
         assert self._judge is not None
         bench = self._bench()
         for index in action.trace_indexes:
             for key in self._judge.prepares(index, bench):
-                self._ask(key, bench)
+                self._request(key, bench)
 
-    def _ask(self, key: Key, bench: Bench) -> None:
+    def _request(self, key: Key, bench: Bench) -> None:
         """Request a judged fact, unless it is known or under way."""
         assert self._judge is not None
         if key in self._in_flight or key in self.facts:
@@ -216,14 +231,36 @@ class Case:
             self._in_flight.add(key)
             self._requests.append(request)
 
+    def _ask_trace(self, action: Ask) -> None:
+        """Probe a trace as it stands, or deliver what is known of that."""
+        assert self._prober is not None, f"{self.problem.problem_id}: the method asks, but there is no prober"
+        trace = self._trace(action.trace_index)
+        key = ProbeKey(trace.problem_id, trace.trace_index, trace.num_tokens)
+        known = self.facts.get(key)
+        if known is not None:
+            self._deliveries.append(known)
+            return
+        self._asked.add(key)
+        request = self._prober.request(key, self.prompt_token_ids, trace, self._priority)
+        if request is None:
+            self._learn_asked(self._prober.read(key, None))
+        else:
+            self._in_flight.add(key)
+            self._requests.append(request)
+
+    def _learn_asked(self, probe: Probe) -> None:
+        self._store(probe)
+        self._deliveries.append(probe)
+
     def _segment(self, key: SegmentKey, completion: Completion) -> Segment:
         trace = self._trace(key.trace_index)
         text, is_cut = cut_at_stop(trace.text, completion.text, self._rule.decoding.stop)
-        num_tokens = trace.num_tokens + len(completion.token_ids)
+        num_tokens = trace.num_tokens + completion.num_tokens
         is_stopped = completion.is_stopped or is_cut
         reason = "stop" if is_stopped else "length" if num_tokens >= self.max_trace_tokens else None
         return Segment(
             key=key,
+            num_tokens=completion.num_tokens,
             token_ids=completion.token_ids,
             text=text,
             finish_reason=reason,

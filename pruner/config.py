@@ -124,15 +124,24 @@ class ReasoningWordsPrefixConfig(Section):
     max_tokens: Positive
 
 
-class ConsConfig(Section):
-    name: Literal["cons"]
+class MethodSection(Section):
+    """What a method needs beside sampled traces."""
 
     @property
     def uses_judge(self) -> bool:
         return False
 
+    @property
+    def asked_tokens(self) -> int | None:
+        """The most tokens of an answer that is asked of a running trace; None if the method asks none."""
+        return None
 
-class DeepPruneConfig(Section):
+
+class ConsConfig(MethodSection):
+    name: Literal["cons"]
+
+
+class DeepPruneConfig(MethodSection):
     """tau: a trace joins a cluster only above it. k, k1, k2, k3 as in the paper. finish_share: see conf/method."""
 
     name: Literal["deepprune"]

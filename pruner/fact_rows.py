@@ -25,6 +25,7 @@ def read_segment(row: Mapping[str, Any]) -> Segment:
     """Return the segment that `fact_row` made a row of; likewise below."""
     return Segment(
         key=SegmentKey(row["problem_id"], row["trace_index"], row["segment_index"]),
+        num_tokens=row["num_tokens"],
         token_ids=tuple(row["token_ids"]),
         text=row["text"],
         finish_reason=row["finish_reason"],
@@ -37,6 +38,7 @@ def read_segment(row: Mapping[str, Any]) -> Segment:
 def read_probe(row: Mapping[str, Any]) -> Probe:
     return Probe(
         key=ProbeKey(row["problem_id"], row["trace_index"], row["num_tokens"]),
+        output_tokens=row["output_tokens"],
         token_ids=tuple(row["token_ids"]),
         text=row["text"],
         answer=row["answer"],

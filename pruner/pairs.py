@@ -70,7 +70,7 @@ def recorded_prefix(recorded: Recorded, truncation: Truncation, segment_tokens: 
         if end == total:
             return None
         text = recorded.text[len(trace.text) : recorded.token_ends[end - 1]]
-        trace = trace.append(Segment(trace.next_key, recorded.token_ids[start:end], text, None, 0, 0))
+        trace = trace.append(Segment(trace.next_key, end - start, recorded.token_ids[start:end], text, None, 0, 0))
         prefix = truncation.prefix(trace)
         if prefix is not None:
             return prefix

@@ -66,7 +66,7 @@ class ReasoningWordsTruncation:
         num_chars, num_tokens = 0, 0
         for segment in trace.segments:
             num_chars += len(segment.text)
-            num_tokens += len(segment.token_ids)
+            num_tokens += segment.num_tokens
             if num_chars >= end:
                 break
         return Prefix(trace.text[:end], num_tokens)
@@ -86,5 +86,5 @@ def _whole_segments(trace: Trace, num_tokens: int) -> Prefix:
         if total >= num_tokens:
             break
         texts.append(segment.text)
-        total += len(segment.token_ids)
+        total += segment.num_tokens
     return Prefix("".join(texts), total)

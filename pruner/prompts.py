@@ -55,10 +55,10 @@ class ChatPrompts:
 
 
 class BytePrompts:
-    """Prompts without a tokenizer, for the simulated sampler: a token a byte, none of them 0, and a 0 at the end."""
+    """Prompts without a tokenizer, for the simulated sampler: a token a byte."""
 
     def encode_question(self, question: str) -> tuple[int, ...]:
-        return (*self.encode_text(question), 0)
+        return self.encode_text(question)
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(1 + byte for byte in text.encode())

@@ -18,7 +18,7 @@ from pruner.answers import Equivalence
 from pruner.case import Case, Step
 from pruner.prompts import Prompts
 from pruner.samplers.base import Completion, Request, Sampler
-from pruner.traces import Fact, Probe, Problem, Segment, SegmentKey
+from pruner.traces import Fact, Problem, Segment, SegmentKey
 
 
 class FactStore(Protocol):
@@ -246,12 +246,11 @@ class Runner:
             self._status = replace(
                 self._status,
                 segments=self._status.segments + 1,
-                tokens=self._status.tokens + len(fact.token_ids),
+                tokens=self._status.tokens + fact.num_tokens,
                 traces_finished=self._status.traces_finished + (fact.finish_reason is not None),
             )
         else:
-            tokens = len(fact.token_ids) if isinstance(fact, Probe) else fact.output_tokens
-            self._status = replace(self._status, tokens_judge=self._status.tokens_judge + tokens)
+            self._status = replace(self._status, tokens_judge=self._status.tokens_judge + fact.output_tokens)
 
     def _close(self, case: Case) -> None:
         opened = self._open.pop(case.problem.problem_id)

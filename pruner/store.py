@@ -154,7 +154,7 @@ class Store:
         return facts
 
     def totals(self) -> Totals:
-        sql = "SELECT count(*) AS segments, coalesce(sum(len(token_ids)), 0)::BIGINT AS tokens FROM segments"
+        sql = "SELECT count(*) AS segments, coalesce(sum(num_tokens), 0)::BIGINT AS tokens FROM segments"
         return Totals(**self._read(sql).to_pylist()[0])
 
     def copy_to(self, target: Path) -> None:
@@ -236,13 +236,13 @@ class Store:
         """Return all attempts with what they sampled and what the engine's cache served them."""
         sql = """
             WITH sampled AS (
-                SELECT attempt, count(*) AS segments, sum(len(token_ids))::BIGINT AS tokens_sampled,
+                SELECT attempt, count(*) AS segments, sum(num_tokens)::BIGINT AS tokens_sampled,
                     sum(prompt_tokens)::BIGINT AS tokens_prompt, sum(cached_tokens)::BIGINT AS tokens_prompt_cached
                 FROM segments GROUP BY attempt),
             judged AS (
                 SELECT attempt, count(*) AS judge_calls, sum(prompt_tokens)::BIGINT AS tokens_judge_prompt,
                     sum(cached_tokens)::BIGINT AS tokens_judge_prompt_cached, sum(output)::BIGINT AS tokens_judge_output
-                FROM (SELECT attempt, prompt_tokens, cached_tokens, len(token_ids) AS output FROM probes UNION ALL
+                FROM (SELECT attempt, prompt_tokens, cached_tokens, output_tokens AS output FROM probes UNION ALL
                       SELECT attempt, prompt_tokens, cached_tokens, output_tokens FROM verdicts WHERE prompt_tokens > 0)
                 GROUP BY attempt)
             SELECT * FROM attempts LEFT JOIN attempt_ends USING (attempt)

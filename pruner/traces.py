@@ -66,12 +66,15 @@ Key = SegmentKey | ProbeKey | PairKey
 class Segment:
     """A contiguous piece of a trace from one request.
 
+    num_tokens: how many tokens it has.
+    token_ids: as many, or none where a recording does not have them.
     finish_reason: `stop` (end of sequence or stop string), `length` (the trace's token cap), or None: the trace goes on.
     prompt_tokens, cached_tokens: what the engine reported for the request (problem's prompt and the trace so far).
     confidence: one number a token, only where a method asked for it.
     """
 
     key: SegmentKey
+    num_tokens: int
     token_ids: tuple[int, ...]
     text: str
     finish_reason: str | None
@@ -84,10 +87,12 @@ class Segment:
 class Probe:
     """An answer forced out of a prefix: a few greedy tokens after an appended answer opening, then discarded.
 
+    output_tokens: how many tokens it decoded; token_ids are as many, or none where a recording does not have them.
     shared_tokens: prompt tokens that the sampler had computed for the trace itself.
     """
 
     key: ProbeKey
+    output_tokens: int
     token_ids: tuple[int, ...]
     text: str
     answer: str | None
@@ -152,7 +157,7 @@ class Trace:
         return replace(
             self,
             segments=(*self.segments, segment),
-            num_tokens=self.num_tokens + len(segment.token_ids),
+            num_tokens=self.num_tokens + segment.num_tokens,
             text=self.text + segment.text,
             finish_reason=segment.finish_reason,
         )

@@ -73,7 +73,7 @@ class LexicalJudge:
 
     def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe:
         assert isinstance(key, ProbeKey)
-        return Probe(key, (), "", None, prompt_tokens=key.num_tokens, cached_tokens=0, shared_tokens=0)
+        return Probe(key, 0, (), "", None, prompt_tokens=key.num_tokens, cached_tokens=0, shared_tokens=0)
 
 
 def _reading_key(trace_index: int, bench: Bench) -> ProbeKey:

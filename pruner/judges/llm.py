@@ -68,7 +68,7 @@ class LlmJudge:
             prompt_tokens=completion.prompt_tokens,
             cached_tokens=completion.cached_tokens,
             head_tokens=self._head_tokens.pop(key, 0),
-            output_tokens=len(completion.token_ids),
+            output_tokens=completion.num_tokens,
         )
 
     def _orders(self, pair: PairKey) -> tuple[PairKey, ...]:

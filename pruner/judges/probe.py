@@ -1,39 +1,75 @@
-"""The probe: force an answer out of each prefix; two traces whose probed answers are equal are predicted equal.
+"""The probe: force an answer out of a trace as it stands. As a judge, two traces with equal probed answers are predicted equal.
 
-It needs no trained judge and works with any model: an answer opening is appended to the prefix, a few greedy tokens are
-decoded and discarded. Each trace is probed once, however many pairs it is in. The same sampler model serves it, and the
-prefix stands in its cache.
+It needs no trained judge and works with any model: an answer opening is appended to the trace so far, a few greedy tokens
+are decoded and discarded. The same sampler model serves it, and what it reads stands in the sampler's cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pruner.answers import balanced, last_boxed
 from pruner.judges.base import Bench
 from pruner.samplers.base import Completion, Decoding, Request
-from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Verdict
+from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict
 from pruner.voting import Equivalent
+
+_GREEDY = Decoding(temperature=0.0, stop=())
+
+
+@dataclass(frozen=True)
+class Prober:
+    """Writes a probe's request and reads what came of it.
+
+    Attributes:
+        opening: text that is appended to a trace, up to and with the brace of the box.
+        opening_ids: its tokens.
+        max_tokens: of the answer.
+
+    Source: answer probing as in Dynasor and Parallel-Probe (arXiv 2602.03845).
+    """
+
+    opening: str
+    opening_ids: tuple[int, ...]
+    max_tokens: int
+    max_model_len: int
+
+    def request(self, key: ProbeKey, prompt: tuple[int, ...], trace: Trace, priority: int) -> Request | None:
+        """Return the request for a probe of the trace's first tokens; None if it would not fit the context."""
+        ids = (*prompt, *trace.token_ids[: key.num_tokens], *self.opening_ids)
+        if len(ids) + self.max_tokens > self.max_model_len:
+            return None
+        return Request(key, ids, self.max_tokens, 0, priority, _GREEDY)
+
+    def read(self, key: ProbeKey, completion: Completion | None) -> Probe:
+        """Return the fact that a completion tells, or the missing one for a request that could not be made."""
+        if completion is None:
+            return Probe(key, 0, (), "", None, 0, 0, 0)
+        return Probe(
+            key=key,
+            output_tokens=completion.num_tokens,
+            token_ids=completion.token_ids,
+            text=completion.text,
+            answer=read_answer(self.opening, completion.text),
+            prompt_tokens=completion.prompt_tokens,
+            cached_tokens=completion.cached_tokens,
+            # The sampler has computed the prompt and the trace so far for the trace itself.
+            shared_tokens=completion.prompt_tokens - len(self.opening_ids),
+        )
 
 
 class ProbeJudge:
     """A judge of 0 and 1: equal probed answers or not; a pair with an unreadable probe has no verdict.
 
-    Source: answer probing as in Dynasor and Parallel-Probe (arXiv 2602.03845), used here as a pair judge.
+    Each trace is probed once, at the end of its prefix, however many pairs it is in.
     """
 
     name = "probe"
 
-    def __init__(
-        self, opening: str, opening_ids: tuple[int, ...], max_tokens: int, max_model_len: int, equivalent: Equivalent
-    ) -> None:
-        """Args: opening: text that is appended to a prefix, up to and with the brace of the box."""
-        self._opening = opening
-        self._opening_ids = opening_ids
-        self._max_tokens = max_tokens
-        self._max_model_len = max_model_len
+    def __init__(self, prober: Prober, equivalent: Equivalent) -> None:
+        self._prober = prober
         self._equivalent = equivalent
-        self._decoding = Decoding(temperature=0.0, stop=())
 
     def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
         return (self._probe_key(trace_index, bench),)
@@ -59,26 +95,11 @@ class ProbeJudge:
 
     def request(self, key: Key, bench: Bench) -> Request | None:
         assert isinstance(key, ProbeKey)
-        trace_ids = bench.traces[key.trace_index].trace.token_ids[: key.num_tokens]
-        prompt = (*bench.prompt_token_ids, *trace_ids, *self._opening_ids)
-        if len(prompt) + self._max_tokens > self._max_model_len:
-            return None
-        return Request(key, prompt, self._max_tokens, 0, bench.priority, self._decoding)
+        return self._prober.request(key, bench.prompt_token_ids, bench.traces[key.trace_index].trace, bench.priority)
 
     def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe:
         assert isinstance(key, ProbeKey)
-        if completion is None:
-            return Probe(key, (), "", None, 0, 0, 0)
-        return Probe(
-            key=key,
-            token_ids=completion.token_ids,
-            text=completion.text,
-            answer=read_answer(self._opening, completion.text),
-            prompt_tokens=completion.prompt_tokens,
-            cached_tokens=completion.cached_tokens,
-            # The sampler has computed the prompt and the prefix for the trace itself.
-            shared_tokens=completion.prompt_tokens - len(self._opening_ids),
-        )
+        return self._prober.read(key, completion)
 
     def _probe_keys(self, pair: PairKey, bench: Bench) -> tuple[ProbeKey, ProbeKey]:
         return self._probe_key(pair.left_trace, bench), self._probe_key(pair.right_trace, bench)

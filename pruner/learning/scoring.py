@@ -92,7 +92,8 @@ def _prefixed(problem: Problem, pairs: Sequence[LabelledPair], prompts: Prompts)
     found = {}
     for index, (text, num_tokens) in texts.items():
         # Recorded traces have no token ids; the prefix's text is encoded anew, for the probe that continues it.
-        segment = Segment(SegmentKey(problem.problem_id, index, 0), prompts.encode_text(text), text, None, 0, 0)
+        ids = prompts.encode_text(text)
+        segment = Segment(SegmentKey(problem.problem_id, index, 0), len(ids), ids, text, None, 0, 0)
         trace = Trace(problem.problem_id, index).append(segment)
         found[index] = Prefixed(trace, Prefix(text, num_tokens))
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pruner.clustering import Cluster
-from pruner.traces import Trace, Verdict
+from pruner.traces import Probe, Trace, Verdict
 from pruner.voting import Vote
 
 
@@ -39,6 +39,13 @@ class Prepare:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """Probe a trace as it stands: force an answer out of what it has. The probe is given to `on_probe`."""
+
+    trace_index: int
+
+
+@dataclass(frozen=True)
 class Prune:
     """Sample no more of this trace."""
 
@@ -61,7 +68,7 @@ class Answer:
     voters: tuple[int, ...]
 
 
-Action = Extend | Compare | Prepare | Prune | Answer
+Action = Extend | Compare | Prepare | Ask | Prune | Answer
 
 
 class Method(Protocol):
@@ -82,3 +89,21 @@ class Method(Protocol):
 
     def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
         """Some pairs were judged."""
+
+    def on_probe(self, probe: Probe) -> list[Action]:
+        """A trace that was asked answered."""
+
+
+class WithoutJudge:
+    """What methods share that compare nothing and ask nothing: they look at finished traces only."""
+
+    clusters: tuple[Cluster, ...] = ()
+
+    def prefix_tokens(self, trace: Trace) -> int:
+        return 0
+
+    def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
+        raise AssertionError(f"{type(self).__name__} compares no traces")
+
+    def on_probe(self, probe: Probe) -> list[Action]:
+        raise AssertionError(f"{type(self).__name__} asks no traces")

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from pruner.clustering import Cluster
-from pruner.methods.base import Action, Answer, Extend
-from pruner.traces import Trace, Verdict
+from pruner.methods.base import Action, Answer, Extend, WithoutJudge
+from pruner.traces import Trace
 from pruner.voting import Equivalent, majority_vote, winner
 
 
-class Cons:
+class Cons(WithoutJudge):
     """cons@N: N traces, all finished, one vote each.
 
     Source: Wang et al. 2022 (arXiv 2203.11171).
     """
 
-    clusters: tuple[Cluster, ...] = ()
-
     def __init__(self, budget: int, equivalent: Equivalent) -> None:
         self._budget = budget
         self._equivalent = equivalent
         self._answers: dict[int, str | None] = {}
-
-    def prefix_tokens(self, trace: Trace) -> int:
-        return 0
 
     def begin(self) -> list[Action]:
         return [Extend(i) for i in range(self._budget)]
@@ -37,6 +29,3 @@ class Cons:
             return []
         votes = majority_vote(self._answers.items(), self._equivalent)
         return [Answer(winner(votes), votes, tuple(range(self._budget)))]
-
-    def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
-        raise AssertionError("cons asks for no verdicts")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pruner.clustering import Cluster, ClusterRule, Needs, apply, largest, place, representatives
 from pruner.methods.base import Action, Answer, Compare, Extend, Prepare, Prune
 from pruner.prefix import Truncation
-from pruner.traces import Trace, Verdict
+from pruner.traces import Probe, Trace, Verdict
 from pruner.voting import Equivalent, majority_vote, winner
 
 
@@ -93,6 +93,9 @@ class DeepPrune:
         for verdict in verdicts:
             self._verdicts[verdict.key.left_trace, verdict.key.right_trace] = verdict.score
         return self._advance()
+
+    def on_probe(self, probe: Probe) -> list[Action]:
+        raise AssertionError("deepprune leaves probes to its judge")
 
     def _prepare(self, index: int) -> list[Action]:
         """Tell the judge of a complete prefix; of the first one only when there is a second to compare it with."""

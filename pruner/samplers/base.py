@@ -36,6 +36,7 @@ class Request:
 
     Attributes:
         prompt_token_ids: everything before the completion, the trace so far included.
+        trace_tokens: how many of them, at the end, are the trace's; for samplers that make traces up or look them up.
         seed: in [0, 2**63).
         priority: lower is served first; the problem's place in its shard.
     """
@@ -46,6 +47,7 @@ class Request:
     seed: int
     priority: int
     decoding: Decoding
+    trace_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,14 @@ class Completion:
     """What a request gave.
 
     Attributes:
+        num_tokens: how many it made; token_ids are as many, or none where a recording does not have them.
         text: of the new tokens alone; concatenated over a trace's requests it is the trace's text.
         is_stopped: it ended by itself (end of sequence or stop string), not at max_tokens.
         label_logprobs: in the order of Decoding.label_token_ids.
     """
 
     key: Key
+    num_tokens: int
     token_ids: tuple[int, ...]
     text: str
     is_stopped: bool

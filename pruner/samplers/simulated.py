@@ -72,9 +72,7 @@ class SimulatedSampler:
         """Return how many tokens the request will give, and whether its trace ends with them."""
         if not isinstance(request.key, SegmentKey):
             return 1, True
-        # The trace so far is the part of the prompt behind the last 0, which no fake token is.
-        so_far = len(request.prompt_token_ids) - 1 - _last_zero(request.prompt_token_ids)
-        left = self.trace_tokens(request.key.problem_id, request.key.trace_index) - so_far
+        left = self.trace_tokens(request.key.problem_id, request.key.trace_index) - request.trace_tokens
         return (left, True) if left <= request.max_tokens else (request.max_tokens, False)
 
     def _complete(self, request: Request) -> Completion:
@@ -90,8 +88,4 @@ class SimulatedSampler:
             assert isinstance(key, ProbeKey), f"the simulated sampler has no answer to {key}"
             answer = self.final_answer(key.problem_id, key.trace_index)
             token_ids, text = (1 + answer,), str(answer)
-        return Completion(key, token_ids, text, is_last, len(request.prompt_token_ids), 0)
-
-
-def _last_zero(token_ids: tuple[int, ...]) -> int:
-    return next((i for i in range(len(token_ids) - 1, -1, -1) if token_ids[i] == 0), -1)
+        return Completion(key, len(token_ids), token_ids, text, is_last, len(request.prompt_token_ids), 0)

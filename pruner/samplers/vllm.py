@@ -203,6 +203,7 @@ class VllmSampler:
         labels = request.decoding.label_token_ids
         return Completion(
             key=request.key,
+            num_tokens=len(token_ids),
             token_ids=tuple(token_ids),
             text=decode_increment(self._tokenizer, request, token_ids, result.finish_reason == "stop"),
             is_stopped=result.finish_reason == "stop",

@@ -9,7 +9,7 @@ from pruner.answers import Equivalence, extract_answer
 from pruner.case import Case, TraceRule
 from pruner.clustering import ClusterRule
 from pruner.config import SimulatedSamplerConfig
-from pruner.judges.probe import ProbeJudge
+from pruner.judges.probe import ProbeJudge, Prober
 from pruner.methods.base import Method
 from pruner.methods.cons import Cons
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
@@ -59,17 +59,18 @@ def method(name: str, problem_id: str, budget: int, truncation: Truncation) -> M
 
 def open_case(name: str, budget: int, problem: Problem, prompt: tuple[int, ...], priority: int, known: Iterable[Fact]):
     truncation = FixedTruncation(20)
-    judge = ProbeJudge(OPENING, BytePrompts().encode_text(OPENING), 4, 4096, same)
+    prober = Prober(OPENING, BytePrompts().encode_text(OPENING), 4, 4096)
     trace_rule = TraceRule(3, 16, 500, 4096, Decoding(temperature=1.0))
     return Case(
         problem,
         prompt,
         priority,
         method(name, problem.problem_id, budget, truncation),
-        judge,
+        ProbeJudge(prober, same),
+        prober,
         truncation,
         trace_rule,
-        extract_answer,
+        lambda trace: extract_answer(trace.text),
         known,
     )
 
@@ -128,7 +129,7 @@ def run_once(
 
 
 def segment(trace: Trace, text: str, tokens: int, finish_reason: str | None = None) -> Trace:
-    return trace.append(Segment(trace.next_key, tuple(range(1, tokens + 1)), text, finish_reason, 0, 0))
+    return trace.append(Segment(trace.next_key, tokens, tuple(range(1, tokens + 1)), text, finish_reason, 0, 0))
 
 
 def trace_of(

@@ -22,13 +22,18 @@ def test_a_pair_pays_for_its_head_once_a_left_trace():
 
 
 def test_a_probe_pays_for_what_it_adds():
-    book = judge_book([Probe(ProbeKey("p", 0, 4), (1, 2, 3), "", "7", 30, 0, 22), Verdict(PairKey("p", 0, 1), 1.0)], 1)
+    book = judge_book(
+        [Probe(ProbeKey("p", 0, 4), 3, (1, 2, 3), "", "7", 30, 0, 22), Verdict(PairKey("p", 0, 1), 1.0)], 1
+    )
     assert (book.calls, book.probes, book.verdicts) == (1, 1, 1)
     assert (book.prompt_tokens, book.cached_tokens, book.output_tokens) == (30, 22, 3)
 
 
 def test_only_whole_blocks_of_the_cache_are_shared():
-    facts = [Probe(ProbeKey("p", 0, 4), (1,), "", "7", 30, 0, 22), Probe(ProbeKey("p", 1, 4), (1,), "", "7", 9, 0, 7)]
+    facts = [
+        Probe(ProbeKey("p", 0, 4), 1, (1,), "", "7", 30, 0, 22),
+        Probe(ProbeKey("p", 1, 4), 1, (1,), "", "7", 9, 0, 7),
+    ]
     assert judge_book(facts, 8).cached_tokens == 16
     pairs = [Verdict(PairKey("p", 0, i), 0.5, prompt_tokens=100, head_tokens=61) for i in (1, 2, 3)]
     assert judge_book(pairs, 8).cached_tokens == 2 * 56

@@ -17,10 +17,10 @@ IDENTITY = {"budget": "8", "seed": "0"}
 START = AttemptStart("host", 1, "77_3", 2, {"vllm": "0.32"})
 KILLED = AttemptEnd("killed", datetime(2026, 1, 1, tzinfo=UTC), 41)
 FACTS = [
-    Segment(SegmentKey("p", 0, 0), (1, 2, 3), "abc é", None, 10, 4, (0.5, 0.25, 1.0)),
-    Segment(SegmentKey("p", 0, 1), (4,), "", "stop", 13, 0),
-    Probe(ProbeKey("p", 0, 3), (9,), "7}", "7", 20, 8, 15),
-    Probe(ProbeKey("p", 1, 3), (), "", None, 0, 0, 0),
+    Segment(SegmentKey("p", 0, 0), 3, (1, 2, 3), "abc é", None, 10, 4, (0.5, 0.25, 1.0)),
+    Segment(SegmentKey("p", 0, 1), 1, (4,), "", "stop", 13, 0),
+    Probe(ProbeKey("p", 0, 3), 1, (9,), "7}", "7", 20, 8, 15),
+    Probe(ProbeKey("p", 1, 3), 0, (), "", None, 0, 0, 0),
     Verdict(PairKey("p", 0, 1), 0.75, 100, 50, 40, 1),
     Verdict(PairKey("p", 0, 2), None),
 ]
@@ -166,7 +166,7 @@ def test_doubled_facts_would_be_noticed(path):
 
 def test_a_commit_is_all_or_nothing(path):
     with opened(path) as store:
-        bad = Segment(SegmentKey("p", 5, 0), (1,), "x", None, 2**70, 0)
+        bad = Segment(SegmentKey("p", 5, 0), 1, (1,), "x", None, 2**70, 0)
         with pytest.raises(Exception):  # noqa: B017
             store.append([FACTS[0], bad])
     with opened(path) as store:
