@@ -23,7 +23,7 @@ from pruner.errors import InputError
 from pruner.judges.base import Judge
 from pruner.judges.card import GenerativeCard, check_base, check_prefix, generative_config, read_card
 from pruner.judges.lexical import LexicalJudge
-from pruner.judges.probe import ProbeJudge, Prober
+from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
 from pruner.learning import floors, lexical
 from pruner.learning.config import EvalConfig
@@ -141,7 +141,9 @@ def score_zero_shot(config: EvalConfig, judge: str, pairs: Sequence[LabelledPair
     with Equivalence(config.answers, config.answer_time_limit_s) as equivalence:
         probe = config.model.probe
         context = config.model.max_model_len
-        prober = ProbeJudge(Prober(probe, prompts.encode_text(probe), config.probe.max_tokens, context), equivalence)
+        prober = ProbeJudge(
+            EngineProber(probe, prompts.encode_text(probe), config.probe.max_tokens, context), equivalence
+        )
         return with_engine(config, parts.sampler_spec(config.model, config.sampler, None), prober, prompts, pairs)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jobs.inputs import Inputs, set_name
 from pruner.accounting import RunFacts
 from pruner.answers import Equivalence, extract_answer
 from pruner.case import Case, TraceRule
@@ -25,7 +26,7 @@ from pruner.config import (
     VllmSamplerConfig,
 )
 from pruner.errors import InputError
-from pruner.judges.base import Judge
+from pruner.judges.base import Judge, Prober
 from pruner.judges.card import (
     GenerativeCard,
     JudgeCard,
@@ -38,8 +39,9 @@ from pruner.judges.card import (
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudge
 from pruner.judges.oracle import KnownTrace, OracleJudge
-from pruner.judges.probe import ProbeJudge, Prober
+from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
+from pruner.judges.recorded import NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning import lexical
 from pruner.methods.base import Method
 from pruner.methods.cons import Cons
@@ -50,35 +52,42 @@ from pruner.prompts import (
     BytePrompts,
     ChatPrompts,
     Prompts,
+    RecordedPrompts,
     check_model_folder,
     load_tokenizer,
-    model_fingerprint,
-    path_fingerprint,
 )
-from pruner.recorded import read_run_traces, run_fingerprint
+from pruner.recorded import read_run_traces
+from pruner.replay import Replay
 from pruner.runner import JudgeSampler
 from pruner.samplers.base import Decoding, Sampler
 from pruner.samplers.process import ProcessSampler
+from pruner.samplers.replay import ReplaySampler
 from pruner.samplers.simulated import SimulatedSampler
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
 from pruner.traces import Fact, Problem, Trace
 
+# More tokens than any trace has.
+_WHOLE = 1 << 40
+
 OpenCase = Callable[[Problem, tuple[int, ...], int, list[Fact]], Case]
 
 
-def case_opener(config: Config, prompts: Prompts, equivalence: Equivalence) -> OpenCase:
+def case_opener(config: Config, inputs: Inputs, prompts: Prompts, equivalence: Equivalence) -> OpenCase:
     """Return the function that makes a problem's case.
 
     Raises:
         InputError: the judge cannot work as configured.
     """
-    judge = make_judge(config, prompts, equivalence) if config.method.uses_judge else None
+    replay = inputs.replay
+    judge = make_judge(config, replay, prompts, equivalence) if config.method.uses_judge else None
     asked = config.method.asked_tokens
-    prober = make_prober(config, prompts, asked) if asked is not None else None
+    prober = make_prober(config, replay, prompts, asked) if asked is not None else None
     truncation = make_truncation(config.prefix)
-    rule = trace_rule(config)
+    rule = trace_rule(config, replay)
 
     def extract(trace: Trace) -> str | None:
+        if replay is not None:
+            return replay.trace(trace.problem_id, trace.trace_index).answer
         return extract_answer(trace.text, config.problems.patterns)
 
     def open_case(problem: Problem, prompt: tuple[int, ...], priority: int, known: list[Fact]) -> Case:
@@ -88,7 +97,12 @@ def case_opener(config: Config, prompts: Prompts, equivalence: Equivalence) -> O
     return open_case
 
 
-def trace_rule(config: Config) -> TraceRule:
+def trace_rule(config: Config, replay: Replay | None = None) -> TraceRule:
+    if replay is not None:
+        # A recorded trace ends where it ended.
+        cut = config.sampler.segment_tokens or replay.recording.segment_tokens or _WHOLE
+        return TraceRule(config.seed, cut, _WHOLE, _WHOLE, Decoding())
+    assert config.sampler.segment_tokens is not None
     sampling = config.model.sampling
     return TraceRule(
         seed=config.seed,
@@ -105,11 +119,11 @@ def trace_rule(config: Config) -> TraceRule:
     )
 
 
-def run_facts(config: Config) -> RunFacts:
+def run_facts(config: Config, inputs: Inputs) -> RunFacts:
     return RunFacts(
         method=config.method.name,
-        model=config.model.name,
-        problem_set=config.problems.name or Path(config.problems.path).stem,
+        model=config.model.name if inputs.replay is None else inputs.replay.recording.model,
+        problem_set=set_name(config),
         judge=config.judge.name if config.method.uses_judge else None,
         budget=config.budget,
         seed=config.seed,
@@ -137,30 +151,45 @@ def make_truncation(prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig) -> T
     return ReasoningWordsTruncation(prefix.words, prefix.count, prefix.max_tokens)
 
 
-def make_prompts(config: Config) -> Prompts:
+def make_prompts(config: Config, inputs: Inputs) -> Prompts:
     if config.sampler.name == "simulated":
         return BytePrompts()
+    if inputs.replay is not None:
+        problems = inputs.replay.recording.problems.values()
+        return RecordedPrompts({each.problem.question: each.prompt_tokens for each in problems})
     model = config.model
     return ChatPrompts(load_tokenizer(model.path, model.revision, model.trust_remote_code), model.prompt)
 
 
-def make_prober(config: Config, prompts: Prompts, max_tokens: int) -> Prober:
+def make_prober(config: Config, replay: Replay | None, prompts: Prompts, max_tokens: int) -> Prober:
+    if replay is not None:
+        assert config.sampler.name == "replay"
+        return RecordedProber(replay, config.sampler.probe_tokens, config.sampler.probe_opening_tokens)
     model = config.model
-    return Prober(model.probe, prompts.encode_text(model.probe), max_tokens, model.max_model_len)
+    return EngineProber(model.probe, prompts.encode_text(model.probe), max_tokens, model.max_model_len)
 
 
-def make_judge(config: Config, prompts: Prompts, equivalence: Equivalence) -> Judge:
+def make_judge(config: Config, replay: Replay | None, prompts: Prompts, equivalence: Equivalence) -> Judge:
     """Raises InputError: the judge cannot work as configured."""
     judge, model = config.judge, config.model
     if judge.name == "probe":
-        return ProbeJudge(make_prober(config, prompts, judge.max_tokens), equivalence)
+        return ProbeJudge(make_prober(config, replay, prompts, judge.max_tokens), equivalence)
+    if replay is not None and judge.name == "recorded":
+        return RecordedJudge(replay)
+    if replay is not None and judge.name == "noisy_oracle":
+        return NoisyOracle(replay, equivalence, judge.auroc, judge.prior, judge.pair_tokens, config.seed)
+    if replay is not None and judge.name == "oracle" and judge.source is None:
+        return NoisyOracle(replay, equivalence, 1.0, 0.5, None, config.seed)
     if judge.name == "oracle":
+        assert judge.source is not None
         rows = read_run_traces(Path(judge.source).expanduser())
         traces = {(row.problem_id, row.trace_index): KnownTrace(row.text, row.answer) for row in rows}
         return OracleJudge(traces, equivalence)
     generative = generative_judge(config)
     if generative is None:
         assert judge.name == "trained"
+        if replay is not None and not replay.recording.has_text:
+            raise InputError("judge: got trained, but the recorded traces of sampler.source have no text to read.")
         return LexicalJudge(lexical.load(Path(judge.path).expanduser(), len(FEATURES)))
     return make_generative_judge(generative, model, judge_context(config))
 
@@ -195,10 +224,14 @@ def judge_context(config: Config) -> int:
     return judge.max_model_len if judge is not None and not judge.colocate else config.model.max_model_len
 
 
-def open_samplers(config: Config, engines: list[Sampler]) -> tuple[Sampler, JudgeSampler | None]:
+def open_samplers(config: Config, inputs: Inputs, engines: list[Sampler]) -> tuple[Sampler, JudgeSampler | None]:
     """Start the engines; each is put into `engines` as soon as it has to be closed."""
     if config.sampler.name == "simulated":
         engines.append(SimulatedSampler(config.sampler, config.seed))
+        return engines[0], None
+    if config.sampler.name == "replay":
+        assert inputs.replay is not None
+        engines.append(ReplaySampler(inputs.replay))
         return engines[0], None
     spec, judge_spec = engine_specs(config, config.sampler, num_devices())
     has_gpu = num_devices() > 0
@@ -294,7 +327,7 @@ def judge_spec(judge: LlmJudgeConfig, model: ModelConfig, sampler: VllmSamplerCo
 
 def plan(config: Config) -> dict[str, Any]:
     """Return what would be started: every engine's arguments and environment. Loads no model."""
-    if config.sampler.name == "simulated":
+    if config.sampler.name != "vllm":
         return {"sampler": config.sampler.model_dump()}
     # Where no GPU is, an allocation in the environment shows what a node with these would start.
     num_gpus = num_devices() or len([gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu])
@@ -359,23 +392,6 @@ def warn_of_overlap(card: JudgeCard, path: str, problems: list[tuple[str, str]])
         )
 
 
-def fingerprints(config: Config, problems: ProblemSet) -> dict[str, str]:
-    found = {"problems": problems.fingerprint}
-    if config.sampler.name == "vllm":
-        found["model"] = model_fingerprint(config.model)
-    if not config.method.uses_judge:
-        return found
-    judge = config.judge
-    if judge.name == "llm":
-        found["judge"] = path_fingerprint(judge.path) if judge.path else found["model"]
-        found["adapter"] = path_fingerprint(judge.adapter) if judge.adapter else "none"
-    elif judge.name == "trained":
-        found["judge"] = path_fingerprint(judge.path)
-    elif judge.name == "oracle":
-        found["judge"] = run_fingerprint(Path(judge.source).expanduser())
-    return found
-
-
 def num_devices() -> int:
     """Return the number of GPUs, without starting anything on them."""
     import torch
@@ -384,7 +400,7 @@ def num_devices() -> int:
 
 
 def num_gpus(config: Config) -> int:
-    if config.sampler.name == "simulated" or num_devices() == 0:
+    if config.sampler.name != "vllm" or num_devices() == 0:
         return 0
     judge = generative_judge(config)
     own = len(judge.gpus or (0,)) if judge is not None and not judge.colocate else 0

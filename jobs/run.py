@@ -26,12 +26,12 @@ from jobs.attempt import (
     slurm_job_id,
     this_process,
 )
+from jobs.inputs import Inputs, fingerprints, read_inputs
 from jobs.signals import StopSignals
 from pruner.answers import Equivalence
 from pruner.config import NOT_IDENTITY, Config, identity, parse
 from pruner.errors import CheckpointError, EngineError, InputError
 from pruner.lease import Lease, this_holder
-from pruner.problems import read_problems
 from pruner.progress import ProgressDisplay
 from pruner.prompts import Prompts
 from pruner.results import (
@@ -49,7 +49,11 @@ from pruner.summary import summary
 
 # A run's name leaves out what cannot change its results, but shows which problems and model it was told to take.
 NOT_IN_NAMES = (
-    *(key for key in NOT_IDENTITY if key not in ("problems.name", "problems.path", "problems.limit", "model.path")),
+    *(
+        key
+        for key in NOT_IDENTITY
+        if key not in ("problems.name", "problems.path", "problems.limit", "model.path", "sampler.source")
+    ),
     "sweep",
 )
 
@@ -71,11 +75,12 @@ def main(cfg: DictConfig) -> int:
 
 def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     """Work on one shard; return the exit code. All that can be wrong with the input is found before a model is loaded."""
-    problems = read_problems(config.problems.path, config.problems.limit)
+    inputs = read_inputs(config)
+    problems = inputs.problems
     parts.check_models(config, problems)
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
     folder = RunFolder(Path(config.run.root), name, config.shard.index)
-    who = identity(config, parts.fingerprints(config, problems))
+    who = identity(config, fingerprints(config, inputs))
     check_run(folder, who, config.shard.count)
     lease = Lease(folder.lease, this_holder(slurm_job_id()))
     try:
@@ -98,10 +103,10 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
         todo = [problem for problem in mine if problem.problem_id not in answered]
         shard = Shard(config, folder, store, problems, todo, len(mine), last)
         if todo:
-            prompts = parts.make_prompts(config)
-            open_case = parts.case_opener(config, prompts, equivalence)
+            prompts = parts.make_prompts(config, inputs)
+            open_case = parts.case_opener(config, inputs, prompts, equivalence)
             begin_run(folder, who, config.shard.count, values, hydra_files(values))
-            if not work(shard, prompts, open_case, equivalence, stop):
+            if not work(shard, inputs, prompts, open_case, equivalence, stop):
                 return interrupted(stop)
         else:
             print(f"nothing to do: all {len(mine)} problems of this shard are answered", file=sys.stderr)
@@ -119,7 +124,12 @@ def interrupted(stop: StopSignals) -> int:
 
 
 def work(
-    shard: Shard, prompts: Prompts, open_case: parts.OpenCase, equivalence: Equivalence, stop: StopSignals
+    shard: Shard,
+    inputs: Inputs,
+    prompts: Prompts,
+    open_case: parts.OpenCase,
+    equivalence: Equivalence,
+    stop: StopSignals,
 ) -> bool:
     """Run one attempt; return True if the shard is done, False if it was interrupted."""
     config, store = shard.config, shard.store
@@ -133,7 +143,7 @@ def work(
     started = loaded = time.monotonic()
     end_reason, message = "failed", None
     try:
-        sampler, judge_sampler = parts.open_samplers(config, engines)
+        sampler, judge_sampler = parts.open_samplers(config, inputs, engines)
         loaded = time.monotonic()
         runner = Runner(
             config=RunnerConfig(
@@ -142,7 +152,7 @@ def work(
                 commit_every_segments=config.checkpoint.every_segments,
                 num_gpus=parts.num_gpus(config),
             ),
-            run=parts.run_facts(config),
+            run=parts.run_facts(config, inputs),
             problems=shard.todo,
             num_problems=shard.num_problems,
             num_done=shard.num_done,

@@ -64,6 +64,8 @@ class TraceRow:
     is_voter: bool
     cluster_index: int | None
     num_segments: int
+    segment_tokens: tuple[int, ...]
+    segment_chars: tuple[int, ...]
     tokens_sampled: int
     tokens_prefix: int
 
@@ -164,6 +166,8 @@ def trace_rows(case: Case, equivalent: Equivalent) -> list[TraceRow]:
                 is_voter=index in voters,
                 cluster_index=cluster_of.get(index),
                 num_segments=len(trace.segments),
+                segment_tokens=tuple(segment.num_tokens for segment in trace.segments),
+                segment_chars=tuple(len(segment.text) for segment in trace.segments),
                 tokens_sampled=trace.num_tokens,
                 tokens_prefix=min(trace.num_tokens, case.method.prefix_tokens(trace)),
             )

@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from pruner.judges.base import Bench, Judge, Prefixed
-from pruner.judges.probe import Prober
+from pruner.judges.base import Bench, Judge, Prefixed, Prober
 from pruner.methods.base import Action, Answer, Ask, Compare, Extend, Method, Prepare, Prune
 from pruner.prefix import Truncation
 from pruner.samplers.base import Completion, Decoding, Request
@@ -256,8 +255,9 @@ class Case:
         trace = self._trace(key.trace_index)
         text, is_cut = cut_at_stop(trace.text, completion.text, self._rule.decoding.stop)
         num_tokens = trace.num_tokens + completion.num_tokens
-        is_stopped = completion.is_stopped or is_cut
-        reason = "stop" if is_stopped else "length" if num_tokens >= self.max_trace_tokens else None
+        reason = "stop" if is_cut else completion.finish_reason
+        if reason is None and num_tokens >= self.max_trace_tokens:
+            reason = "length"
         return Segment(
             key=key,
             num_tokens=completion.num_tokens,

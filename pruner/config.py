@@ -217,10 +217,26 @@ class TrainedJudgeConfig(Section):
 
 
 class OracleJudgeConfig(Section):
-    """source: the folder of a run of method=cons over the same traces."""
+    """source: the folder of a run of method=cons over the same traces; null with sampler=replay, which knows them."""
 
     name: Literal["oracle"]
-    source: str
+    source: str | None = None
+
+
+class NoisyOracleJudgeConfig(Section):
+    """Replay only: a judge of a given quality. auroc: of its scores over pairs. prior: P(same) that it reckons with.
+    pair_tokens: of its prompt beside the two prefixes; null: it costs nothing."""
+
+    name: Literal["noisy_oracle"]
+    auroc: float = Field(ge=0.5, le=1.0)
+    prior: float = Field(gt=0.0, lt=1.0)
+    pair_tokens: Annotated[int, Field(ge=0)] | None
+
+
+class RecordedJudgeConfig(Section):
+    """Replay only: what the judge of the replayed run said."""
+
+    name: Literal["recorded"]
 
 
 class VllmSamplerConfig(Section):
@@ -253,6 +269,41 @@ class SimulatedSamplerConfig(Section):
     accuracy: Share
     step_tokens: Positive
     step_s: float = Field(ge=0.0)
+
+
+class ReplayColumns(Section):
+    """The columns of a Parquet of recorded traces; all but problem_id, gold_answer, trace_index, num_tokens and answer may be
+    missing there. probes: the answers that the trace gave when asked after every probe_every tokens."""
+
+    problem_id: str = "problem_id"
+    question: str = "question"
+    gold_answer: str = "gold_answer"
+    trace_index: str = "trace_index"
+    num_tokens: str = "num_tokens"
+    answer: str = "answer"
+    finish_reason: str = "finish_reason"
+    text: str = "text"
+    token_ids: str = "token_ids"
+    confidence: str = "confidence"
+    probes: str = "probes"
+    probe_every: str = "probe_every"
+    model: str = "model"
+
+
+class ReplaySamplerConfig(Section):
+    """Recorded traces: no model. source: a run's folder or a Parquet. resample: R, repeat each problem with R seeded orders of
+    its traces; null: once, in the recorded order. segment_tokens: null: as the earlier run cut them, else whole traces.
+    probe_tokens, probe_opening_tokens: what a probe of a plain Parquet is taken to cost."""
+
+    name: Literal["replay"]
+    source: str
+    resample: Positive | None = None
+    segment_tokens: Positive | None = None
+    max_running_traces: Positive = 1024
+    cache_block_tokens: Positive = 16
+    probe_tokens: Annotated[int, Field(ge=0)] = 10
+    probe_opening_tokens: Annotated[int, Field(ge=0)] = 10
+    columns: ReplayColumns = ReplayColumns()
 
 
 class CheckpointConfig(Section):
@@ -304,9 +355,15 @@ class Config(Section):
     prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
     method: Annotated[ConsConfig | DeepPruneConfig, Field(discriminator="name")]
     judge: Annotated[
-        ProbeJudgeConfig | LlmJudgeConfig | TrainedJudgeConfig | OracleJudgeConfig, Field(discriminator="name")
+        ProbeJudgeConfig
+        | LlmJudgeConfig
+        | TrainedJudgeConfig
+        | OracleJudgeConfig
+        | NoisyOracleJudgeConfig
+        | RecordedJudgeConfig,
+        Field(discriminator="name"),
     ]
-    sampler: Annotated[VllmSamplerConfig | SimulatedSamplerConfig, Field(discriminator="name")]
+    sampler: Annotated[VllmSamplerConfig | SimulatedSamplerConfig | ReplaySamplerConfig, Field(discriminator="name")]
     checkpoint: CheckpointConfig
     progress: ProgressConfig
     results: ResultsConfig
@@ -316,6 +373,22 @@ class Config(Section):
     def _simulated_traces_have_no_text_to_judge(self) -> Config:
         if self.sampler.name == "simulated" and self.method.uses_judge and self.judge.name != "probe":
             raise ValueError(f"judge: got {self.judge.name}, expected probe with sampler=simulated")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_and_sampler_fit(self) -> Config:
+        if not self.method.uses_judge:
+            return self
+        is_replay = self.sampler.name == "replay"
+        if is_replay and self.judge.name == "llm":
+            raise ValueError(
+                "judge: got llm, which needs an engine, with sampler=replay. Expected probe, trained (a lexical one), oracle, "
+                "noisy_oracle or recorded"
+            )
+        if not is_replay and self.judge.name in ("noisy_oracle", "recorded"):
+            raise ValueError(f"judge: got {self.judge.name}, which needs sampler=replay")
+        if not is_replay and self.judge.name == "oracle" and self.judge.source is None:
+            raise ValueError("judge.source: got null, expected the folder of a run of method=cons over the same traces")
         return self
 
 
@@ -367,6 +440,7 @@ NOT_IDENTITY = (
     "model.revision",
     "model.gpu_memory_utilization",
     "model.trust_remote_code",
+    "sampler.source",
     "sampler.max_running_traces",
     "sampler.gpus",
     "sampler.in_process",
@@ -390,6 +464,8 @@ def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
     """
     flat = flatten(config.model_dump(mode="json"))
     drop = NOT_IDENTITY if config.method.uses_judge else (*NOT_IDENTITY, "judge", "prefix", "model.probe")
+    if config.sampler.name == "replay":
+        drop = (*drop, "model")
     if config.prefix.name == "fixed":
         drop = (*drop, "model.prefix_tokens")
     kept = {

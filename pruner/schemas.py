@@ -75,6 +75,8 @@ TRACES = _schema(
     ("is_voter", pa.bool_(), "its answer counted in the vote"),
     ("cluster_index", pa.int32(), "oldest cluster 0; null if in none"),
     ("num_segments", pa.int32(), ""),
+    ("segment_tokens", _INTS, "tokens of each segment"),
+    ("segment_chars", _INTS, "characters of each segment's text"),
     ("tokens_sampled", pa.int64(), ""),
     ("tokens_prefix", pa.int64(), "of these, sampled before the method could decide"),
 )

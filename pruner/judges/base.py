@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pruner.prefix import Prefix
 from pruner.samplers.base import Completion, Request
-from pruner.traces import Fact, Key, PairKey, Probe, Problem, Trace, Verdict
+from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Problem, Trace, Verdict
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ class Bench:
     prompt_token_ids: tuple[int, ...]
     traces: Mapping[int, Prefixed]
     priority: int
+
+
+class Prober(Protocol):
+    """Forces answers out of traces as they stand."""
+
+    def request(self, key: ProbeKey, prompt: tuple[int, ...], trace: Trace, priority: int) -> Request | None:
+        """Return the request for a probe of the trace's first tokens; None if there is none to make."""
+
+    def read(self, key: ProbeKey, completion: Completion | None) -> Probe:
+        """Return the fact that a completion tells, or the one without a request."""
 
 
 class Judge(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pruner.answers import balanced, last_boxed
-from pruner.judges.base import Bench
+from pruner.judges.base import Bench, Prober
 from pruner.samplers.base import Completion, Decoding, Request
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict
 from pruner.voting import Equivalent
@@ -19,7 +19,7 @@ _GREEDY = Decoding(temperature=0.0, stop=())
 
 
 @dataclass(frozen=True)
-class Prober:
+class EngineProber:
     """Writes a probe's request and reads what came of it.
 
     Attributes:

@@ -57,7 +57,8 @@ class Completion:
     Attributes:
         num_tokens: how many it made; token_ids are as many, or none where a recording does not have them.
         text: of the new tokens alone; concatenated over a trace's requests it is the trace's text.
-        is_stopped: it ended by itself (end of sequence or stop string), not at max_tokens.
+        finish_reason: `stop` (it ended by itself: end of sequence or stop string), `length` (a recorded trace was cut off
+            there), or None: it ended at the request's max_tokens.
         label_logprobs: in the order of Decoding.label_token_ids.
     """
 
@@ -65,7 +66,7 @@ class Completion:
     num_tokens: int
     token_ids: tuple[int, ...]
     text: str
-    is_stopped: bool
+    finish_reason: str | None
     prompt_tokens: int
     cached_tokens: int
     confidence: tuple[float, ...] | None = None

@@ -88,4 +88,6 @@ class SimulatedSampler:
             assert isinstance(key, ProbeKey), f"the simulated sampler has no answer to {key}"
             answer = self.final_answer(key.problem_id, key.trace_index)
             token_ids, text = (1 + answer,), str(answer)
-        return Completion(key, len(token_ids), token_ids, text, is_last, len(request.prompt_token_ids), 0)
+        return Completion(
+            key, len(token_ids), token_ids, text, "stop" if is_last else None, len(request.prompt_token_ids), 0
+        )

@@ -206,7 +206,7 @@ class VllmSampler:
             num_tokens=len(token_ids),
             token_ids=tuple(token_ids),
             text=decode_increment(self._tokenizer, request, token_ids, result.finish_reason == "stop"),
-            is_stopped=result.finish_reason == "stop",
+            finish_reason="stop" if result.finish_reason == "stop" else None,
             prompt_tokens=len(request.prompt_token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             confidence=token_confidences(result.logprobs) if request.decoding.has_confidence else None,

@@ -58,7 +58,7 @@ def test_texts_of_segments_join_to_the_text_of_the_trace(sampler, prompts):
         request = Request(SegmentKey("p", 0, index), prompt + ids, 5, hash64(index), 0, Decoding(temperature=1.2))
         found = drain(sampler, [request])[request.key]
         ids, text = ids + found.token_ids, text + found.text
-        if found.is_stopped:
+        if found.finish_reason:
             break
     whole = prompts._tokenizer.decode(list(ids), skip_special_tokens=True)
     assert text == whole or text == whole.rstrip("\ufffd")
@@ -67,7 +67,7 @@ def test_texts_of_segments_join_to_the_text_of_the_trace(sampler, prompts):
 def test_stop_strings_end_a_completion(sampler, prompts):
     requests = first_segments(prompts, 8, 64, Decoding(temperature=0.7, stop=(".",)))
     found = drain(sampler, requests).values()
-    stopped = [completion for completion in found if completion.is_stopped]
+    stopped = [completion for completion in found if completion.finish_reason]
     assert stopped
 
 

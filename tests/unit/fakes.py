@@ -9,7 +9,7 @@ from pruner.answers import Equivalence, extract_answer
 from pruner.case import Case, TraceRule
 from pruner.clustering import ClusterRule
 from pruner.config import SimulatedSamplerConfig
-from pruner.judges.probe import ProbeJudge, Prober
+from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.methods.base import Method
 from pruner.methods.cons import Cons
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
@@ -59,7 +59,7 @@ def method(name: str, problem_id: str, budget: int, truncation: Truncation) -> M
 
 def open_case(name: str, budget: int, problem: Problem, prompt: tuple[int, ...], priority: int, known: Iterable[Fact]):
     truncation = FixedTruncation(20)
-    prober = Prober(OPENING, BytePrompts().encode_text(OPENING), 4, 4096)
+    prober = EngineProber(OPENING, BytePrompts().encode_text(OPENING), 4, 4096)
     trace_rule = TraceRule(3, 16, 500, 4096, Decoding(temperature=1.0))
     return Case(
         problem,

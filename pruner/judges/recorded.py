@@ -1,0 +1,167 @@
+"""Judges and the prober of a replay: what was recorded, the truth, or the truth with a given amount of noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from pruner.errors import InputError
+from pruner.judges.base import Bench
+from pruner.replay import Replay
+from pruner.samplers.base import Completion, Request
+from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
+from pruner.voting import Equivalent
+
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class RecordedProber:
+    """Answers that were asked of the traces when they were recorded.
+
+    A probe at a place where none was recorded is the last one before it; a trace's first tokens, before the first one was
+    recorded, have no readable answer.
+
+    Attributes:
+        output_tokens, opening_tokens: what a probe costs where the recording does not say.
+    """
+
+    replay: Replay
+    output_tokens: int
+    opening_tokens: int
+
+    def request(self, key: ProbeKey, prompt: tuple[int, ...], trace: Trace, priority: int) -> Request | None:
+        return None  # there is no engine to ask
+
+    def read(self, key: ProbeKey, completion: Completion | None) -> Probe:
+        """Return the recorded probe.
+
+        Raises:
+            InputError: the trace was recorded without probes.
+        """
+        recorded = self.replay.probe(key)
+        if recorded is not None:
+            return recorded
+        trace = self.replay.trace(key.problem_id, key.trace_index)
+        if not trace.probes:
+            raise InputError(
+                f"sampler.source: trace {trace.trace_index} of problem {key.problem_id} was recorded without probes. Choose a "
+                "method or a judge that asks for none, or record with one that does."
+            )
+        found = trace.probe_at(key.num_tokens)
+        answer = found[1] if found is not None else None
+        shared = self.replay.source(key.problem_id).prompt_tokens + key.num_tokens
+        return Probe(key, self.output_tokens, (), answer or "", answer, shared + self.opening_tokens, 0, shared)
+
+
+class NoisyOracle:
+    """A judge of a given quality: it sees whether two traces' final answers are equal through Gaussian noise.
+
+    A pair's evidence is normal with mean +d/2 (same) or -d/2 (different) and unit variance, where d = sqrt(2) *
+    inverse-Phi(AUROC), so that a same pair's is above a different one's with probability AUROC. The score is the
+    posterior P(same) under `prior`. With AUROC 1 it is the truth.
+
+    Args:
+        pair_tokens: of its prompt beside the two prefixes; None: it costs nothing.
+    """
+
+    name = "noisy_oracle"
+
+    def __init__(
+        self, replay: Replay, equivalent: Equivalent, auroc: float, prior: float, pair_tokens: int | None, seed: int
+    ) -> None:
+        self._replay = replay
+        self._equivalent = equivalent
+        self._distance = math.sqrt(2.0) * _NORMAL.inv_cdf(auroc) if auroc < 1.0 else math.inf
+        self._prior = math.log(prior / (1.0 - prior))
+        self._pair_tokens = pair_tokens
+        self._seed = seed
+
+    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+        return ()
+
+    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+        return ()
+
+    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+        recorded = known.get(pair)
+        if isinstance(recorded, Verdict):
+            return recorded
+        answers = [self._replay.trace(pair.problem_id, i).answer for i in (pair.left_trace, pair.right_trace)]
+        left, right = answers
+        is_same = left is not None and right is not None and self._equivalent(left, right)
+        score = self.score(pair, is_same)
+        if self._pair_tokens is None:
+            return Verdict(pair, score)
+        head = self._pair_tokens // 2 + bench.traces[pair.left_trace].prefix.num_tokens
+        tail = self._pair_tokens - self._pair_tokens // 2 + bench.traces[pair.right_trace].prefix.num_tokens
+        return Verdict(pair, score, prompt_tokens=head + tail, head_tokens=head, output_tokens=1)
+
+    def score(self, pair: PairKey, is_same: bool) -> float:
+        """Return P(same) as this judge sees it; the same pair always gets the same score."""
+        if math.isinf(self._distance):
+            return float(is_same)
+        draw = hash64(self._seed, "noise", pair.problem_id, pair.left_trace, pair.right_trace)
+        noise = _NORMAL.inv_cdf((draw + 0.5) / 2**63)
+        evidence = noise + (0.5 if is_same else -0.5) * self._distance
+        return 1.0 / (1.0 + math.exp(-(self._distance * evidence + self._prior)))
+
+    def request(self, key: Key, bench: Bench) -> Request | None:
+        raise AssertionError(f"the noisy oracle asks for nothing, but for {key}")
+
+    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
+        raise AssertionError(f"the noisy oracle reads nothing, but {key}")
+
+
+class RecordedJudge:
+    """The judge of the replayed run: its verdicts and probes, each at its recorded cost.
+
+    The order in which a pair is put to it does not matter to what it says, so both recorded orders stand for the pair.
+    """
+
+    name = "recorded"
+
+    def __init__(self, replay: Replay) -> None:
+        """Raises InputError: the recording has no verdicts, or is resampled."""
+        if replay.is_resampled:
+            raise InputError(
+                "judge: got recorded with sampler.resample; other orders have other pairs. Set it to null."
+            )
+        if not replay.recording.verdicts:
+            raise InputError("judge: got recorded, but sampler.source is no run of a method with a judge.")
+        self._recording = replay.recording
+
+    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+        key = ProbeKey(bench.problem.problem_id, trace_index, bench.traces[trace_index].prefix.num_tokens)
+        return (key,) if key in self._recording.probes else ()
+
+    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+        probes = (*self.prepares(pair.left_trace, bench), *self.prepares(pair.right_trace, bench))
+        reverse = PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
+        orders = tuple(key for key in (pair, reverse) if key in self._recording.verdicts) or (pair,)
+        return tuple(key for key in (*probes, *orders) if key not in known)
+
+    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+        """Return the pair's verdict, the mean of both orders where both were recorded."""
+        reverse = PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
+        facts = [fact for key in (pair, reverse) if isinstance(fact := known.get(key), Verdict)]
+        scores = [fact.score for fact in facts if fact.score is not None]
+        return Verdict(pair, sum(scores) / len(scores) if scores else None)
+
+    def request(self, key: Key, bench: Bench) -> Request | None:
+        return None  # there is no engine to ask
+
+    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
+        """Raises InputError: the run did not judge this pair."""
+        probes, verdicts = self._recording.probes, self._recording.verdicts
+        found = (
+            probes.get(key) if isinstance(key, ProbeKey) else verdicts.get(key) if isinstance(key, PairKey) else None
+        )
+        if found is None:
+            raise InputError(
+                f"sampler.source: the run has no verdict on {key}. Replay it with the method and settings that it had, or with "
+                "another judge."
+            )
+        return found
