@@ -25,7 +25,7 @@ from pruner.judges.card import GenerativeCard, check_base, check_prefix, generat
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
-from pruner.learning import floors, lexical
+from pruner.learning import floors, lexical_weights
 from pruner.learning.config import EvalConfig
 from pruner.learning.metrics import Interval, calibration, quality, roc, within_difference
 from pruner.learning.plots import plot_calibration, plot_roc
@@ -129,7 +129,7 @@ def score_trained(config: EvalConfig, folder: Path, pairs: Sequence[LabelledPair
     if isinstance(card, GenerativeCard):
         settings = config.trained.model_copy(update={"colocate": False})
         return score_generative(config, generative_config(card, folder, settings), pairs)
-    judge = LexicalJudge(lexical.load(folder, len(FEATURES)))
+    judge = LexicalJudge(lexical_weights.load(folder, len(FEATURES)))
     return score_pairs(judge, None, BytePrompts(), pairs, 1)
 
 

@@ -42,7 +42,7 @@ from pruner.judges.oracle import KnownTrace, OracleJudge
 from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
 from pruner.judges.recorded import NoisyOracle, RecordedJudge, RecordedProber
-from pruner.learning import lexical
+from pruner.learning import lexical_weights
 from pruner.methods.base import Method
 from pruner.methods.cons import Cons
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
@@ -190,7 +190,7 @@ def make_judge(config: Config, replay: Replay | None, prompts: Prompts, equivale
         assert judge.name == "trained"
         if replay is not None and not replay.recording.has_text:
             raise InputError("judge: got trained, but the recorded traces of sampler.source have no text to read.")
-        return LexicalJudge(lexical.load(Path(judge.path).expanduser(), len(FEATURES)))
+        return LexicalJudge(lexical_weights.load(Path(judge.path).expanduser(), len(FEATURES)))
     return make_generative_judge(generative, model, judge_context(config))
 
 
@@ -378,7 +378,7 @@ def check_trained(judge: TrainedJudgeConfig, config: Config) -> JudgeCard:
             path, revision = (config.model.path, config.model.revision) if judge.colocate else (own, None)
             check_base(card.judge, folder, path, revision)
     else:
-        lexical.load(folder, len(FEATURES))
+        lexical_weights.load(folder, len(FEATURES))
     return card
 
 

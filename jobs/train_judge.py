@@ -25,7 +25,7 @@ from pruner.errors import InputError
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card
 from pruner.judges.pair_prompt import PairPrompt
 from pruner.judges.reading import FEATURES, pair_features, read_prefix
-from pruner.learning import generative, lexical
+from pruner.learning import generative, lexical, lexical_weights
 from pruner.learning.config import GenerativeTrainerConfig, LexicalTrainerConfig, TrainConfig
 from pruner.learning.plots import plot_losses
 from pruner.pairs import LabelledPair, drawn_pairs
@@ -120,11 +120,11 @@ def begin(folder: Path, made_with: dict[str, Any]) -> None:
 
 
 def train_lexical(config: LexicalTrainerConfig, pairs: Sequence[LabelledPair], folder: Path) -> LexicalCard:
-    lexical.save(fit_lexical(config, pairs), folder)
+    lexical_weights.save(fit_lexical(config, pairs), folder)
     return LexicalCard(kind="lexical", features=FEATURES)
 
 
-def fit_lexical(config: LexicalTrainerConfig, pairs: Sequence[LabelledPair]) -> lexical.LexicalWeights:
+def fit_lexical(config: LexicalTrainerConfig, pairs: Sequence[LabelledPair]) -> lexical_weights.LexicalWeights:
     readings = {(pair.question, text): None for pair in pairs for text in (pair.left, pair.right)}
     read = {(question, text): read_prefix(text, question) for question, text in readings}
     return lexical.fit(

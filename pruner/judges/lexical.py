@@ -20,7 +20,7 @@ _READINGS_KEPT = 4096
 
 
 class Weights(Protocol):
-    """Of a logistic regression over reading.FEATURES; see learning.lexical.LexicalWeights."""
+    """Of a logistic regression over reading.FEATURES; see learning.lexical_weights.LexicalWeights."""
 
     @property
     def mean(self) -> tuple[float, ...]: ...

@@ -1,38 +1,19 @@
-"""Fit the lexical judge: logistic regression over features of pairs. Owns its weight file's format."""
+"""Fit the lexical judge: logistic regression over features of pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pruner.errors import InputError
 from pruner.learning.config import LexicalTrainerConfig
+from pruner.learning.lexical_weights import LexicalWeights
 
-WEIGHTS = "lexical.safetensors"
 # A problem with fewer pairs of its rarer label than this counts for less: its pairs say little.
 _ENOUGH_PAIRS = 40
 _LOOSE_INTERCEPT = 1e-3
 _MAX_STEPS = 200
-
-
-@dataclass(frozen=True)
-class LexicalWeights:
-    """P(same) = sigmoid(bias + weights . (features - mean) / scale).
-
-    Attributes:
-        mean, scale, weights: [features].
-    """
-
-    mean: tuple[float, ...]
-    scale: tuple[float, ...]
-    weights: tuple[float, ...]
-    bias: float
 
 
 def fit(
@@ -107,26 +88,3 @@ def _calibrate(scores: Tensor, y: Tensor, problem: Tensor) -> tuple[Tensor, Tens
 
     optimizer.step(loss)
     return slope.detach(), bias.detach()
-
-
-def save(weights: LexicalWeights, folder: Path) -> None:
-    values = {name: torch.tensor(getattr(weights, name), dtype=torch.float64) for name in ("mean", "scale", "weights")}
-    save_file(values | {"bias": torch.tensor([weights.bias], dtype=torch.float64)}, folder / WEIGHTS)
-
-
-def load(folder: Path, num_features: int) -> LexicalWeights:
-    """Return the weights in a judge's folder.
-
-    Raises:
-        InputError: they are missing, damaged, or for other features.
-    """
-    path = folder / WEIGHTS
-    try:
-        values = {name: tensor.tolist() for name, tensor in load_file(path).items()}
-        mean, scale, weights = (tuple(values[name]) for name in ("mean", "scale", "weights"))
-        bias = float(values["bias"][0])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"judge: {path} cannot be read ({type(error).__name__}).") from None
-    if not len(mean) == len(scale) == len(weights) == num_features:
-        raise InputError(f"judge: {path} has weights for {len(weights)} features, expected {num_features}.")
-    return LexicalWeights(mean, scale, weights, bias)

@@ -50,6 +50,7 @@ LAYERS = [
         "pruner.learning.focal",
         "pruner.learning.generative",
         "pruner.learning.lexical",
+        "pruner.learning.lexical_weights",
         "pruner.learning.metrics",
         "pruner.learning.plots",
         "pruner.learning.scoring",

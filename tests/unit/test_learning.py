@@ -15,7 +15,7 @@ from pruner.judges.card import JudgeCard, LexicalCard, check_prefix, overlap, qu
 from pruner.judges.lexical import LexicalJudge, score
 from pruner.judges.oracle import KnownTrace, OracleJudge
 from pruner.judges.reading import FEATURES, pair_features, read_prefix
-from pruner.learning import floors, lexical
+from pruner.learning import floors, lexical, lexical_weights
 from pruner.learning.config import LexicalTrainerConfig, LossConfig
 from pruner.learning.focal import focal_loss
 from pruner.learning.generative import Example, _last_whole_save, oversampled
@@ -147,13 +147,13 @@ def test_the_fit_finds_what_tells_pairs_of_one_problem_apart(tmp_path):
     features, labels, names = separable()
     found = lexical.fit(lexical_config(), features, labels, names)
     assert found.weights[0] > 3 * abs(found.weights[1]) and found.weights[2] == pytest.approx(0.0)
-    lexical.save(found, tmp_path)
-    assert lexical.load(tmp_path, 3) == found
+    lexical_weights.save(found, tmp_path)
+    assert lexical_weights.load(tmp_path, 3) == found
     with pytest.raises(InputError, match="weights for 3 features, expected 4"):
-        lexical.load(tmp_path, 4)
-    (tmp_path / lexical.WEIGHTS).write_bytes(b"nonsense")
+        lexical_weights.load(tmp_path, 4)
+    (tmp_path / lexical_weights.WEIGHTS).write_bytes(b"nonsense")
     with pytest.raises(InputError, match="cannot be read"):
-        lexical.load(tmp_path, 3)
+        lexical_weights.load(tmp_path, 3)
 
 
 @pytest.mark.parametrize("loss", [(0.5, 2.0, 1), (0.5, 0.0, 3), (0.3, 2.0, 2)])
@@ -172,7 +172,7 @@ def bench(*texts):
 def weights():
     values = [0.0] * len(FEATURES)
     values[FEATURES.index("last_value_equal")] = 4.0
-    return lexical.LexicalWeights((0.0,) * len(FEATURES), (1.0,) * len(FEATURES), tuple(values), -2.0)
+    return lexical_weights.LexicalWeights((0.0,) * len(FEATURES), (1.0,) * len(FEATURES), tuple(values), -2.0)
 
 
 def test_the_lexical_judge_charges_each_prefix_once_and_no_pair():
