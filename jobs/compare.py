@@ -1,0 +1,223 @@
+"""Methods side by side: every point on the same recorded traces, or runs that are there; a table and a picture.
+
+    python -m jobs.compare sources=[traces.parquet] target=outputs/compare/mine budget=64 sampler.resample=20
+    python -m jobs.compare runs=[outputs/default,"outputs/method=cons"] target=outputs/compare/demo
+
+Each point is a run of the main job with sampler=replay, several at a time; it can be killed like any other, and the same command
+goes on. Plain voting at equal tokens (cons@k, from the baseline's own traces) stands beside every point.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import DictConfig
+
+from jobs import entry
+from jobs.signals import StopSignals
+from pruner.answers import Equivalence
+from pruner.comparison import Control, Row, RunBooks, control, markdown, run_books, table
+from pruner.comparison_plot import plot_pareto
+from pruner.config import Positive, Section, parse_as
+from pruner.errors import InputError
+from pruner.results import write_atomically
+from pruner.run_tables import read_rows
+
+BASELINE = "method=cons"
+_POLL_S = 0.05
+_ANSWERS = (
+    *("problem_id", "method", "budget", "correct", "tokens_sampled", "tokens_net", "tokens_prefix", "tokens_finished"),
+    *("traces_started", "judge_calls"),
+)
+_TRACES = ("problem_id", "trace_index", "tokens_sampled", "answer", "correct")
+
+
+class CompareConfig(Section):
+    """sources: recorded traces; every point runs on each. runs: folders of runs that are there instead. points: overrides of
+    the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems."""
+
+    sources: tuple[str, ...]
+    runs: tuple[str, ...]
+    target: str
+    points: tuple[str, ...]
+    common: tuple[str, ...]
+    budget: Positive
+    resample: Positive | None
+    seed: int
+    processes: Positive
+    bootstrap: Positive
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="compare")
+@entry.task
+def main(cfg: DictConfig) -> int:
+    config = parse_as(CompareConfig, entry.plain(cfg))
+    if bool(config.sources) == bool(config.runs):
+        raise InputError("compare: expected either sources=[...] (recorded traces) or runs=[...] (folders of runs).")
+    target = Path(config.target)
+    if config.runs:
+        groups = {name: [Path(name)] for name in config.runs}
+    else:
+        stop = StopSignals()
+        groups = folders(config, target)
+        if not run_points(commands(config, target), config.processes, stop):
+            print("interrupted; the same command goes on from here", file=sys.stderr)
+            return entry.INTERRUPTED
+    books = {name: merged([books_of(folder, name) for folder in each]) for name, each in groups.items()}
+    write(config, list(books.values()), control_of(groups, list(books.values()), config), target)
+    return 0
+
+
+def points(config: CompareConfig) -> list[str]:
+    """Return all points, the baseline first."""
+    return list(dict.fromkeys([BASELINE, *config.points]))
+
+
+def folders(config: CompareConfig, target: Path) -> dict[str, list[Path]]:
+    """Return the runs' folders of every point, one a source."""
+    sets = [Path(source).stem for source in config.sources]
+    if len(set(sets)) < len(sets):
+        raise InputError(f"sources: got {sets}, expected files or folders with different names.")
+    return {point: [target / name / label(point) for name in sets] for point in points(config)}
+
+
+def label(point: str) -> str:
+    return entry.run_name(point.split(), ())
+
+
+def commands(config: CompareConfig, target: Path) -> list[list[str]]:
+    """Return the command line of every run; what a point sets wins over what is common."""
+    found = []
+    for source in config.sources:
+        common = {
+            "sampler": "replay",
+            "sampler.source": json.dumps(source),
+            "sampler.resample": "null" if config.resample is None else str(config.resample),
+            "budget": str(config.budget),
+            "seed": str(config.seed),
+            "results.text": "false",
+            "progress.interval_s": "3600",
+        }
+        for point in points(config):
+            own = dict(override.partition("=")[::2] for override in (*config.common, *point.split()))
+            place = {"run.root": json.dumps(str(target / Path(source).stem)), "run.name": f"'{label(point)}'"}
+            found.append([f"{key}={value}" for key, value in (common | own | place).items()])
+    return found
+
+
+def run_points(lines: Sequence[Sequence[str]], processes: int, stop: StopSignals) -> bool:
+    """Run all of them, so many at a time; return False if told to stop.
+
+    Raises:
+        InputError: one of them refuses what it was given.
+    """
+    left, running = list(lines), dict[subprocess.Popen[str], Sequence[str]]()
+    failed: list[str] = []
+    while (left and not stop and not failed) or running:
+        while left and len(running) < processes and not stop and not failed:
+            line = left.pop(0)
+            command = [sys.executable, "-m", "jobs.run", *line]
+            running[subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)] = line
+        for process in [each for each in running if each.poll() is not None]:
+            line = running.pop(process)
+            errors = process.communicate()[1].strip().splitlines()
+            if process.returncode not in (0, entry.INTERRUPTED):
+                own = [error.removeprefix("error: ") for error in errors if error.startswith("error: ")]
+                failed += [f"{' '.join(line)}: {error}" for error in own or errors[-1:]]
+        if stop or failed:
+            for process in running:
+                process.terminate()
+        time.sleep(_POLL_S)
+    if failed:
+        raise InputError(failed)
+    return not stop
+
+
+def books_of(folder: Path, point: str) -> RunBooks:
+    rows = read_rows(folder, "answers", _ANSWERS, ["source_problem_id"])
+    settings = " ".join(part for part in point.split() if not part.startswith("method=")) if " " in point else ""
+    books = run_books(str(folder), settings or ("" if point.startswith("method=") else Path(point).name), rows)
+    if not books.problems:
+        raise InputError(f"run {folder}: has no problem with a gold answer to compare by.")
+    return books
+
+
+def merged(books: Sequence[RunBooks]) -> RunBooks:
+    """Return one point's runs over several sets as one."""
+    if len(books) == 1:
+        return books[0]
+    names = tuple(f"{number}/{name}" for number, each in enumerate(books) for name in each.problems)
+    arrays = {
+        key: np.concatenate([getattr(each, key) for each in books])
+        for key, value in vars(books[0]).items()
+        if isinstance(value, np.ndarray)
+    }
+    return replace(books[0], problems=names, **arrays)
+
+
+def control_of(groups: dict[str, list[Path]], books: Sequence[RunBooks], config: CompareConfig) -> Control | None:
+    """Return plain voting on the traces of the largest run of method=cons; None if there is none."""
+    baselines = [each for each in zip(groups.values(), books, strict=True) if each[1].method == "cons"]
+    if not baselines:
+        return None
+    runs, largest = max(baselines, key=lambda each: each[1].budget)
+    parts = []
+    with Equivalence("math") as equivalence:
+        for run in runs:
+            rows = read_rows(run, "answers", ["problem_id", "correct"], ["source_problem_id"])
+            sources = {
+                row["problem_id"]: row.get("source_problem_id") or row["problem_id"]
+                for row in rows
+                if row["correct"] is not None
+            }
+            parts.append(control(read_rows(run, "traces", _TRACES), sources, largest.budget, equivalence))
+            equivalence.forget()
+    return Control(
+        largest.problems,
+        np.concatenate([part.correct for part in parts]),
+        np.concatenate([part.tokens for part in parts]),
+    )
+
+
+def write(config: CompareConfig, books: Sequence[RunBooks], control_: Control | None, target: Path) -> None:
+    try:
+        rows = table(books, control_, config.bootstrap, config.seed)
+    except ValueError as error:
+        raise InputError(f"runs: {error}. Compare runs over the same problems.") from None
+    rows.sort(key=lambda row: (row.method, row.tokens_net))
+    text = markdown(
+        rows, f"# {len(rows[0:1]) and rows[0].problems} problems, {rows[0].repetitions} orders of the traces each"
+    )
+    flat = pa.Table.from_pylist([flat_row(row) for row in rows])
+    write_atomically(target / "compare.parquet", lambda path: pq.write_table(flat, path))
+    write_atomically(target / "compare.md", lambda path: path.write_text(text))
+    files = plot_pareto(rows, control_, target)
+    print(text)
+    print(f"written: {', '.join(str(file) for file in (target / 'compare.md', target / 'compare.parquet', *files))}")
+
+
+def flat_row(row: Row) -> dict[str, object]:
+    """Return the row with an interval as three columns."""
+    flat: dict[str, object] = {}
+    for key, value in asdict(row).items():
+        if isinstance(value, dict):
+            flat |= {key: value["value"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
+        else:
+            flat[key] = value
+            if key == "lead":
+                flat |= {"lead_low": None, "lead_high": None}
+    return flat
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,285 @@
+"""Methods side by side: what each run was worth and what it cost, with intervals, and plain voting at equal tokens beside it.
+
+Pure arithmetic over the rows of finished runs. A problem that stands in a run several times (resampled traces) counts once,
+with its mean; intervals are over problems, and the same draws serve all runs, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pruner.voting import Equivalent, group_answers
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bootstrap interval (2.5 to 97.5 %)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RunBooks:
+    """One run, a number a problem, repetitions averaged.
+
+    Attributes:
+        problems: names, in order; all arrays are [problems].
+        correct: share of its repetitions that are right.
+        judge_net: the judge's tokens, weighted as in the run's config; net = tokens + judge_net.
+    """
+
+    run: str
+    method: str
+    settings: str
+    budget: int
+    repetitions: int
+    problems: tuple[str, ...]
+    correct: Floats
+    tokens: Floats
+    tokens_net: Floats
+    tokens_prefix: Floats
+    tokens_finished: Floats
+    traces: Floats
+    judge_calls: Floats
+
+    @property
+    def judge_net(self) -> Floats:
+        return self.tokens_net - self.tokens
+
+
+@dataclass(frozen=True)
+class Control:
+    """cons@k for k = 1..N from the traces of one run of method=cons. correct, tokens: [problems, N]."""
+
+    problems: tuple[str, ...]
+    correct: Floats
+    tokens: Floats
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of the table.
+
+    Attributes:
+        saving: 1 - net tokens / tokens of the baseline, cons@N; None without a baseline.
+        control: accuracy of cons@k at equal net tokens, between two k by interpolation; None beyond cons@N or without it.
+        lead: accuracy above that.
+    """
+
+    run: str
+    method: str
+    settings: str
+    problems: int
+    repetitions: int
+    accuracy: Interval
+    tokens: float
+    tokens_net: float
+    tokens_prefix: float
+    tokens_finished: float
+    judge_net: float
+    judge_calls: float
+    traces: float
+    saving: float | None
+    control: float | None
+    lead: Interval | None
+
+
+def run_books(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> RunBooks:
+    """Sum up the answers' rows of one run; problems without a gold answer are left out."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["correct"] is not None:
+            groups.setdefault(row.get("source_problem_id") or row["problem_id"], []).append(row)
+
+    def mean(column: str) -> Floats:
+        return np.array([np.mean([row[column] for row in group]) for group in groups.values()], dtype=np.float64)
+
+    return RunBooks(
+        run=run,
+        method=str(rows[0]["method"]),
+        settings=settings,
+        budget=int(rows[0]["budget"]),
+        repetitions=max((len(group) for group in groups.values()), default=0),
+        problems=tuple(groups),
+        correct=mean("correct"),
+        tokens=mean("tokens_sampled"),
+        tokens_net=mean("tokens_net"),
+        tokens_prefix=mean("tokens_prefix"),
+        tokens_finished=mean("tokens_finished"),
+        traces=mean("traces_started"),
+        judge_calls=mean("judge_calls"),
+    )
+
+
+def control(
+    traces: Iterable[Mapping[str, Any]], sources: Mapping[str, str], budget: int, equivalent: Equivalent
+) -> Control:
+    """Vote over the first k traces of every problem, for all k.
+
+    Args:
+        traces: rows of a run of method=cons: problem_id, trace_index, tokens_sampled, answer, correct.
+        sources: problem id -> name under which its repetitions are averaged.
+    """
+    by_problem: dict[str, list[Mapping[str, Any]]] = {}
+    for row in traces:
+        if row["problem_id"] in sources:
+            by_problem.setdefault(row["problem_id"], []).append(row)
+    curves: dict[str, list[tuple[Floats, Floats]]] = {}
+    for problem_id, rows in by_problem.items():
+        curves.setdefault(sources[problem_id], []).append(vote_curve(rows, budget, equivalent))
+    names = tuple(dict.fromkeys(sources.values()))
+    correct, tokens = (np.array([np.mean([c[i] for c in curves[name]], axis=0) for name in names]) for i in (0, 1))
+    return Control(names, correct, tokens)
+
+
+def vote_curve(rows: Sequence[Mapping[str, Any]], budget: int, equivalent: Equivalent) -> tuple[Floats, Floats]:
+    """Return whether the vote of the first k traces is right, and their tokens, for k = 1..budget."""
+    rows = sorted(rows, key=lambda row: row["trace_index"])
+    groups = group_answers([(number, row["answer"]) for number, row in enumerate(rows)], equivalent)
+    group_of = {member: number for number, (_, members) in enumerate(groups) for member in members}
+    counts = [0] * len(groups)
+    leader, correct, tokens = -1, np.zeros(budget), np.zeros(budget)
+    total = 0
+    for k in range(budget):
+        if k < len(rows):
+            total += rows[k]["tokens_sampled"]
+            group = group_of.get(k)
+            if group is not None:
+                counts[group] += 1
+                # Ties go to the answer that the lowest trace index gave: groups are in that order.
+                leader = max(range(len(counts)), key=lambda j: (counts[j], -j))
+        tokens[k] = total
+        correct[k] = float(leader >= 0 and bool(rows[groups[leader][1][0]]["correct"]))
+    return correct, tokens
+
+
+def table(runs: Sequence[RunBooks], control_: Control | None, bootstrap: int, seed: int) -> list[Row]:
+    """Return a row a run.
+
+    Raises:
+        ValueError: runs over different problems.
+    """
+    names = runs[0].problems
+    if other := [run.run for run in runs if sorted(run.problems) != sorted(names)]:
+        raise ValueError(f"{other[0]} has other problems than {runs[0].run}")
+    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=bootstrap)
+    return [
+        _row(_ordered(run, names), control_ and _ordered_control(control_, names), draws / len(names)) for run in runs
+    ]
+
+
+def _row(run: RunBooks, control_: Control | None, draws: Floats) -> Row:
+    saving, at_equal, lead = None, None, None
+    net = float(run.tokens_net.mean())
+    if control_ is not None:
+        saving = 1.0 - net / float(control_.tokens[:, -1].mean())
+        at_equal = equal_tokens(control_.correct.mean(axis=0), control_.tokens.mean(axis=0), net)
+    if control_ is not None and at_equal is not None:
+        curves = zip(draws @ control_.correct, draws @ control_.tokens, draws @ run.tokens_net, strict=True)
+        equal = np.array([np.interp(tokens, xs, ys) for ys, xs, tokens in curves])
+        lead = _interval(float(run.correct.mean()) - at_equal, draws @ run.correct - equal)
+    return Row(
+        run=run.run,
+        method=run.method,
+        settings=run.settings,
+        problems=len(run.problems),
+        repetitions=run.repetitions,
+        accuracy=_interval(float(run.correct.mean()), draws @ run.correct),
+        tokens=float(run.tokens.mean()),
+        tokens_net=net,
+        tokens_prefix=float(run.tokens_prefix.mean()),
+        tokens_finished=float(run.tokens_finished.mean()),
+        judge_net=float(run.judge_net.mean()),
+        judge_calls=float(run.judge_calls.mean()),
+        traces=float(run.traces.mean()),
+        saving=saving,
+        control=at_equal,
+        lead=lead,
+    )
+
+
+def equal_tokens(correct: Floats, tokens: Floats, net: float) -> float | None:
+    """Return the accuracy of plain voting at so many tokens a problem; None outside what was recorded."""
+    if not tokens[0] <= net <= tokens[-1]:
+        return None
+    return float(np.interp(net, tokens, correct))
+
+
+def pareto(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that no other one beats in both accuracy and net tokens, cheapest first."""
+    best, front = -1.0, []
+    for row in sorted(rows, key=lambda row: (row.tokens_net, -row.accuracy.value)):
+        if row.accuracy.value > best:
+            best = row.accuracy.value
+            front.append(row)
+    return front
+
+
+def _ordered(run: RunBooks, names: Sequence[str]) -> RunBooks:
+    if run.problems == tuple(names):
+        return run
+    order = [run.problems.index(name) for name in names]
+    arrays = {key: value[order] for key, value in vars(run).items() if isinstance(value, np.ndarray)}
+    return RunBooks(**(vars(run) | arrays | {"problems": tuple(names)}))
+
+
+def _ordered_control(found: Control, names: Sequence[str]) -> Control:
+    order = [found.problems.index(name) for name in names]
+    return Control(tuple(names), found.correct[order], found.tokens[order])
+
+
+def _interval(value: float, resampled: Floats) -> Interval:
+    low, high = np.quantile(resampled, (0.025, 0.975)) if len(resampled) else (value, value)
+    return Interval(value, float(low), float(high))
+
+
+def markdown(rows: Sequence[Row], heading: str) -> str:
+    """Return the table as Markdown; tokens are thousands a problem."""
+    lines = [
+        heading,
+        "",
+        "| method | settings | accuracy | cons@k at equal tokens | lead | net k tokens | saving | traces | prefix | finished "
+        "| judge |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lead = (
+            ""
+            if row.lead is None
+            else f"{100 * row.lead.value:+.1f} [{100 * row.lead.low:+.1f}, {100 * row.lead.high:+.1f}]"
+        )
+        at_equal = "" if row.control is None else f"{row.control:.1%}"
+        saving = "" if row.saving is None else f"{row.saving:.1%}"
+        low, high = 100 * row.accuracy.low, 100 * row.accuracy.high
+        cells = [
+            row.method,
+            row.settings,
+            f"{row.accuracy.value:.1%} [{low:.1f}, {high:.1f}]",
+            at_equal,
+            lead,
+            _thousands(row.tokens_net),
+            saving,
+            f"{row.traces:.1f}",
+            *(_thousands(each) for each in (row.tokens_prefix, row.tokens_finished, row.judge_net)),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Accuracy: mean over problems (repetitions of one averaged), in brackets the 95 % bootstrap interval over problems. Saving: net",
+        "tokens against the baseline, cons with the whole budget, measured on the same traces. Lead: accuracy above plain voting",
+        "(cons@k) at equal net tokens, in points. prefix, finished, judge: thousands of tokens a problem, the judge's weighted.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _thousands(tokens: float) -> str:
+    return f"{tokens / 1000:,.1f}"
