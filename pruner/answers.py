@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Self
 
 MAX_SYMBOLIC_CHARS = 400
+_MAX_REMEMBERED = 100_000
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _LETTER = re.compile(
     r"^\W*(?:(?:option|answer|choice)\b\W*)?(?:\\?[a-z]+\s*\{)?\W*([a-z])(?:\W*$|[.):,])", re.IGNORECASE
@@ -144,8 +145,10 @@ class Equivalence:
         return self._known[key]
 
     def forget(self) -> None:
-        """Drop what is remembered; called when a problem is finished, so that memory stays bounded."""
-        self._known.clear()
+        """Drop what is remembered once it is much; called when a problem is finished, so that memory stays bounded. Problems that
+        a replay repeats have the same answers again."""
+        if len(self._known) > _MAX_REMEMBERED:
+            self._known.clear()
 
     def _compare(self, left: str, right: str) -> bool:
         if self._kind == "choice":

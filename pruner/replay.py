@@ -171,10 +171,6 @@ class Replay:
             self._orders[problem_id] = tuple(sorted(traces, key=lambda index: (rank[index], index)))
         return self._orders[problem_id]
 
-    def forget(self, problem_id: str) -> None:
-        """Drop the order of a problem that is finished."""
-        self._orders.pop(problem_id, None)
-
 
 def read_recording(config: ReplaySamplerConfig) -> Recording:
     """Read an earlier run's folder or a Parquet of recorded traces.
