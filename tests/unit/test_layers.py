@@ -17,7 +17,7 @@ LAYERS = [
     },
     {"pruner.methods", "pruner.methods.base", "pruner.methods.cons", "pruner.methods.deepprune", "pruner.samplers"},
     {"pruner.samplers.base", "pruner.prompts"},
-    {"pruner.weights", "pruner.problems"},
+    {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.run_tables"},
     {"pruner.replay"},
     {
         "pruner.judges",
@@ -41,7 +41,7 @@ LAYERS = [
         "pruner.store",
     },
     {"pruner.results", "pruner.runner", "pruner.summary"},
-    {"pruner.progress", "pruner.recorded"},
+    {"pruner.progress", "pruner.recorded", "pruner.comparison_plot"},
     {"pruner.manifest"},
     {
         "pruner.learning",
@@ -70,7 +70,7 @@ OWNERS = {
         "pruner.learning.config",
     },
     "peft": {"pruner.learning.generative"},
-    "matplotlib": {"pruner.learning.plots"},
+    "matplotlib": {"pruner.learning.plots", "pruner.comparison_plot"},
     "sklearn": {"pruner.learning.metrics", "pruner.learning.floors"},
     "sentence_transformers": {"pruner.learning.floors"},
     "math_verify": {"pruner.equivalence_worker"},
