@@ -68,6 +68,8 @@ from pruner.traces import Fact, Problem, Trace
 
 # More tokens than any trace has.
 _WHOLE = 1 << 40
+# vLLM's own default.
+_CACHE_BLOCK = 16
 
 OpenCase = Callable[[Problem, tuple[int, ...], int, list[Fact]], Case]
 
@@ -127,8 +129,13 @@ def run_facts(config: Config, inputs: Inputs) -> RunFacts:
         judge=config.judge.name if config.method.uses_judge else None,
         budget=config.budget,
         seed=config.seed,
-        cache_block_tokens=config.sampler.cache_block_tokens,
+        cache_block_tokens=_cache_block(config, inputs),
     )
+
+
+def _cache_block(config: Config, inputs: Inputs) -> int:
+    recorded = None if inputs.replay is None else inputs.replay.recording.cache_block_tokens
+    return config.sampler.cache_block_tokens or recorded or _CACHE_BLOCK
 
 
 def make_method(config: Config, problem_id: str, truncation: Truncation, equivalence: Equivalence) -> Method:

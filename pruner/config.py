@@ -292,7 +292,8 @@ class ReplayColumns(Section):
 
 class ReplaySamplerConfig(Section):
     """Recorded traces: no model. source: a run's folder or a Parquet. resample: R, repeat each problem with R seeded orders of
-    its traces; null: once, in the recorded order. segment_tokens: null: as the earlier run cut them, else whole traces.
+    its traces; null: once, in the recorded order. segment_tokens, cache_block_tokens: null: as the earlier run had them, else whole
+    traces and 16.
     probe_tokens, probe_opening_tokens: what a probe of a plain Parquet is taken to cost."""
 
     name: Literal["replay"]
@@ -300,7 +301,7 @@ class ReplaySamplerConfig(Section):
     resample: Positive | None = None
     segment_tokens: Positive | None = None
     max_running_traces: Positive = 1024
-    cache_block_tokens: Positive = 16
+    cache_block_tokens: Positive | None = None
     probe_tokens: Annotated[int, Field(ge=0)] = 10
     probe_opening_tokens: Annotated[int, Field(ge=0)] = 10
     columns: ReplayColumns = ReplayColumns()

@@ -76,7 +76,7 @@ class Recording:
         problems: by problem id, in the order of the recording.
         probes, verdicts: the judge's, of an earlier run; probes of a plain Parquet stand with its traces.
         carried: the question and further columns, a row a problem.
-        segment_tokens: how the earlier run cut its traces; None: not known.
+        segment_tokens, cache_block_tokens: how the earlier run cut its traces, and of its prefix cache; None: not known.
         model: whose traces they are.
         fingerprint: of all that.
     """
@@ -86,6 +86,7 @@ class Recording:
     model: str
     fingerprint: str
     segment_tokens: int | None = None
+    cache_block_tokens: int | None = None
     probes: Mapping[ProbeKey, Probe] = field(default_factory=dict)
     verdicts: Mapping[PairKey, Verdict] = field(default_factory=dict)
 
@@ -339,18 +340,18 @@ def _read_run(folder: Path) -> Recording:
     # Answers hold measured columns, which differ from one equal run to the other.
     facts = [file for name in ("traces", "probes", "verdicts") for file in files[name]]
     carried = pa.table({"question": [each.problem.question for each in problems.values()]})
-    cut = _segment_tokens(folder)
-    return Recording(problems, carried, str(rows[0]["model"]), _digest(facts), cut, probes, verdicts)
+    cut, block = _sampler_settings(folder)
+    return Recording(problems, carried, str(rows[0]["model"]), _digest(facts), cut, block, probes, verdicts)
 
 
-def _segment_tokens(folder: Path) -> int | None:
+def _sampler_settings(folder: Path) -> tuple[int | None, int | None]:
     try:
-        cut = json.loads((folder / "run.json").read_text())["config"]["sampler"]["segment_tokens"]
+        sampler = json.loads((folder / "run.json").read_text())["config"]["sampler"]
+        return sampler["segment_tokens"], sampler["cache_block_tokens"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"sampler.source: {folder / 'run.json'} cannot be read ({error}). Name a run's folder."
         ) from None
-    return None if cut is None else int(cut)
 
 
 def _run_trace(row: Mapping[str, Any], probes: tuple[tuple[int, str | None], ...]) -> RecordedTrace:

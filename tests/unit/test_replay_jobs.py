@@ -45,7 +45,6 @@ def test_a_replayed_run_has_the_same_answers_and_the_same_books(root, judge):
         *REPLAY,
         f"sampler.source={root}/pruned",
         f"judge={judge}",
-        "sampler.cache_block_tokens=16",
     )
     assert rows(root / f"again_{judge}") == rows(root / "pruned")
 
