@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pruner.config import ReplayColumns, ReplaySamplerConfig
 from pruner.errors import InputError
 from pruner.problems import ProblemSet, fingerprint, limited
+from pruner.schemas import ANSWERS, ANSWERS_ADDED
 from pruner.traces import PairKey, Probe, ProbeKey, Problem, Verdict, hash64
 
 
@@ -339,7 +340,8 @@ def _read_run(folder: Path) -> Recording:
     }
     # Answers hold measured columns, which differ from one equal run to the other.
     facts = [file for name in ("traces", "probes", "verdicts") for file in files[name]]
-    carried = pa.table({"question": [each.problem.question for each in problems.values()]})
+    known = {*ANSWERS.names, *ANSWERS_ADDED.names, "source_problem_id", "repetition"}
+    carried = answers.select([name for name in answers.column_names if name not in known])
     cut, block = _sampler_settings(folder)
     return Recording(problems, carried, str(rows[0]["model"]), _digest(facts), cut, block, probes, verdicts)
 

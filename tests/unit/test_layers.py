@@ -6,7 +6,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 LAYERS = [
     {"pruner", "pruner.errors"},
-    {"pruner.traces", "pruner.lease"},
+    {"pruner.traces", "pruner.lease", "pruner.schemas"},
     {
         "pruner.prefix",
         "pruner.voting",
@@ -32,7 +32,7 @@ LAYERS = [
         "pruner.judges.recorded",
     },
     {"pruner.case", "pruner.pairs"},
-    {"pruner.accounting", "pruner.fact_rows", "pruner.schemas", "pruner.importing"},
+    {"pruner.accounting", "pruner.fact_rows", "pruner.importing"},
     {
         "pruner.samplers.vllm",
         "pruner.samplers.process",
