@@ -34,6 +34,8 @@ def read_inputs(config: Config) -> Inputs:
     recording = _recording(sampler, path.stat().st_mtime_ns if path.exists() else 0)
     replay = Replay(recording, sampler.resample, config.seed)
     replay.check_budget(config.budget)
+    if config.method.needs_confidence:
+        replay.check_confidences()
     return Inputs(replay.problem_set(config.problems.limit), replay)
 
 

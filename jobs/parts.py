@@ -43,9 +43,13 @@ from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
 from pruner.judges.recorded import NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning import lexical_weights
+from pruner.methods.adaptive import Adaptive
 from pruner.methods.base import Method
 from pruner.methods.cons import Cons
+from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineRule
+from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineRule
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
+from pruner.methods.esc import Esc
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation, Truncation
 from pruner.problems import ProblemSet
 from pruner.prompts import (
@@ -117,6 +121,7 @@ def trace_rule(config: Config, replay: Replay | None = None) -> TraceRule:
             top_k=sampling.top_k,
             min_p=sampling.min_p,
             stop=sampling.stop,
+            has_confidence=config.method.needs_confidence,
         ),
     )
 
@@ -142,6 +147,16 @@ def make_method(config: Config, problem_id: str, truncation: Truncation, equival
     method = config.method
     if method.name == "cons":
         return Cons(config.budget, equivalence)
+    if method.name == "adaptive":
+        return Adaptive(config.budget, method.wave, method.threshold, equivalence)
+    if method.name == "esc":
+        return Esc(config.budget, method.window, equivalence)
+    if method.name == "deepconf_offline":
+        weighing = DeepConfOfflineRule(method.score, method.keep, method.window)
+        return DeepConfOffline(config.budget, weighing, equivalence)
+    if method.name == "deepconf_online":
+        stopping = DeepConfOnlineRule(method.warmup, method.keep, method.consensus, method.wave, method.window)
+        return DeepConfOnline(config.budget, stopping, equivalence)
     rule = DeepPruneRule(
         cluster=ClusterRule(method.tau, method.k, method.k1, method.assign),
         answer=method.answer,

@@ -125,10 +125,14 @@ class ReasoningWordsPrefixConfig(Section):
 
 
 class MethodSection(Section):
-    """What a method needs beside sampled traces."""
+    """What a method needs beside its traces."""
 
     @property
     def uses_judge(self) -> bool:
+        return False
+
+    @property
+    def needs_confidence(self) -> bool:
         return False
 
     @property
@@ -139,6 +143,50 @@ class MethodSection(Section):
 
 class ConsConfig(MethodSection):
     name: Literal["cons"]
+
+
+class AdaptiveConfig(MethodSection):
+    """threshold: stop once P(the leader beats the runner-up) exceeds it; 1: never. wave: traces started at once."""
+
+    name: Literal["adaptive"]
+    threshold: float = Field(ge=0.5, le=1.0)
+    wave: Positive
+
+
+class EscConfig(MethodSection):
+    """window: traces started at once; when all of them agree, no more start."""
+
+    name: Literal["esc"]
+    window: Annotated[int, Field(ge=2)]
+
+
+class DeepConfOfflineConfig(MethodSection):
+    """score: what a trace's vote weighs. keep: the top share of traces, by score, that votes. window: tokens of a group."""
+
+    name: Literal["deepconf_offline"]
+    score: Literal["mean", "tail", "bottom_10", "lowest_group"]
+    keep: float = Field(gt=0.0, le=1.0)
+    window: Positive
+
+    @property
+    def needs_confidence(self) -> bool:
+        return True
+
+
+class DeepConfOnlineConfig(MethodSection):
+    """warmup: traces that set the threshold. keep: share of them above it. consensus: the leader's share of the vote at which
+    no more start; null: the whole budget starts. wave: traces started at once after the warm-up. window: tokens of a group."""
+
+    name: Literal["deepconf_online"]
+    warmup: Positive
+    keep: float = Field(gt=0.0, le=1.0)
+    consensus: Annotated[float, Field(gt=0.0, le=1.0)] | None
+    wave: Positive
+    window: Positive
+
+    @property
+    def needs_confidence(self) -> bool:
+        return True
 
 
 class DeepPruneConfig(MethodSection):
@@ -329,10 +377,12 @@ class ProgressConfig(Section):
 
 
 class ResultsConfig(Section):
-    """text, token_ids: written with each trace. every_s: how often Parquet of finished problems is refreshed."""
+    """text, token_ids, confidence: written with each trace, confidences where the method has them sampled. every_s: how often
+    Parquet of finished problems is refreshed."""
 
     text: bool
     token_ids: bool
+    confidence: bool
     every_s: Seconds
 
 
@@ -354,7 +404,10 @@ class Config(Section):
     problems: ProblemsConfig
     model: ModelConfig
     prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
-    method: Annotated[ConsConfig | DeepPruneConfig, Field(discriminator="name")]
+    method: Annotated[
+        ConsConfig | DeepPruneConfig | AdaptiveConfig | EscConfig | DeepConfOfflineConfig | DeepConfOnlineConfig,
+        Field(discriminator="name"),
+    ]
     judge: Annotated[
         ProbeJudgeConfig
         | LlmJudgeConfig

@@ -167,6 +167,15 @@ class Replay:
                     f"budget: got {budget}, but problem {name} has {len(recorded.traces)} recorded traces. Set a smaller one."
                 )
 
+    def check_confidences(self) -> None:
+        """Raises InputError: a trace has none."""
+        traces = [trace for recorded in self.recording.problems.values() for trace in recorded.traces.values()]
+        if bare := sum(not trace.confidence for trace in traces):
+            raise InputError(
+                f"sampler.source: {bare} of {len(traces)} traces have no confidences, expected one number a token. "
+                "Replay a run of a method that has them sampled (deepconf_offline), or set sampler.columns.confidence."
+            )
+
     def _order(self, problem_id: str, traces: Mapping[int, RecordedTrace]) -> tuple[int, ...]:
         if problem_id not in self._orders:
             rank = {index: hash64(self._seed, "resample", problem_id, index) for index in traces}

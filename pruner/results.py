@@ -223,4 +223,4 @@ def _write_traces(path: Path, store: Store, problems: ProblemSet, config: Result
 
 def _trace_tables(store: Store, num_problems: int, config: ResultsConfig) -> Iterator[pa.Table]:
     for start in range(0, num_problems, _TRACE_BATCH_PROBLEMS):
-        yield store.traces(start, start + _TRACE_BATCH_PROBLEMS, config.text, config.token_ids)
+        yield store.traces(start, start + _TRACE_BATCH_PROBLEMS, config.text, config.token_ids, config.confidence)

@@ -69,7 +69,11 @@ TRACES = _schema(
     _TRACE,
     ("status", pa.string(), "finished or pruned"),
     ("finish_reason", pa.string(), "stop (by itself) or length (token cap); null if pruned"),
-    ("prune_reason", pa.string(), "redundant (in the chosen cluster) or minority (in another); null if finished"),
+    (
+        "prune_reason",
+        pa.string(),
+        "redundant (in the chosen cluster), minority (in another) or low_confidence; null if finished",
+    ),
     ("answer", pa.string(), "final answer of a finished trace, if it gave one"),
     ("correct", pa.int8(), "1: equals gold, 0: does not; null without gold or if pruned"),
     ("is_voter", pa.bool_(), "its answer counted in the vote"),

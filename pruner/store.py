@@ -210,11 +210,21 @@ class Store:
         }
         return self._read(sql, parameters)
 
-    def traces(self, first_index: int, last_index: int, with_text: bool, with_token_ids: bool) -> pa.Table:
-        """Return the traces of finished problems with first_index <= problem_index < last_index, in order."""
+    def traces(
+        self, first_index: int, last_index: int, with_text: bool, with_token_ids: bool, with_confidence: bool = False
+    ) -> pa.Table:
+        """Return the traces of finished problems with first_index <= problem_index < last_index, in order.
+
+        Args:
+            with_confidence: where the method had them sampled.
+        """
+        if with_confidence:
+            found = self._read("SELECT 1 FROM segments WHERE confidence IS NOT NULL LIMIT 1")
+            with_confidence = found.num_rows > 0
         columns = ["problem_id", "trace_index"]
         columns += ["string_agg(text, '' ORDER BY segment_index) AS text"] if with_text else []
         columns += ["flatten(list(token_ids ORDER BY segment_index)) AS token_ids"] if with_token_ids else []
+        columns += ["flatten(list(confidence ORDER BY segment_index)) AS confidence"] if with_confidence else []
         sql = f"""
             WITH chosen AS (SELECT * FROM traces WHERE problem_index >= $first AND problem_index < $last),
             joined AS (

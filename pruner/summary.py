@@ -55,7 +55,7 @@ def _tokens(rows: list[dict[str, Any]]) -> list[str]:
         f"  net          {net:,.0f} tokens, the judge's included",
     ]
     known = [row for row in rows if row["tokens_unpruned_estimate"] is not None]
-    if any(row["traces_pruned"] for row in known):
+    if any(row["traces_pruned"] or row["traces_started"] < row["budget"] for row in known):
         whole = math.fsum(row["tokens_unpruned_estimate"] for row in known)
         part = math.fsum(row["tokens_net"] for row in known)
         saved = 1 - part / whole if whole else 0.0

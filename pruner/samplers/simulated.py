@@ -1,7 +1,7 @@
 """Seeded fake traces: a sampler without a model, for tests of the runner, of kills and of scale.
 
 A completion is a function of its request alone, as with the real engine in exact mode. Traces of a problem end in one of a
-few answers; probes tell the answer that the trace is heading for.
+few answers; probes tell the answer that the trace is heading for. Traces with the right answer are a little more confident.
 """
 
 from __future__ import annotations
@@ -75,13 +75,22 @@ class SimulatedSampler:
         left = self.trace_tokens(request.key.problem_id, request.key.trace_index) - request.trace_tokens
         return (left, True) if left <= request.max_tokens else (request.max_tokens, False)
 
+    def _confidences(self, key: SegmentKey, first: int, count: int) -> tuple[float, ...]:
+        """Return the confidence of each token from the trace's `first` on; it does not depend on where segments end."""
+        salt = hash64(self._seed, "confidence", key.problem_id, key.trace_index)
+        level = 8 + salt % 5 + (3 if self.final_answer(key.problem_id, key.trace_index) == 0 else 0)
+        return tuple(level + (salt + 37 * place) % 256 / 64 for place in range(first, first + count))
+
     def _complete(self, request: Request) -> Completion:
         key = request.key
         total, is_last = self._length(request)
+        confidence = None
         if isinstance(key, SegmentKey):
             first = 1 + request.seed % 40_000
             token_ids = tuple(range(first, first + total))
             text = f"s{key.segment_index} wait "
+            if request.decoding.has_confidence:
+                confidence = self._confidences(key, request.trace_tokens, total)
             if is_last:
                 text += f"\\boxed{{{self.final_answer(key.problem_id, key.trace_index)}}}"
         else:
@@ -89,5 +98,12 @@ class SimulatedSampler:
             answer = self.final_answer(key.problem_id, key.trace_index)
             token_ids, text = (1 + answer,), str(answer)
         return Completion(
-            key, len(token_ids), token_ids, text, "stop" if is_last else None, len(request.prompt_token_ids), 0
+            key,
+            len(token_ids),
+            token_ids,
+            text,
+            "stop" if is_last else None,
+            len(request.prompt_token_ids),
+            0,
+            confidence,
         )

@@ -1,6 +1,6 @@
 """Start the main job with the simulated sampler, do something bad to it at a random moment, resume it, compare.
 
-    python -m tests.chaos.harness --kills 1000 --seed 0
+    python -m tests.chaos.harness --kills 1000 --seed 0 [method=deepconf_online ...]
 
 Each attempt is a process of its own, forked from one that has imported everything, so that most of its life is work and
 a thousand kills take minutes. It prints how many of what it did, and ends with 1 at the first difference.
@@ -59,6 +59,8 @@ def start(root: Path, *overrides: str) -> int:
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:  # before the job took over the signals
+        code = 130
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -122,7 +124,7 @@ def results(root: Path) -> list[bytes]:
     return [repr((each.schema.names, each.to_pylist())).encode() for each in tables]
 
 
-def kill_many(folder: Path, kills: int, seed: int) -> Counter[str]:
+def kill_many(folder: Path, kills: int, seed: int, *overrides: str) -> Counter[str]:
     """Hurt attempts until so many were killed or signalled; return how many of what happened.
 
     Raises:
@@ -130,7 +132,7 @@ def kill_many(folder: Path, kills: int, seed: int) -> Counter[str]:
     """
     draw = random.Random(seed)
     done: Counter[str] = Counter()
-    run(folder / "reference")
+    run(folder / "reference", *overrides)
     expected, whole = results(folder / "reference"), segments(folder / "reference")
     names, weights = list(EVENTS), list(EVENTS.values())
     number = 0
@@ -141,7 +143,7 @@ def kill_many(folder: Path, kills: int, seed: int) -> Counter[str]:
         code = None
         while code != 0:
             event = draw.choices(names, weights)[0]
-            code = hurt(start(root, *SLOW), event, draw.uniform(0.05, 0.9))
+            code = hurt(start(root, *SLOW, *overrides), event, draw.uniform(0.05, 0.9))
             done["attempts"] += 1
             if code == 0 or event == "none":
                 done["attempts left alone or too quick"] += 1
@@ -172,11 +174,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kill simulated runs at random moments and compare.")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("overrides", nargs="*", help="of the main job's config")
     arguments = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            done = kill_many(Path(folder), arguments.kills, arguments.seed)
+            done = kill_many(Path(folder), arguments.kills, arguments.seed, *arguments.overrides)
         except Difference as error:
             print(f"DIFFERENCE: {error}", file=sys.stderr)
             return 1

@@ -10,9 +10,13 @@ from pruner.case import Case, TraceRule
 from pruner.clustering import ClusterRule
 from pruner.config import SimulatedSamplerConfig
 from pruner.judges.probe import EngineProber, ProbeJudge
+from pruner.methods.adaptive import Adaptive
 from pruner.methods.base import Method
 from pruner.methods.cons import Cons
+from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineRule
+from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineRule
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
+from pruner.methods.esc import Esc
 from pruner.prefix import FixedTruncation, Truncation
 from pruner.prompts import BytePrompts
 from pruner.runner import Runner, RunnerConfig
@@ -52,15 +56,22 @@ def rule(tau: float = 0.5, k: int = 4, k1: int = 3, assign: str = "best", answer
 
 
 def method(name: str, problem_id: str, budget: int, truncation: Truncation) -> Method:
-    if name == "cons":
-        return Cons(budget, same)
-    return DeepPrune(problem_id, budget, 0, rule(), truncation, same)
+    made: dict[str, Method] = {
+        "cons": Cons(budget, same),
+        "deepprune": DeepPrune(problem_id, budget, 0, rule(), truncation, same),
+        "adaptive": Adaptive(budget, 2, 0.9, same),
+        "esc": Esc(budget, 3, same),
+        "deepconf_offline": DeepConfOffline(budget, DeepConfOfflineRule("bottom_10", 0.5, 16), same),
+        "deepconf_online": DeepConfOnline(budget, DeepConfOnlineRule(3, 0.5, 0.95, 2, 16), same),
+    }
+    return made[name]
 
 
 def open_case(name: str, budget: int, problem: Problem, prompt: tuple[int, ...], priority: int, known: Iterable[Fact]):
     truncation = FixedTruncation(20)
     prober = EngineProber(OPENING, BytePrompts().encode_text(OPENING), 4, 4096)
-    trace_rule = TraceRule(3, 16, 500, 4096, Decoding(temperature=1.0))
+    decoding = Decoding(temperature=1.0, has_confidence=name.startswith("deepconf"))
+    trace_rule = TraceRule(3, 16, 500, 4096, decoding)
     return Case(
         problem,
         prompt,

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from jobs import entry
+from jobs import entry, parts
 from pruner.config import differing_keys, identity, parse
 from pruner.errors import InputError
 
@@ -22,8 +22,11 @@ def config(*overrides):
 MODELS = sorted(path.stem for path in (Path(CONF) / "model").glob("*.yaml"))
 
 
+METHODS = sorted(path.stem for path in (Path(CONF) / "method").glob("*.yaml"))
+
+
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("method", ["cons", "deepprune"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("judge", ["probe", "llm"])
 @pytest.mark.parametrize("prefix", ["fixed", "reasoning_words"])
 def test_every_shipped_config_is_valid(model, method, judge, prefix):
@@ -61,16 +64,53 @@ def test_wrong_values_are_named(override, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=adaptive", "method.threshold=0.4"], "method.threshold: got 0.4"),
+        (["method=adaptive", "method.wave=0"], "method.wave: got 0"),
+        (["method=esc", "method.window=1"], "method.window: got 1"),
+        (["method=deepconf_offline", "method.score=median"], "method.score: got 'median'"),
+        (["method=deepconf_offline", "method.keep=0"], "method.keep: got 0"),
+        (["method=deepconf_online", "method.keep=10"], "method.keep: got 10"),
+        (["method=deepconf_online", "method.consensus=0"], "method.consensus: got 0"),
+        (["method=deepconf_online", "method.warmup=0"], "method.warmup: got 0"),
+    ],
+)
+def test_each_method_refuses_what_is_out_of_its_range(overrides, message):
+    with pytest.raises(InputError) as caught:
+        config(*overrides)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_confidences_are_sampled_for_the_methods_that_need_them(method):
+    found = config(f"method={method}")
+    assert found.method.needs_confidence == method.startswith("deepconf")
+    assert parts.trace_rule(found).decoding.has_confidence == found.method.needs_confidence
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_made(method):
+    found = config(f"method={method}")
+    made = parts.make_method(found, "p", parts.make_truncation(found.prefix), lambda left, right: left == right)
+    assert len(made.begin()) >= 1
+
+
 def test_identity_leaves_out_what_cannot_change_results():
     base = identity(config(), {})
     for override in ("shard.count=2", "checkpoint.every_s=1", "run.root=x", "sampler.max_running_traces=3"):
         assert identity(config(override), {}) == base
+    online = identity(config("method=deepconf_online"), {})
+    for override in ("keep=0.9", "consensus=null", "wave=1", "window=16", "warmup=4"):
+        assert differing_keys(online, identity(config("method=deepconf_online", f"method.{override}"), {}))
     for override in ("seed=1", "budget=3", "model.sampling.temperature=0.1", "method.tau=0.2", "sampler.exact=false"):
         assert differing_keys(base, identity(config(override), {}))
 
 
 def test_a_method_without_a_judge_does_not_care_about_judges():
-    assert identity(config("method=cons", "judge=llm"), {}) == identity(config("method=cons"), {})
+    for method in set(METHODS) - {"deepprune"}:
+        assert identity(config(f"method={method}", "judge=llm"), {}) == identity(config(f"method={method}"), {})
 
 
 def test_differing_keys_name_both_values():

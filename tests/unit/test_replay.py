@@ -115,6 +115,12 @@ def test_a_budget_beyond_what_was_recorded_is_refused(tmp_path):
         replay(tmp_path).trace("p", 2)
 
 
+def test_a_recording_without_confidences_is_refused_where_they_are_needed(tmp_path):
+    with pytest.raises(InputError, match="4 of 4 traces have no confidences, expected one number a token"):
+        replay(tmp_path).check_confidences()
+    replay(tmp_path, [row | {"confidence": [1.0] * row["num_tokens"]} for row in FULL]).check_confidences()
+
+
 def test_all_faults_of_a_recording_are_told(tmp_path):
     faulty = [
         FULL[0] | {"gold_answer": None},

@@ -173,21 +173,22 @@ def test_a_commit_is_all_or_nothing(path):
         assert store.open_facts() == {}
 
 
-def test_a_real_run_in_duckdb_equals_one_in_memory_and_derives_again(path):
+@pytest.mark.parametrize("name", ["deepprune", "adaptive", "deepconf_online"])
+def test_a_real_run_in_duckdb_equals_one_in_memory_and_derives_again(path, name):
     memory = MemoryStore()
-    run_once(memory, "deepprune", 8, problems(6))
+    run_once(memory, name, 8, problems(6))
     weights = AccountingConfig(judge_prompt_weight=0.5, judge_cached_weight=0.0, judge_output_weight=1.0)
     with opened(path) as store:
         store.begin_attempt(START, KILLED)
         done = False
         while not done:
-            done, _ = run_once(store, "deepprune", 8, problems(6), steps=7)
+            done, _ = run_once(store, name, 8, problems(6), steps=7)
         answers = store.answers(weights)
-        traces = store.traces(0, 6, True, True)
+        traces = store.traces(0, 6, True, True, True)
         store.forget_derived()
-        assert run_once(store, "deepprune", 8, problems(6), steps=50)[0]
+        assert run_once(store, name, 8, problems(6), steps=50)[0]
         assert store.answers(weights).drop_columns(["wall_s"]).equals(answers.drop_columns(["wall_s"]))
-        assert store.traces(0, 6, True, True).equals(traces)
+        assert store.traces(0, 6, True, True, True).equals(traces)
     for row, other in zip(answers.to_pylist(), sorted(memory.answers, key=lambda r: r.problem_index), strict=True):
         assert row["answer"] == other.answer and row["tokens_sampled"] == other.tokens_sampled
         new = row["tokens_judge_prompt"] - row["tokens_judge_cached"]
@@ -195,6 +196,9 @@ def test_a_real_run_in_duckdb_equals_one_in_memory_and_derives_again(path):
     assert sum(row["tokens_sampled"] for row in traces.to_pylist()) == sum(
         len(t) for t in traces["token_ids"].to_pylist()
     )
+    assert ("confidence" in traces.column_names) == (name == "deepconf_online")
+    if name == "deepconf_online":
+        assert [len(t) for t in traces["confidence"].to_pylist()] == traces["tokens_sampled"].to_pylist()
 
 
 def test_the_file_is_plain_duckdb(path):

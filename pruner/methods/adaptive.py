@@ -1,0 +1,41 @@
+"""Adaptive-Consistency: sample until the leading answer is unlikely to lose its lead, then vote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from math import comb
+
+from pruner.methods.in_waves import InWaves
+from pruner.voting import Equivalent, majority_vote
+
+
+class Adaptive(InWaves):
+    """Stops once P(the leader beats the runner-up) exceeds `threshold`; a threshold of 1 never stops early.
+
+    Traces without an answer count for nobody. A wave is judged by all answers at its end.
+
+    Source: Aggarwal et al., EMNLP 2023 (arXiv 2305.11860), section 3, the Beta stopping criterion.
+    """
+
+    def __init__(self, budget: int, wave: int, threshold: float, equivalent: Equivalent) -> None:
+        super().__init__(budget, wave, equivalent)
+        self._threshold = threshold
+
+    def is_settled(self, answers: Mapping[int, str | None], wave: range) -> bool:
+        counts = [len(vote.traces) for vote in majority_vote(answers.items(), self._equivalent)]
+        first, second = [*counts, 0, 0][:2]
+        return leader_probability(first, second) > self._threshold
+
+
+@lru_cache(maxsize=65536)
+def leader_probability(first: int, second: int) -> float:
+    """Return P(theta > 1/2) for theta ~ Beta(first + 1, second + 1).
+
+    Args:
+        first, second: votes for the leading two answers.
+
+    For whole numbers it is the chance of at most `first` heads in first + second + 1 throws of a fair coin: exact.
+    """
+    throws = first + second + 1
+    return sum(comb(throws, heads) for heads in range(first + 1)) / 2**throws

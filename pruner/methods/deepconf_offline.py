@@ -1,0 +1,59 @@
+"""DeepConf offline: all traces finish; the confident ones vote, each as heavily as it is confident."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pruner.confidence import SCORES, keep_threshold, trace_confidences
+from pruner.methods.base import Action, Answer, Extend, WithoutJudge
+from pruner.traces import Trace
+from pruner.voting import Equivalent, Vote, majority_vote, winner
+
+
+@dataclass(frozen=True)
+class DeepConfOfflineRule:
+    """score: a name in confidence.SCORES. keep: share of the traces with an answer that vote. window: tokens of a group."""
+
+    score: str
+    keep: float
+    window: int
+
+
+class DeepConfOffline(WithoutJudge):
+    """The state of one problem.
+
+    Source: DeepConf (arXiv 2508.15260), offline thinking with confidence.
+    """
+
+    def __init__(self, budget: int, rule: DeepConfOfflineRule, equivalent: Equivalent) -> None:
+        self._budget = budget
+        self._rule = rule
+        self._equivalent = equivalent
+        self._answers: dict[int, str | None] = {}
+        self._scores: dict[int, float] = {}
+
+    def begin(self) -> list[Action]:
+        return [Extend(i) for i in range(self._budget)]
+
+    def on_segment(self, trace: Trace) -> list[Action]:
+        if not trace.is_finished:
+            return [Extend(trace.trace_index)]
+        self._answers[trace.trace_index] = trace.answer
+        self._scores[trace.trace_index] = SCORES[self._rule.score](trace_confidences(trace), self._rule.window)
+        if len(self._answers) < self._budget:
+            return []
+        votes = confident_vote(self._answers, self._scores, self._rule.keep, self._equivalent)
+        return [Answer(winner(votes), votes, tuple(range(self._budget)))]
+
+
+def confident_vote(
+    answers: Mapping[int, str | None], scores: Mapping[int, float], keep: float, equivalent: Equivalent
+) -> tuple[Vote, ...]:
+    """Return the weighted vote of the top `keep` share by score of the traces that gave an answer."""
+    voters = [index for index, answer in answers.items() if answer is not None]
+    if not voters:
+        return ()
+    threshold = keep_threshold([scores[index] for index in voters], keep)
+    kept = [(index, answers[index]) for index in voters if scores[index] >= threshold]
+    return majority_vote(kept, equivalent, dict(scores))
