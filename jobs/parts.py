@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.inputs import Inputs, set_name
+from jobs.methods import make_method
 from pruner.accounting import RunFacts
 from pruner.answers import Equivalence, extract_answer
 from pruner.case import Case, TraceRule
-from pruner.clustering import ClusterRule
 from pruner.config import (
     Config,
     FixedPrefixConfig,
@@ -43,13 +43,6 @@ from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
 from pruner.judges.recorded import NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning import lexical_weights
-from pruner.methods.adaptive import Adaptive
-from pruner.methods.base import Method
-from pruner.methods.cons import Cons
-from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineRule
-from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineRule
-from pruner.methods.deepprune import DeepPrune, DeepPruneRule
-from pruner.methods.esc import Esc
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation, Truncation
 from pruner.problems import ProblemSet
 from pruner.prompts import (
@@ -141,30 +134,6 @@ def run_facts(config: Config, inputs: Inputs) -> RunFacts:
 def _cache_block(config: Config, inputs: Inputs) -> int:
     recorded = None if inputs.replay is None else inputs.replay.recording.cache_block_tokens
     return config.sampler.cache_block_tokens or recorded or _CACHE_BLOCK
-
-
-def make_method(config: Config, problem_id: str, truncation: Truncation, equivalence: Equivalence) -> Method:
-    method = config.method
-    if method.name == "cons":
-        return Cons(config.budget, equivalence)
-    if method.name == "adaptive":
-        return Adaptive(config.budget, method.wave, method.threshold, equivalence)
-    if method.name == "esc":
-        return Esc(config.budget, method.window, equivalence)
-    if method.name == "deepconf_offline":
-        weighing = DeepConfOfflineRule(method.score, method.keep, method.window)
-        return DeepConfOffline(config.budget, weighing, equivalence)
-    if method.name == "deepconf_online":
-        stopping = DeepConfOnlineRule(method.warmup, method.keep, method.consensus, method.wave, method.window)
-        return DeepConfOnline(config.budget, stopping, equivalence)
-    rule = DeepPruneRule(
-        cluster=ClusterRule(method.tau, method.k, method.k1, method.assign),
-        answer=method.answer,
-        num_finished=method.k2,
-        num_finished_singletons=method.k3,
-        finish_share=method.finish_share,
-    )
-    return DeepPrune(problem_id, config.budget, config.seed, rule, truncation, equivalence)
 
 
 def make_truncation(prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig) -> Truncation:

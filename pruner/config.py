@@ -189,6 +189,24 @@ class DeepConfOnlineConfig(MethodSection):
         return True
 
 
+class WavesConfig(MethodSection):
+    """See pruner/methods/waves.py. probe_tokens: of an answer that a running trace is asked for, if it `asks`."""
+
+    name: Literal["waves"]
+    confidence: float = Field(ge=0.5, lt=1.0)
+    every_tokens: Positive
+    width: Positive
+    asks: bool
+    probe_tokens: Positive
+    spend_unit: float = Field(gt=0.0)
+    spend_power: float = Field(ge=0.0)
+    brevity: float = Field(ge=0.0)
+
+    @property
+    def asked_tokens(self) -> int | None:
+        return self.probe_tokens if self.asks else None
+
+
 class DeepPruneConfig(MethodSection):
     """tau: a trace joins a cluster only above it. k, k1, k2, k3 as in the paper. finish_share: see conf/method."""
 
@@ -405,7 +423,13 @@ class Config(Section):
     model: ModelConfig
     prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
     method: Annotated[
-        ConsConfig | DeepPruneConfig | AdaptiveConfig | EscConfig | DeepConfOfflineConfig | DeepConfOnlineConfig,
+        ConsConfig
+        | DeepPruneConfig
+        | AdaptiveConfig
+        | EscConfig
+        | DeepConfOfflineConfig
+        | DeepConfOnlineConfig
+        | WavesConfig,
         Field(discriminator="name"),
     ]
     judge: Annotated[
@@ -517,7 +541,9 @@ def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
         fingerprints: of contents that config only points at, e.g. `problems` and `model`.
     """
     flat = flatten(config.model_dump(mode="json"))
-    drop = NOT_IDENTITY if config.method.uses_judge else (*NOT_IDENTITY, "judge", "prefix", "model.probe")
+    drop = NOT_IDENTITY if config.method.uses_judge else (*NOT_IDENTITY, "judge", "prefix")
+    if not config.method.uses_judge and config.method.asked_tokens is None:
+        drop = (*drop, "model.probe")
     if config.sampler.name == "replay":
         drop = (*drop, "model")
     if config.prefix.name == "fixed":

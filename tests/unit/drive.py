@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from pruner.methods.base import Answer, Extend, Method, Prune
-from pruner.traces import Segment, Trace
+from pruner.methods.base import Answer, Ask, Extend, Method, Prune
+from pruner.traces import Probe, ProbeKey, Segment, Trace
 
 
 @dataclass(frozen=True)
 class Future:
-    """What a trace will come to; its tokens' confidences are its length."""
+    """What a trace will come to; its tokens' confidences are its length. asked: what it says when it is asked before."""
 
     answer: str | None
     confidences: tuple[float, ...]
+    asked: str | None = None
 
     def go_on(self, trace: Trace, segment_tokens: int) -> Trace:
         done = trace.num_tokens
@@ -47,7 +48,7 @@ def drive(
 ) -> Outcome:
     """Run a method to its end; `pick` says which of n running segments ends next."""
     traces: dict[int, Trace] = {}
-    running: list[int] = []
+    running: list[int | Probe] = []
     pruned: dict[int, str] = {}
     answers: list[Answer] = []
 
@@ -63,6 +64,12 @@ def drive(
             elif isinstance(action, Prune):
                 assert action.trace_index not in pruned and action.trace_index not in running
                 pruned[action.trace_index] = action.reason
+            elif isinstance(action, Ask):
+                trace, asked = traces[action.trace_index], futures[action.trace_index].asked
+                assert action.trace_index not in running and not trace.is_finished
+                running.append(
+                    Probe(ProbeKey("p", trace.trace_index, trace.num_tokens), 1, (1,), asked or "", asked, 0, 0, 0)
+                )
             else:
                 assert isinstance(action, Answer) and not running
                 answers.append(action)
@@ -70,6 +77,9 @@ def drive(
     take(method.begin())
     while running:
         index = running.pop(pick(len(running)))
+        if isinstance(index, Probe):
+            take(method.on_probe(index))
+            continue
         traces[index] = futures[index].go_on(traces[index], segment_tokens)
         take(method.on_segment(traces[index]))
     (answer,) = answers
@@ -94,6 +104,7 @@ def futures(max_traces: int = 24, max_tokens: int = 30):
         Future,
         st.one_of(st.none(), st.sampled_from("aaabc")),
         st.lists(confidence, min_size=1, max_size=max_tokens).map(tuple),
+        st.one_of(st.none(), st.sampled_from("aab")),
     )
     return st.lists(future, min_size=1, max_size=max_traces)
 

@@ -25,6 +25,7 @@ LAYERS = [
         "pruner.methods.deepconf_online",
         "pruner.methods.deepprune",
         "pruner.methods.esc",
+        "pruner.methods.waves",
         "pruner.methods.in_waves",
         "pruner.samplers",
     },
