@@ -25,11 +25,13 @@ from omegaconf import DictConfig
 
 from jobs import entry
 from jobs.signals import StopSignals
+from pruner import frontier
 from pruner.answers import Equivalence
 from pruner.comparison import Control, Row, RunBooks, control, markdown, run_books, table
 from pruner.comparison_plot import plot_pareto
 from pruner.config import Positive, Section, parse_as
 from pruner.errors import InputError
+from pruner.frontier import cross_validated, frontiers, split_knob
 from pruner.results import write_atomically
 from pruner.run_tables import read_rows
 
@@ -44,7 +46,8 @@ _TRACES = ("problem_id", "trace_index", "tokens_sampled", "answer", "correct")
 
 class CompareConfig(Section):
     """sources: recorded traces; every point runs on each. runs: folders of runs that are there instead. points: overrides of
-    the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems."""
+    the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens a problem at which
+    frontiers are told. knob: a setting of the user's; the others of its method are then cross-validated over `folds` folds."""
 
     sources: tuple[str, ...]
     runs: tuple[str, ...]
@@ -56,6 +59,9 @@ class CompareConfig(Section):
     seed: int
     processes: Positive
     bootstrap: Positive
+    marks: tuple[float, ...]
+    knob: str | None
+    folds: Positive
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="compare")
@@ -74,7 +80,7 @@ def main(cfg: DictConfig) -> int:
             print("interrupted; the same command goes on from here", file=sys.stderr)
             return entry.INTERRUPTED
     books = {name: merged([books_of(folder, name) for folder in each]) for name, each in groups.items()}
-    write(config, list(books.values()), control_of(groups, list(books.values()), config), target)
+    write(config, list(books.values()), control_of(groups, list(books.values())), target)
     return 0
 
 
@@ -165,7 +171,7 @@ def merged(books: Sequence[RunBooks]) -> RunBooks:
     return replace(books[0], problems=names, **arrays)
 
 
-def control_of(groups: dict[str, list[Path]], books: Sequence[RunBooks], config: CompareConfig) -> Control | None:
+def control_of(groups: dict[str, list[Path]], books: Sequence[RunBooks]) -> Control | None:
     """Return plain voting on the traces of the largest run of method=cons; None if there is none."""
     baselines = [each for each in zip(groups.values(), books, strict=True) if each[1].method == "cons"]
     if not baselines:
@@ -189,15 +195,26 @@ def control_of(groups: dict[str, list[Path]], books: Sequence[RunBooks], config:
     )
 
 
+def validated(config: CompareConfig, books: Sequence[RunBooks], control_: Control | None) -> list[RunBooks]:
+    """Return the knob's points with constants chosen on other problems."""
+    if config.knob is None or control_ is None:
+        return []
+    tuned = [run for run in books if split_knob(run.settings, config.knob)[1]]
+    if len({run.method for run in tuned}) != 1:
+        raise InputError(f"knob: got {config.knob!r}, expected a setting that points of one method have.")
+    return cross_validated(tuned, control_, config.knob, config.folds, config.seed)
+
+
 def write(config: CompareConfig, books: Sequence[RunBooks], control_: Control | None, target: Path) -> None:
     try:
-        rows = table(books, control_, config.bootstrap, config.seed)
+        rows = table([*books, *validated(config, books, control_)], control_, config.bootstrap, config.seed)
     except ValueError as error:
         raise InputError(f"runs: {error}. Compare runs over the same problems.") from None
     rows.sort(key=lambda row: (row.method, row.tokens_net))
-    text = markdown(
-        rows, f"# {len(rows[0:1]) and rows[0].problems} problems, {rows[0].repetitions} orders of the traces each"
-    )
+    found = frontiers(rows, control_, config.marks)
+    text = markdown(rows, f"# {rows[0].problems} problems, {rows[0].repetitions} orders of the traces each")
+    if config.marks:
+        text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(found, config.marks)}"
     flat = pa.Table.from_pylist([flat_row(row) for row in rows])
     write_atomically(target / "compare.parquet", lambda path: pq.write_table(flat, path))
     write_atomically(target / "compare.md", lambda path: path.write_text(text))

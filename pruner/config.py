@@ -360,7 +360,8 @@ class ReplaySamplerConfig(Section):
     """Recorded traces: no model. source: a run's folder or a Parquet. resample: R, repeat each problem with R seeded orders of
     its traces; null: once, in the recorded order. segment_tokens, cache_block_tokens: null: as the earlier run had them, else whole
     traces and 16.
-    probe_tokens, probe_opening_tokens: what a probe of a plain Parquet is taken to cost."""
+    probe_tokens, probe_opening_tokens: what a probe of a plain Parquet is taken to cost. no_answer: what stands in a plain Parquet's
+    answers where a trace gave none."""
 
     name: Literal["replay"]
     source: str
@@ -370,6 +371,7 @@ class ReplaySamplerConfig(Section):
     cache_block_tokens: Positive | None = None
     probe_tokens: Annotated[int, Field(ge=0)] = 10
     probe_opening_tokens: Annotated[int, Field(ge=0)] = 10
+    no_answer: tuple[str, ...] = ()
     columns: ReplayColumns = ReplayColumns()
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pruner.config import ReplayColumns, ReplaySamplerConfig
+from pruner.config import ReplaySamplerConfig
 from pruner.errors import InputError
 from pruner.problems import ProblemSet, fingerprint, limited
 from pruner.schemas import ANSWERS, ANSWERS_ADDED
@@ -192,12 +192,12 @@ def read_recording(config: ReplaySamplerConfig) -> Recording:
     path = Path(config.source).expanduser()
     if not path.exists():
         raise InputError(f"sampler.source: got {config.source!r}, expected a run's folder or a Parquet of traces.")
-    return _read_run(path) if path.is_dir() else _read_parquet(path, config.columns)
+    return _read_run(path) if path.is_dir() else _read_parquet(path, config)
 
 
-def _read_parquet(path: Path, columns: ReplayColumns) -> Recording:
+def _read_parquet(path: Path, config: ReplaySamplerConfig) -> Recording:
     table = _read_table(path)
-    names = columns.model_dump()
+    names = config.columns.model_dump()
     if missing := [
         names[name]
         for name in ("problem_id", "gold_answer", "trace_index", "num_tokens", "answer")
@@ -222,7 +222,7 @@ def _read_parquet(path: Path, columns: ReplayColumns) -> Recording:
     problems = {
         name: RecordedProblem(
             Problem(name, index, str(group[0].get("question") or ""), str(group[0]["gold_answer"]).strip()),
-            {row["trace_index"]: _trace(row) for row in group},
+            {row["trace_index"]: _trace(row, config.no_answer) for row in group},
         )
         for index, (name, group) in enumerate(grouped.items())
     }
@@ -272,9 +272,9 @@ def _length_faults(row: Mapping[str, Any], tokens: int) -> Iterator[str]:
         yield f"{len(probes)} probes, one every {every} tokens, are longer than the trace of {tokens}."
 
 
-def _trace(row: Mapping[str, Any]) -> RecordedTrace:
+def _trace(row: Mapping[str, Any], no_answer: Sequence[str]) -> RecordedTrace:
     tokens, text, every = int(row["num_tokens"]), row.get("text") or "", int(row.get("probe_every") or 0)
-    answer = str(row["answer"]).strip() or None if row["answer"] is not None else None
+    answer = _given(row["answer"], no_answer)
     return RecordedTrace(
         trace_index=int(row["trace_index"]),
         num_tokens=tokens,
@@ -286,10 +286,15 @@ def _trace(row: Mapping[str, Any]) -> RecordedTrace:
         segment_tokens=(tokens,),
         segment_chars=(len(text),),
         probes=tuple(
-            (min((number + 1) * every, tokens), (probe or "").strip() or None)
+            (min((number + 1) * every, tokens), _given(probe, no_answer))
             for number, probe in enumerate(row.get("probes") or ())
         ),
     )
+
+
+def _given(answer: object, no_answer: Sequence[str]) -> str | None:
+    text = "" if answer is None else str(answer).strip()
+    return None if not text or text in no_answer else text
 
 
 def _read_run(folder: Path) -> Recording:

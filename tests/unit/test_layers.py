@@ -30,7 +30,7 @@ LAYERS = [
         "pruner.samplers",
     },
     {"pruner.samplers.base", "pruner.prompts"},
-    {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.run_tables"},
+    {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.frontier", "pruner.run_tables"},
     {"pruner.replay"},
     {
         "pruner.judges",

@@ -144,6 +144,13 @@ def test_all_faults_of_a_recording_are_told(tmp_path):
         assert words in told
 
 
+def test_what_stands_for_no_answer_does_not_vote(tmp_path):
+    rows = [FULL[0] | {"answer": "ERR", "finish_reason": None, "probes": ["ERR", "2", "2"]}]
+    assert replay(tmp_path, rows).trace("p", 0).answer == "ERR"
+    trace = replay(tmp_path, rows, no_answer=("ERR",)).trace("p", 0)
+    assert (trace.answer, trace.finish_reason, trace.probes[0]) == (None, "length", (10, None))
+
+
 def test_missing_columns_and_no_file_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"missing \['num_tokens'\]"):
         read_recording(config(written(tmp_path, [{k: v for k, v in ROWS[0].items() if k != "num_tokens"}])))

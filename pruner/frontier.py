@@ -1,0 +1,117 @@
+"""Frontiers of methods over their settings, and what is left of them when settings are chosen on other problems. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pruner.comparison import Control, Floats, Row, RunBooks, equal_tokens
+from pruner.traces import hash64
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The best accuracy that a method reaches with at most so many net tokens a problem; None where none is so cheap."""
+
+    method: str
+    accuracy: tuple[float | None, ...]
+
+
+def frontiers(rows: Sequence[Row], control: Control | None, marks: Sequence[float]) -> list[Frontier]:
+    """Return the frontier of every method over all its settings, and that of plain voting over all k.
+
+    Args:
+        marks: net tokens a problem.
+    """
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        points.setdefault(row.method, []).append((row.tokens_net, row.accuracy.value))
+    if control is not None:
+        tokens, correct = control.tokens.mean(axis=0), control.correct.mean(axis=0)
+        points["cons@k"] = list(zip(tokens.tolist(), correct.tolist(), strict=True))
+    return [
+        Frontier(name, tuple(max((y for x, y in own if x <= mark), default=None) for mark in marks))
+        for name, own in points.items()
+    ]
+
+
+def markdown(found: Sequence[Frontier], marks: Sequence[float]) -> str:
+    """Return the frontiers as a Markdown table, a column a method."""
+    lines = [
+        "| net tokens a problem, at most | " + " | ".join(each.method for each in found) + " |",
+        "|---" * (len(found) + 1) + "|",
+    ]
+    for number, mark in enumerate(marks):
+        values = [each.accuracy[number] for each in found]
+        lines.append(f"| {mark / 1000:,.0f}k | " + " | ".join("" if v is None else f"{v:.2%}" for v in values) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cross_validated(runs: Sequence[RunBooks], control: Control, knob: str, folds: int, seed: int) -> list[RunBooks]:
+    """Return one run a value of the knob, each problem with constants that were chosen on the other folds' problems.
+
+    Runs whose settings differ in the knob alone are a family: one choice of constants. On the problems of the other folds the
+    family is chosen whose points lie highest above plain voting at equal tokens, on average.
+
+    Args:
+        runs: of one method, over all values of the knob in every family.
+        knob: the setting that is the user's, e.g. `method.confidence`.
+
+    Raises:
+        ValueError: a family lacks a value of the knob.
+    """
+    families: dict[str, dict[str, RunBooks]] = {}
+    for run in runs:
+        rest, value = split_knob(run.settings, knob)
+        families.setdefault(rest, {})[value] = run
+    values = sorted({value for family in families.values() for value in family})
+    if lacking := [name for name, family in families.items() if sorted(family) != values]:
+        raise ValueError(f"constants {lacking[0]!r} lack a value of {knob}")
+    names = runs[0].problems
+    fold_of = np.array([hash64(seed, "fold", name) % folds for name in names])
+    chosen = {}
+    for fold in range(folds):
+        outside = fold_of != fold
+        chosen[fold] = max(families, key=lambda name: _lead(families[name], control, outside))
+    return [_assembled(families, chosen, fold_of, value, knob) for value in values]
+
+
+def split_knob(settings: str, knob: str) -> tuple[str, str]:
+    """Return settings without the knob, and the knob's value; empty if it is not set."""
+    parts = settings.split()
+    value = next((part.partition("=")[2] for part in parts if part.startswith(f"{knob}=")), "")
+    return " ".join(part for part in parts if not part.startswith(f"{knob}=")), value
+
+
+def _lead(family: Mapping[str, RunBooks], control: Control, problems: Floats) -> float:
+    correct, tokens = control.correct[problems].mean(axis=0), control.tokens[problems].mean(axis=0)
+    leads = []
+    for run in family.values():
+        at_equal = equal_tokens(correct, tokens, float(run.tokens_net[problems].mean()))
+        if at_equal is not None:
+            leads.append(float(run.correct[problems].mean()) - at_equal)
+    return float(np.mean(leads)) if leads else -1.0
+
+
+def _assembled(
+    families: Mapping[str, Mapping[str, RunBooks]], chosen: Mapping[int, str], fold_of: Floats, value: str, knob: str
+) -> RunBooks:
+    first = next(iter(families.values()))[value]
+    arrays: dict[str, Any] = {
+        key: np.empty_like(array) for key, array in vars(first).items() if isinstance(array, np.ndarray)
+    }
+    for fold, name in chosen.items():
+        own = fold_of == fold
+        for key, array in arrays.items():
+            array[own] = getattr(families[name][value], key)[own]
+    used = ", ".join(sorted({name or "defaults" for name in chosen.values()}))
+    return replace(
+        first,
+        run="",
+        method=f"{first.method}, cross-validated",
+        settings=f"{knob}={value} (constants chosen: {used})",
+        **arrays,
+    )
