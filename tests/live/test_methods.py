@@ -1,0 +1,53 @@
+"""Every method with the real engine, and each of these runs replayed without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.live.jobs_under_test import PROJECT, SMALL
+
+pytestmark = pytest.mark.live
+
+METHODS = ("adaptive", "esc", "deepconf_offline", "deepconf_online", "waves")
+COLUMNS = ("problem_id", "answer", "vote_counts", "traces_started", "traces_pruned", "tokens_sampled", "tokens_net")
+
+
+def sweep(root, *overrides):
+    command = [sys.executable, "-m", "jobs.run", "-m", f"run.root={root}", *overrides]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One process, one engine after the other; waves asks running traces."""
+    root = tmp_path_factory.mktemp("methods")
+    common = [*SMALL, "problems.limit=3", "results.confidence=true", "run.name=${method.name}"]
+    sweep(root, *common, f"method={','.join(METHODS[:-1])}")
+    sweep(root, *common, "method=waves", "method.every_tokens=16", "method.asks=true")
+    return root
+
+
+def answers(folder):
+    return pq.read_table(folder / "answers/shard=0000.parquet").select(list(COLUMNS)).to_pylist()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_works_live_and_its_replay_has_the_same_answers_and_books(runs, tmp_path, method):
+    live = answers(runs / method)
+    assert len(live) == 3 and all(row["tokens_sampled"] > 0 for row in live)
+    asking = ("method.every_tokens=16", "method.asks=true") if method == "waves" else ()
+    source = f"sampler.source={runs / method}"
+    sweep(tmp_path, "sampler=replay", source, "budget=6", f"method={method}", "run.name=again", *asking)
+    assert answers(tmp_path / "again") == live
+
+
+def test_asked_answers_are_facts_with_their_cost(runs):
+    probes = pq.read_table(runs / "waves/probes/shard=0000.parquet")
+    [answer] = [pq.read_table(runs / "waves/answers/shard=0000.parquet")]
+    assert probes.num_rows == sum(answer.column("judge_probes").to_pylist())
+    assert sum(probes.column("output_tokens").to_pylist()) == sum(answer.column("tokens_judge_output").to_pylist())
