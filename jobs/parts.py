@@ -390,9 +390,10 @@ def num_devices() -> int:
     return torch.cuda.device_count()
 
 
-def num_gpus(config: Config) -> int:
+def num_gpus(config: Config) -> tuple[int, int]:
+    """Return how many GPUs the sampler's engine takes, and the judge's own."""
     if config.sampler.name != "vllm" or num_devices() == 0:
-        return 0
+        return 0, 0
     judge = generative_judge(config)
     own = len(judge.gpus or (0,)) if judge is not None and not judge.colocate else 0
-    return config.model.tensor_parallel_size + own
+    return config.model.tensor_parallel_size, own

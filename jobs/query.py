@@ -1,6 +1,7 @@
-"""SQL over all runs: the views of pruner/views.sql on the Parquet below a folder.
+"""SQL over all runs: the views of pruner/views.sql on the Parquet below a folder, or a query that is shipped.
 
-    python -m jobs.query "SELECT run, method, accuracy, tokens_net FROM tokens" [--root outputs]
+    python -m jobs.query leaderboard
+    python -m jobs.query "SELECT run, method, accuracy, tokens_net FROM tokens" --format csv
 
 It opens no checkpoint and can change nothing, so it works while runs are going on.
 """
@@ -8,30 +9,132 @@ It opens no checkpoint and can change nothing, so it works while runs are going 
 from __future__ import annotations
 
 import argparse
+import difflib
+import os
+import shlex
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from pruner.results import views_sql
+from pruner import tables
+from pruner.errors import InputError
+from pruner.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
+from pruner.querying import Results
+from pruner.results import views_sql, write_atomically
+from pruner.schemas import VIEWS
+
+QUERIES = Path(__file__).parents[1] / "conf" / "query"
+_MAX_ROWS = 200
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m jobs.query", description="SQL over all runs under a folder.")
-    parser.add_argument("sql", help="a SELECT over runs, answers, traces, verdicts, probes, attempts, tokens")
-    parser.add_argument("--root", default="outputs", type=Path, help="folder of the runs (default: outputs)")
-    options = parser.parse_args(arguments)
-    if not any(options.root.glob("*/answers/*.parquet")):
-        print(f"error: {options.root}: no run has written answers here yet. Name another --root.", file=sys.stderr)
-        return 2
-    connection = duckdb.connect()
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
     try:
-        connection.execute(views_sql(options.root))
-        connection.sql(options.sql).show(max_rows=1000, max_width=200)
-    except duckdb.Error as error:
-        print(f"error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        print(_answer(options), end="")
+    except InputError as error:
+        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jobs.query", description="SQL over all runs under a folder.")
+    parser.add_argument("query", nargs="?", help=f"a SELECT over {', '.join(VIEWS)}; or the name of a shipped query")
+    parser.add_argument("--root", default="outputs", type=Path, help="folder of the runs (default: outputs)")
+    parser.add_argument("--file", type=Path, help="read the query from a file")
+    parser.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="value of $NAME in the query"
+    )
+    parser.add_argument("--format", choices=tables.FORMATS, default="table", help="default: a table for the terminal")
+    parser.add_argument("--output", type=Path, help="write there instead of printing")
+    parser.add_argument("--list", action="store_true", help="tell of the shipped queries (conf/query/) and end")
+    parser.add_argument(
+        "--columns", action="store_true", help="tell of every view's columns (of one: its name) and end"
+    )
+    parser.add_argument(
+        "--sql-shell", action="store_true", help="print the line that opens the views in duckdb, and end"
+    )
+    return parser
+
+
+def _answer(options: argparse.Namespace) -> str:
+    """Return what is to be printed."""
+    queries = read_queries(QUERIES)
+    if options.list:
+        return listing(queries) + "\n"
+    if options.columns:
+        return _columns(options.query)
+    if options.sql_shell:
+        return _sql_shell(options.root)
+    if (options.query is None) == (options.file is None):
+        raise InputError("query: expected a SELECT, a shipped query's name (--list tells them) or --file.")
+    query = read_query(options.file) if options.file is not None else _named(options.query, queries)
+    given = parse_parameters(options.param)
+    values = query.values(given) if query.parameters else given
+    with Results(options.root) as results:
+        table = results.table(query.sql, values)
+    return _written(table, options.format, options.output)
+
+
+def _named(text: str, queries: dict[str, NamedQuery]) -> NamedQuery:
+    if text in queries:
+        return queries[text]
+    if text.replace("-", "_").isidentifier():
+        near = difflib.get_close_matches(text, queries, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise InputError(f"query: got {text!r}, expected a SELECT or one of {', '.join(queries)}.{hint}")
+    return NamedQuery("query", "", (), text)
+
+
+def _written(table: pa.Table, kind: str, output: Path | None) -> str:
+    if kind == "parquet":
+        if output is None:
+            raise InputError("--format parquet: expected --output, since a terminal cannot show it.")
+        write_atomically(output, lambda path: pq.write_table(table, path))
+        return f"{table.num_rows:,} rows in {output}\n"
+    if kind == "csv":
+        text = tables.to_csv(table)
+    elif kind == "json":
+        text = tables.to_json(table)
+    elif kind == "markdown":
+        text = tables.to_markdown(table)
+    else:
+        is_shown = output is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if is_shown or "COLUMNS" in os.environ else None
+        text = tables.to_text(table, width, _MAX_ROWS if output is None else table.num_rows)
+    if output is None:
+        return text
+    write_atomically(output, lambda path: path.write_text(text))
+    return f"{table.num_rows:,} rows in {output}\n"
+
+
+def _columns(view: str | None) -> str:
+    if view is not None and view not in VIEWS:
+        raise InputError(f"--columns: got {view!r}, expected one of {', '.join(VIEWS)}.")
+    lines = []
+    for name in [view] if view else VIEWS:
+        lines.append(name)
+        for field in VIEWS[name]:
+            meaning = (field.metadata or {}).get(b"doc", b"").decode()
+            lines.append(f"    {field.name:<28} {field.type!s:<22} {meaning}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _sql_shell(root: Path) -> str:
+    """Return the line for a shell. The file that it names is the one that runs write; it is made again if it is an older one."""
+    path, text = root / "views.sql", views_sql(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder. Name another --root.")
+    if not path.exists() or path.read_text() != text:
+        write_atomically(path, lambda partial: partial.write_text(text))
+    return f"duckdb -init {shlex.quote(str(path))}\n"
 
 
 if __name__ == "__main__":

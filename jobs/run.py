@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from pruner.errors import CheckpointError, EngineError, InputError
 from pruner.lease import Lease, this_holder
 from pruner.progress import ProgressDisplay
 from pruner.prompts import Prompts
+from pruner.querying import run_books
 from pruner.results import (
     RunFolder,
     begin_run,
@@ -113,9 +115,17 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
             begin_run(folder, who, config.shard.count, values, hydra_files(values))
             write_attempts(folder, store)
             shard.copy_checkpoint()
-        answers = write_results(folder, store, problems, config.results, config.accounting)
-        print(summary(answers, str(folder.path)))
+        write_results(folder, store, problems, config.results, config.accounting)
+    tell(folder)
     return 0
+
+
+def tell(folder: RunFolder) -> None:
+    """Print what the run came to so far, all shards together."""
+    try:
+        print(summary(run_books(folder.root, folder.name), str(folder.path)))
+    except InputError as error:  # the work is done; what cannot be summed up does not undo that
+        print(f"done; nothing to sum up: {error}")
 
 
 def interrupted(stop: StopSignals) -> int:
@@ -133,7 +143,9 @@ def work(
 ) -> bool:
     """Run one attempt; return True if the shard is done, False if it was interrupted."""
     config, store = shard.config, shard.store
-    reporter = Reporter(shard, store.begin_attempt(this_process(), killed_attempt(shard.last)))
+    sampler_gpus, judge_gpus = parts.num_gpus(config)
+    process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
+    reporter = Reporter(shard, store.begin_attempt(process, killed_attempt(shard.last)))
     shard.copy_checkpoint()
     reporter.tell("loading")
     reporter.write_tables()
@@ -150,7 +162,7 @@ def work(
                 max_running=config.sampler.max_running_traces,
                 commit_every_s=config.checkpoint.every_s,
                 commit_every_segments=config.checkpoint.every_segments,
-                num_gpus=parts.num_gpus(config),
+                num_gpus=sampler_gpus + judge_gpus,
             ),
             run=parts.run_facts(config, inputs),
             problems=shard.todo,

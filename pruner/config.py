@@ -407,11 +407,23 @@ class ResultsConfig(Section):
 
 
 class AccountingConfig(Section):
-    """What one judge token costs, in sampled tokens. prompt: newly read; cached: computed by this job before; output."""
+    """What one judge token costs, in sampled tokens. prompt: newly read; cached: computed by this job before; output. price_*:
+    at most one, in any currency, for an estimated cost."""
 
     judge_prompt_weight: float = Field(ge=0.0)
     judge_cached_weight: float = Field(ge=0.0)
     judge_output_weight: float = Field(ge=0.0)
+    price_per_gpu_hour: float | None = Field(default=None, ge=0.0)
+    price_per_million_tokens: float | None = Field(default=None, ge=0.0)
+
+    @model_validator(mode="after")
+    def _one_price(self) -> AccountingConfig:
+        if self.price_per_gpu_hour is not None and self.price_per_million_tokens is not None:
+            raise ValueError(
+                f"price_per_gpu_hour: got {self.price_per_gpu_hour} and price_per_million_tokens "
+                f"{self.price_per_million_tokens}, expected one of them. Set the other to null"
+            )
+        return self
 
 
 class Config(Section):

@@ -22,9 +22,21 @@ from pruner import SCHEMA_VERSION
 from pruner.config import AccountingConfig, ResultsConfig, differing_keys
 from pruner.errors import InputError
 from pruner.problems import ProblemSet
+from pruner.schemas import READ_VIEWS, VIEWS
 from pruner.store import Store
 
 _TRACE_BATCH_PROBLEMS = 64
+_SQL_TYPES = {
+    "string": "VARCHAR",
+    "bool": "BOOLEAN",
+    "int8": "TINYINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+    "extension<arrow.json>": "JSON",
+}
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file's content, whole or not at all."""
+    write_atomically(path, lambda partial: partial.write_bytes(data))
+
+
 def write_progress(folder: RunFolder, progress: Progress) -> None:
     values = asdict(progress) | {"updated_at": datetime.now(UTC).isoformat(timespec="seconds")}
     write_atomically(folder.progress, lambda path: path.write_text(json.dumps(values) + "\n"))
@@ -143,7 +160,7 @@ def check_run(folder: RunFolder, identity: Mapping[str, str], shard_count: int) 
 def begin_run(
     folder: RunFolder, identity: Mapping[str, str], shard_count: int, config: Mapping[str, Any], yaml: Mapping[str, str]
 ) -> None:
-    """Write run.json, the resolved config and the views, unless they are there.
+    """Write run.json, the resolved config and the views, unless they are there. Prices and weights may change afterwards.
 
     Args:
         yaml: files of .hydra/, name -> text.
@@ -165,14 +182,39 @@ def begin_run(
         write_atomically(folder.run_json, lambda path: path.write_text(text))
         for name, content in yaml.items():
             write_atomically(folder.path / ".hydra" / name, lambda path, text=content: path.write_text(text))  # type: ignore[misc]
+    else:
+        _update_accounting(folder, config["accounting"])
     views = views_sql(folder.root)
     write_atomically(folder.root / "views.sql", lambda path: path.write_text(views))
+
+
+def _update_accounting(folder: RunFolder, accounting: Mapping[str, Any]) -> None:
+    """Note the weights and prices that the tables are written with now."""
+    values = json.loads(folder.run_json.read_text())
+    if values["config"].get("accounting") != accounting:
+        values["config"]["accounting"] = dict(accounting)
+        text = json.dumps(values, indent=1) + "\n"
+        write_atomically(folder.run_json, lambda path: path.write_text(text))
 
 
 def views_sql(root: Path) -> str:
     """Return the views over all runs under a folder; the folder's name is quoted for SQL."""
     quoted = str(root).replace("'", "''")
-    return resources.files("pruner").joinpath("views.sql").read_text().replace("'outputs/", f"'{quoted}/")
+    text = resources.files("pruner").joinpath("views.sql").read_text()
+    columns = "\n".join(_columns_view(name, VIEWS[name]) for name in READ_VIEWS)
+    return text.replace("{columns}", columns).replace("'outputs/", f"'{quoted}/")
+
+
+def _columns_view(name: str, schema: pa.Schema) -> str:
+    """Return an empty view with all columns that a view must have, for runs that were written before a column was."""
+    columns = ", ".join(f"NULL::{_sql_type(field.type)} AS {field.name}" for field in schema)
+    return f"CREATE OR REPLACE VIEW columns_{name} AS SELECT {columns} WHERE false;"
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    return _SQL_TYPES[str(kind)]
 
 
 def write_answers(folder: RunFolder, store: Store, problems: ProblemSet, weights: AccountingConfig) -> pa.Table:

@@ -136,6 +136,8 @@ ATTEMPTS = _schema(
     ("slurm_restart", pa.int32(), "SLURM_RESTART_COUNT"),
     ("versions", pa.string(), "JSON: packages that samples depend on"),
     ("started_at", _TIME, ""),
+    ("sampler_gpus", pa.int32(), "GPUs of the sampler's engine; 0 on a CPU"),
+    ("judge_gpus", pa.int32(), "GPUs of the judge's own engine; 0 if it shares the sampler's"),
 )
 
 ATTEMPT_ENDS = _schema(
@@ -155,6 +157,24 @@ ANSWERS_ADDED = _schema(
     ("attempts", pa.int32(), "measured: processes that worked on the problem"),
 )
 
+# Columns that traces get when they are written, if the config says so.
+TRACES_ADDED = _schema(
+    ("text", pa.string(), "all of it, results.text"),
+    ("token_ids", _INTS, "results.token_ids"),
+)
+
+# Columns that attempts get when they are read (store.Store.attempts).
+ATTEMPTS_ADDED = _schema(
+    ("segments", pa.int64(), "that it committed; null: none"),
+    ("tokens_sampled", pa.int64(), "in these"),
+    ("tokens_prompt", pa.int64(), "prompt tokens of their requests: the problem's prompt and the trace so far"),
+    ("tokens_prompt_cached", pa.int64(), "of these, served by the engine's prefix cache"),
+    ("judge_calls", pa.int64(), "requests of the judge, probes included"),
+    ("tokens_judge_prompt", pa.int64(), "their prompt tokens"),
+    ("tokens_judge_prompt_cached", pa.int64(), "of these, served by the engine's prefix cache"),
+    ("tokens_judge_output", pa.int64(), "tokens that the judge sampled"),
+)
+
 # What facts are keyed by.
 KEYS = {
     "segments": ("problem_id", "trace_index", "segment_index"),
@@ -170,3 +190,106 @@ TABLES = {
     "attempts": ATTEMPTS,
     "attempt_ends": ATTEMPT_ENDS,
 }
+
+_RUN = ("run", pa.string(), "the run's folder")
+_DESCRIBED = (
+    _RUN,
+    *(
+        (name, ANSWERS.field(name).type, "see answers")
+        for name in ("method", "model", "problem_set", "judge", "budget", "seed")
+    ),
+    ("problems", pa.int64(), "finished ones; everything in this row is of them, where it is not of attempts"),
+    ("accuracy", pa.float64(), "share of problems whose answer is right; null without gold"),
+)
+_SUMMED = (
+    "traces_started",
+    "traces_finished",
+    "traces_pruned",
+    "tokens_sampled",
+    "tokens_prefix",
+    "tokens_continued",
+    "tokens_finished",
+    "tokens_pruned",
+    "judge_calls",
+    "judge_probes",
+    "judge_verdicts",
+    "judge_verdicts_missing",
+    "tokens_judge_prompt",
+    "tokens_judge_cached",
+    "tokens_judge_output",
+)
+
+RUNS_VIEW = _schema(
+    _RUN,
+    ("method", pa.string(), "method.name"),
+    ("model", pa.string(), "model.name"),
+    ("budget", pa.int32(), "N, the most traces of a problem"),
+    ("seed", pa.int64(), "run seed"),
+    ("shard_count", pa.int32(), "shards that the problem set is cut into"),
+    ("created_at", _TIME, "when the run began"),
+    ("schema_version", pa.int32(), "of the program that began it"),
+    ("setting", pa.string(), "hash of all that sampling depends on but method, judge and prefix: what may be compared"),
+    ("config", pa.json_(), "the resolved config; config->'method'->>'tau' and the like"),
+)
+
+TOKENS_VIEW = _schema(
+    *_DESCRIBED,
+    ("answered", pa.int64(), "problems with an answer"),
+    ("no_answer", pa.int64(), "problems of which no finished trace gave one"),
+    ("failed", pa.int64(), "problems that could not be sampled"),
+    ("problems_graded", pa.int64(), "problems with a gold answer"),
+    ("problems_right", pa.int64(), "of these, answered rightly"),
+    ("single_accuracy", pa.float64(), "mean over problems of the share of finished traces that are right"),
+    *((name, pa.int64(), f"sum: {ANSWERS.field(name).metadata[b'doc'].decode()}") for name in _SUMMED),
+    ("tokens_net", pa.float64(), "tokens_sampled + the judge's, weighted"),
+    ("attempts", pa.int64(), "processes that worked on the run"),
+    ("tokens_discarded", pa.int64(), "sampled and lost by attempts that were stopped or killed, as far as known"),
+    ("attempts_discarded_unknown", pa.int64(), "attempts of which it is not known what they lost"),
+    ("judge_prompt_weight", pa.float64(), "accounting.judge_prompt_weight: of a newly read token in tokens_net"),
+    ("judge_cached_weight", pa.float64(), "of one read before"),
+    ("judge_output_weight", pa.float64(), "of one that the judge sampled"),
+    ("gpu_seconds_sampler", pa.float64(), "measured: lifetimes of ended attempts x the sampler's GPUs; 0 on a CPU"),
+    (
+        "gpu_seconds_judge",
+        pa.float64(),
+        "the same of the judge's GPUs; on the sampler's engine, by its part of tokens_net",
+    ),
+    ("cost_basis", pa.string(), "GPU hours, net tokens (discarded ones included) or null: no price in the config"),
+    ("cost", pa.float64(), "in the currency of accounting.price_*"),
+)
+
+SAVINGS_VIEW = _schema(
+    *_DESCRIBED,
+    ("tokens_sampled", pa.int64(), "see answers"),
+    ("tokens_net", pa.float64(), "see answers"),
+    ("baseline", pa.string(), "measured (a cons run with the same setting), estimate (from finished traces) or none"),
+    ("baseline_run", pa.string(), "the measured one"),
+    ("accuracy_baseline", pa.float64(), "of the measured one, on the same problems"),
+    ("tokens_baseline", pa.float64(), "tokens_net without pruning: measured or estimated"),
+    ("saved", pa.float64(), "1 - tokens_net / tokens_baseline, over problems where both are known"),
+)
+
+
+def _view(*schemas: pa.Schema, first: tuple[tuple[str, pa.DataType, str], ...] = (_RUN,)) -> pa.Schema:
+    return pa.schema([*_schema(*first), *(field for schema in schemas for field in schema)])
+
+
+def _without(schema: pa.Schema, *names: str) -> pa.Schema:
+    return pa.schema([field for field in schema if field.name not in names])
+
+
+_MEASURED = ("attempt", "committed_at", "cached_tokens")
+_SHARD = ("shard", pa.string(), "file of the shard")
+
+# The columns of every view, which stay: others may be added (the problem set's own, in answers, among them).
+VIEWS = {
+    "runs": RUNS_VIEW,
+    "answers": _view(ANSWERS, ANSWERS_ADDED, _schema(("question", pa.string(), "as in the problem set"))),
+    "traces": _view(TRACES, TRACES_ADDED),
+    "verdicts": _view(_without(VERDICTS, *_MEASURED), _schema(_INDEX)),
+    "probes": _view(_without(PROBES, *_MEASURED), _schema(_INDEX)),
+    "attempts": _view(ATTEMPTS, _without(ATTEMPT_ENDS, "attempt"), ATTEMPTS_ADDED, first=(_RUN, _SHARD)),
+    "tokens": TOKENS_VIEW,
+    "savings": SAVINGS_VIEW,
+}
+READ_VIEWS = ("runs", "answers", "traces", "verdicts", "probes", "attempts")

@@ -36,13 +36,15 @@ _TEXT, _NAME = "'", '"'
 
 @dataclass(frozen=True)
 class AttemptStart:
-    """Who works on the shard. versions: of the packages that samples depend on."""
+    """Who works on the shard. versions: of the packages that samples depend on. judge_gpus: of its own engine."""
 
     host: str
     pid: int
     slurm_job_id: str | None
     slurm_restart: int | None
     versions: Mapping[str, str]
+    sampler_gpus: int = 0
+    judge_gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class Store:
             "slurm_restart": start.slurm_restart,
             "versions": json.dumps(dict(start.versions)),
             "started_at": datetime.now(UTC),
+            "sampler_gpus": start.sampler_gpus,
+            "judge_gpus": start.judge_gpus,
         }
         ends = [{"attempt": attempt, **asdict(last_seen)} for attempt in killed]
         self._write({"attempts": [row], "attempt_ends": ends})

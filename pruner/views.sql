@@ -1,38 +1,115 @@
 -- Views over all runs under outputs/. Use them with the `duckdb` program (duckdb -init outputs/views.sql) or with
--- `python -m jobs.query "SELECT ..."`, from the folder that holds outputs/. Columns: pruner/schemas.py.
+-- `python -m jobs.query "SELECT ..."`, from the folder that holds outputs/. Columns: pruner/schemas.py, or
+-- `python -m jobs.query --columns`. A column that a run of an older schema version lacks is null in its rows.
 
+{columns}
+
+-- A row a run, from its run.json. Runs with one `setting` sampled the same problems with the same model, budget and seed; method,
+-- judge and prefix may differ.
 CREATE OR REPLACE VIEW runs AS
-SELECT run, method, model, budget, seed, shard_count, created_at, schema_version, config
-FROM read_json('outputs/*/run.json', union_by_name = true, maximum_object_size = 67108864,
-    columns = {run: 'VARCHAR', method: 'VARCHAR', model: 'VARCHAR', budget: 'INTEGER', seed: 'BIGINT',
-        shard_count: 'INTEGER', created_at: 'TIMESTAMPTZ', schema_version: 'INTEGER', config: 'JSON'});
+SELECT * FROM columns_runs UNION ALL BY NAME
+SELECT parse_path(filename)[-2] AS run, told->>'method' AS method, told->>'model' AS model, (told->>'budget')::INTEGER AS budget,
+    (told->>'seed')::BIGINT AS seed, (told->>'shard_count')::INTEGER AS shard_count,
+    (told->>'created_at')::TIMESTAMPTZ AS created_at, (told->>'schema_version')::INTEGER AS schema_version,
+    md5(list_filter(
+        map_entries(from_json(told->'identity', '"MAP(VARCHAR, VARCHAR)"')),
+        lambda entry: NOT regexp_matches(entry.key,
+            '^(method|judge|prefix|accounting|fingerprint\.(judge|adapter)|model\.(probe|prefix_tokens)|sampler\.cache_block_tokens)($|\.)'))::VARCHAR) AS setting,
+    told->'config' AS config
+FROM (SELECT filename, TRY_CAST(content AS JSON) AS told FROM read_text('outputs/*/run.json')) WHERE told IS NOT NULL;
 
 CREATE OR REPLACE VIEW answers AS
+SELECT * FROM columns_answers UNION ALL BY NAME
 SELECT parse_path(filename)[-3] AS run, * EXCLUDE (filename)
 FROM read_parquet('outputs/*/answers/*.parquet', union_by_name = true, filename = true, hive_partitioning = false);
 
 CREATE OR REPLACE VIEW traces AS
+SELECT * FROM columns_traces UNION ALL BY NAME
 SELECT parse_path(filename)[-3] AS run, * EXCLUDE (filename)
 FROM read_parquet('outputs/*/traces/*.parquet', union_by_name = true, filename = true, hive_partitioning = false);
 
 CREATE OR REPLACE VIEW verdicts AS
+SELECT * FROM columns_verdicts UNION ALL BY NAME
 SELECT parse_path(filename)[-3] AS run, * EXCLUDE (filename)
 FROM read_parquet('outputs/*/verdicts/*.parquet', union_by_name = true, filename = true, hive_partitioning = false);
 
 CREATE OR REPLACE VIEW probes AS
+SELECT * FROM columns_probes UNION ALL BY NAME
 SELECT parse_path(filename)[-3] AS run, * EXCLUDE (filename)
 FROM read_parquet('outputs/*/probes/*.parquet', union_by_name = true, filename = true, hive_partitioning = false);
 
 CREATE OR REPLACE VIEW attempts AS
+SELECT * FROM columns_attempts UNION ALL BY NAME
 SELECT parse_path(filename)[-3] AS run, parse_path(filename)[-1] AS shard, * EXCLUDE (filename)
 FROM read_parquet('outputs/*/attempts/*.parquet', union_by_name = true, filename = true, hive_partitioning = false);
 
--- One row a run: where its tokens went.
+-- A row a run: where its tokens and GPU-seconds went, over finished problems, and what that cost.
 CREATE OR REPLACE VIEW tokens AS
-SELECT run, any_value(method) AS method, any_value(model) AS model, any_value(budget) AS budget, count(*) AS problems,
-    avg(correct) AS accuracy, sum(tokens_sampled)::BIGINT AS tokens_sampled, sum(tokens_prefix)::BIGINT AS tokens_prefix,
-    sum(tokens_continued)::BIGINT AS tokens_continued, sum(tokens_finished)::BIGINT AS tokens_finished,
-    sum(tokens_pruned)::BIGINT AS tokens_pruned, sum(tokens_judge_prompt)::BIGINT AS tokens_judge_prompt,
-    sum(tokens_judge_cached)::BIGINT AS tokens_judge_cached, sum(tokens_judge_output)::BIGINT AS tokens_judge_output,
-    sum(tokens_net) AS tokens_net
-FROM answers GROUP BY run;
+WITH sums AS (
+    SELECT run, any_value(method) AS method, any_value(model) AS model, any_value(problem_set) AS problem_set,
+        any_value(judge) AS judge, any_value(budget) AS budget, any_value(seed) AS seed, count(*) AS problems,
+        avg(correct) AS accuracy, count(*) FILTER (status = 'answered') AS answered, count(*) FILTER (status = 'no_answer') AS no_answer,
+        count(*) FILTER (status = 'failed') AS failed, count(correct) AS problems_graded, sum(correct)::BIGINT AS problems_right,
+        avg(single_accuracy) AS single_accuracy,
+        sum(traces_started)::BIGINT AS traces_started, sum(traces_finished)::BIGINT AS traces_finished,
+        sum(traces_pruned)::BIGINT AS traces_pruned, sum(tokens_sampled)::BIGINT AS tokens_sampled,
+        sum(tokens_prefix)::BIGINT AS tokens_prefix, sum(tokens_continued)::BIGINT AS tokens_continued,
+        sum(tokens_finished)::BIGINT AS tokens_finished, sum(tokens_pruned)::BIGINT AS tokens_pruned,
+        sum(judge_calls)::BIGINT AS judge_calls, sum(judge_probes)::BIGINT AS judge_probes,
+        sum(judge_verdicts)::BIGINT AS judge_verdicts, sum(judge_verdicts_missing)::BIGINT AS judge_verdicts_missing,
+        sum(tokens_judge_prompt)::BIGINT AS tokens_judge_prompt, sum(tokens_judge_cached)::BIGINT AS tokens_judge_cached,
+        sum(tokens_judge_output)::BIGINT AS tokens_judge_output, sum(tokens_net) AS tokens_net
+    FROM answers GROUP BY run),
+lifetimes AS (
+    SELECT run, count(*) AS attempts, sum(discarded_tokens)::BIGINT AS tokens_discarded,
+        count(*) FILTER (ended_at IS NOT NULL AND discarded_tokens IS NULL) AS attempts_discarded_unknown,
+        sum(sampler_gpus * epoch(ended_at - started_at)) AS sampler_s, sum(judge_gpus * epoch(ended_at - started_at)) AS judge_s
+    FROM attempts GROUP BY run),
+prices AS (
+    SELECT run, TRY_CAST(config->'accounting'->>'judge_prompt_weight' AS DOUBLE) AS judge_prompt_weight,
+        TRY_CAST(config->'accounting'->>'judge_cached_weight' AS DOUBLE) AS judge_cached_weight,
+        TRY_CAST(config->'accounting'->>'judge_output_weight' AS DOUBLE) AS judge_output_weight,
+        TRY_CAST(config->'accounting'->>'price_per_gpu_hour' AS DOUBLE) AS per_gpu_hour,
+        TRY_CAST(config->'accounting'->>'price_per_million_tokens' AS DOUBLE) AS per_million
+    FROM runs),
+shared AS (  -- On one engine, the judge's part of the GPUs' time is its part of the weighted tokens.
+    SELECT *, coalesce(1 - tokens_sampled / nullif(tokens_net, 0), 0) AS judge_part
+    FROM sums LEFT JOIN lifetimes USING (run) LEFT JOIN prices USING (run))
+SELECT * EXCLUDE (sampler_s, judge_s, judge_part, per_gpu_hour, per_million),
+    CASE WHEN judge_s > 0 THEN sampler_s ELSE sampler_s * (1 - judge_part) END AS gpu_seconds_sampler,
+    CASE WHEN judge_s > 0 THEN judge_s ELSE sampler_s * judge_part END AS gpu_seconds_judge,
+    CASE WHEN per_gpu_hour IS NOT NULL THEN 'GPU hours' WHEN per_million IS NOT NULL THEN 'net tokens' END AS cost_basis,
+    coalesce(per_gpu_hour * (sampler_s + judge_s) / 3600, per_million * (tokens_net + coalesce(tokens_discarded, 0)) / 1e6) AS cost
+FROM shared;
+
+-- A row a run: its net tokens against finishing every trace. `measured` by a run of method=cons with the same setting that has all
+-- problems which this run has finished, else an `estimate` from its own finished traces, else `none` (nothing to compare with).
+CREATE OR REPLACE VIEW savings AS
+WITH each AS MATERIALIZED (
+    SELECT run, problem_id, method, model, problem_set, judge, budget, seed, correct, tokens_sampled, tokens_net, tokens_unpruned_estimate
+    FROM answers),
+settings AS MATERIALIZED (SELECT run, method, setting FROM runs),
+compared AS (
+    SELECT a.run, b.run AS baseline_run, count(*) AS problems, sum(b.tokens_net) AS tokens_baseline,
+        avg(b.correct) AS accuracy_baseline
+    FROM each a JOIN settings r ON r.run = a.run AND r.method <> 'cons'
+        JOIN settings s ON s.setting = r.setting AND s.method = 'cons'
+        JOIN each b ON b.run = s.run AND b.problem_id = a.problem_id
+    GROUP BY ALL),
+sums AS (
+    SELECT run, any_value(method) AS method, any_value(model) AS model, any_value(problem_set) AS problem_set,
+        any_value(judge) AS judge, any_value(budget) AS budget, any_value(seed) AS seed, count(*) AS problems,
+        avg(correct) AS accuracy, sum(tokens_sampled)::BIGINT AS tokens_sampled, sum(tokens_net) AS tokens_net,
+        sum(tokens_unpruned_estimate) FILTER (method <> 'cons') AS tokens_estimate,
+        sum(tokens_net) FILTER (tokens_unpruned_estimate IS NOT NULL) AS tokens_known
+    FROM each GROUP BY run),
+measured AS (
+    SELECT c.run, min_by(struct_pack(baseline_run, tokens_baseline, accuracy_baseline), baseline_run) AS found
+    FROM compared c JOIN sums t ON t.run = c.run AND t.problems = c.problems GROUP BY c.run)
+SELECT run, method, model, problem_set, judge, budget, seed, problems, accuracy, tokens_sampled, tokens_net,
+    CASE WHEN found IS NOT NULL THEN 'measured' WHEN tokens_estimate IS NOT NULL THEN 'estimate' ELSE 'none' END AS baseline,
+    found.baseline_run AS baseline_run, found.accuracy_baseline AS accuracy_baseline,
+    coalesce(found.tokens_baseline, tokens_estimate) AS tokens_baseline,
+    CASE WHEN found IS NOT NULL THEN 1 - tokens_net / nullif(found.tokens_baseline, 0)
+        ELSE 1 - tokens_known / nullif(tokens_estimate, 0) END AS saved
+FROM sums LEFT JOIN measured USING (run);

@@ -4,14 +4,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash slurm/setup.sh dev
 
-# A real Slurm for tests/slurm, and what checks the scripts. Without root, these tests are skipped and say so.
+# A real Slurm for tests/slurm, a browser for tests/browser, and what checks the scripts. Without root, these tests are skipped
+# and say so.
 missing=()
-for program in slurmctld slurmd sbatch munged shellcheck; do command -v "$program" >/dev/null || missing+=("$program"); done
+for program in slurmctld slurmd sbatch munged shellcheck chromium chromedriver; do command -v "$program" >/dev/null || missing+=("$program"); done
 if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "tests: installing Debian's slurm-wlm, munge and shellcheck" >&2
+  echo "tests: installing Debian's slurm-wlm, munge, shellcheck and chromium" >&2
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -qq -y --no-install-recommends slurm-wlm munge shellcheck >/dev/null
+  apt-get install -qq -y --no-install-recommends slurm-wlm munge shellcheck \
+    chromium chromium-driver fonts-dejavu-core >/dev/null
 fi
 export HF_HUB_OFFLINE=1
 if [ $# -eq 0 ]; then

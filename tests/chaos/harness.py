@@ -22,6 +22,7 @@ from pathlib import Path
 import duckdb
 
 import jobs.run  # noqa: F401  # what the forked processes need not import again
+from pruner.auditing import audit
 from tests.live.jobs_under_test import table
 
 CONFIG = (
@@ -119,7 +120,14 @@ def segments(root: Path) -> dict[tuple[str, int, int], tuple[tuple[int, ...], in
 
 
 def results(root: Path) -> list[bytes]:
-    """Return every table of the run, without columns that only measure, as bytes."""
+    """Return every table of the run, without columns that only measure, as bytes.
+
+    Raises:
+        Difference: its books do not balance.
+    """
+    found = audit(root / "run")
+    if found.faults or found.unchecked:
+        raise Difference(str(found))
     tables = [table(root, name) for name in TABLES]
     return [repr((each.schema.names, each.to_pylist())).encode() for each in tables]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pruner.auditing import audit
+
 PROJECT = Path(__file__).parents[2]
 MEASURED = ("attempts", "wall_s", "gpu_seconds")
 SMALL = (
@@ -39,7 +41,15 @@ def run_job(
         timeout=900,
     )
     assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
+    if code == 0:
+        assert_books_balance(root / "run")
     return result
+
+
+def assert_books_balance(folder: Path) -> None:
+    """Check a finished run's answers, traces, judged facts, attempts and checkpoints against each other."""
+    found = audit(folder)
+    assert not found.faults and not found.unchecked and found.segments is not None, str(found)
 
 
 def start_job(root: Path, *overrides: str) -> subprocess.Popen:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests.live.jobs_under_test import assert_books_balance
+
 PROJECT = Path(__file__).parents[2]
 SIMULATED = ("sampler=simulated", "problems.limit=12", "budget=6")
 
@@ -142,6 +144,7 @@ def test_signals_end_the_job_with_75_and_it_goes_on(root, tmp_path, number):
     assert json.loads(progress.read_text())["state"] == "interrupted"
     assert job("run", *slow[:-3], "sampler.max_running_traces=6").returncode == 0
     assert same_rows(root, tmp_path)
+    assert_books_balance(tmp_path / "run")
     attempts = pq.read_table(tmp_path / "run/attempts/shard=0000.parquet").to_pylist()
     assert [row["end_reason"] for row in attempts] == ["interrupted", "done"]
 

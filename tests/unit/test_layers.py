@@ -53,9 +53,19 @@ LAYERS = [
         "pruner.samplers.simulated",
         "pruner.store",
     },
-    {"pruner.results", "pruner.runner", "pruner.summary"},
-    {"pruner.progress", "pruner.recorded", "pruner.comparison_plot"},
-    {"pruner.manifest"},
+    {"pruner.results", "pruner.runner", "pruner.summary", "pruner.tables", "pruner.named_queries"},
+    {"pruner.progress", "pruner.querying", "pruner.recorded", "pruner.comparison_plot"},
+    {"pruner.auditing", "pruner.exporting", "pruner.manifest"},
+    {
+        "pruner.reporting",
+        "pruner.reporting.canvas",
+        "pruner.reporting.figures",
+        "pruner.reporting.gather",
+        "pruner.reporting.page",
+        "pruner.reporting.payload",
+        "pruner.reporting.timeline",
+        "pruner.reporting.timeline_figure",
+    },
     {
         "pruner.learning",
         "pruner.learning.config",
@@ -72,7 +82,7 @@ LAYERS = [
 ]
 OWNERS = {
     "vllm": {"pruner.samplers.vllm"},
-    "duckdb": {"pruner.store", "jobs.query"},
+    "duckdb": {"pruner.store", "pruner.querying"},
     "transformers": {"pruner.prompts", "pruner.learning.generative", "jobs.prepare_model"},
     "tqdm": {"pruner.progress"},
     "pydantic": {
@@ -83,7 +93,8 @@ OWNERS = {
         "pruner.learning.config",
     },
     "peft": {"pruner.learning.generative"},
-    "matplotlib": {"pruner.learning.plots", "pruner.comparison_plot"},
+    "matplotlib": {"pruner.learning.plots", "pruner.reporting.canvas", "pruner.comparison_plot"},
+    "jinja2": {"pruner.reporting.page"},
     "sklearn": {"pruner.learning.metrics", "pruner.learning.floors"},
     "sentence_transformers": {"pruner.learning.floors"},
     "math_verify": {"pruner.equivalence_worker"},

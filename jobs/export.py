@@ -1,0 +1,56 @@
+"""Results for other programs: `python -m jobs.export outputs/<run> --to jsonl|datasets|replay --output PATH`.
+
+jsonl: answers.jsonl and traces.jsonl in a folder. datasets: a folder that Hugging Face's `datasets.load_dataset` takes. replay: one
+Parquet of the run's finished traces, which `sampler=replay sampler.source=PATH` reads. jsonl and datasets also take a folder of
+runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pruner.errors import InputError
+from pruner.exporting import KINDS, export_replay
+from pruner.querying import Results
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m jobs.export", description="Write results for other programs.")
+    parser.add_argument("path", type=Path, help="a run's folder, or a folder of runs")
+    parser.add_argument("--to", choices=(*KINDS, "replay"), required=True)
+    parser.add_argument("--output", type=Path, required=True, help="a folder; for replay a .parquet file")
+    options = parser.parse_args(arguments)
+    try:
+        print(_export(options.path, options.to, options.output))
+    except InputError as error:
+        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _export(path: Path, kind: str, output: Path) -> str:
+    """Return the line that says what was written."""
+    is_run = (path / "run.json").exists()
+    if kind == "replay":
+        if not is_run:
+            raise InputError(f"{path}: got a folder without run.json, expected one run to be replayed.")
+        if output.suffix != ".parquet":
+            raise InputError(f"--output: got {output}, expected a .parquet file for --to replay.")
+    root = path.parent if is_run else path
+    with Results(root, path.name if is_run else None) as results:
+        if kind == "replay":
+            counts = export_replay(results, root, path.name, output)
+        else:
+            runs = [row["run"] for row in results.rows("SELECT DISTINCT run FROM answers ORDER BY run")]
+            counts = KINDS[kind](results, runs, output)
+    return f"{output}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,170 @@
+"""A page with figures of a run or of all runs in a folder: `python -m jobs.report outputs/<run>`, or `outputs`.
+
+Works while runs go on; it shows what is finished. The page is one file that needs no network; traces are loaded from the folder
+beside it when a problem is opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pruner.accounting import RunBooks
+from pruner.errors import InputError
+from pruner.querying import Results, read_books
+from pruner.reporting import figures
+from pruner.reporting.gather import ProblemRow, calibrations, focus_of, points, problem_rows, ranked
+from pruner.reporting.page import Content, render_page
+from pruner.reporting.payload import Limits, write_payload
+from pruner.reporting.timeline import choose, read_timeline
+from pruner.reporting.timeline_figure import timeline
+from pruner.results import write_bytes
+
+_MOST_ROWS = 30_000
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        print(_make(options))
+    except InputError as error:
+        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m jobs.report", description="Make a page with figures of runs.")
+    parser.add_argument("path", type=Path, help="a run's folder, or a folder of runs")
+    parser.add_argument("--output", type=Path, help="folder of the report (default: report/ in the path)")
+    parser.add_argument("--focus", help="of several runs, the one to look at closely (default: the best that prunes)")
+    parser.add_argument("--problem", help="id of the problem whose timeline is drawn (default: a typical one)")
+    parser.add_argument(
+        "--max-chars", type=int, default=20_000, help="of a trace's text; the middle of longer ones is cut"
+    )
+    parser.add_argument("--max-mb", type=int, default=200, help="of all texts; later problems go without (0: no texts)")
+    return parser
+
+
+def _make(options: argparse.Namespace) -> str:
+    """Make the report; return the line that says where it is."""
+    path: Path = options.path
+    is_run = (path / "run.json").exists()
+    root, only = (path.parent, path.name) if is_run else (path, None)
+    if options.max_chars < 100:
+        raise InputError(f"--max-chars: got {options.max_chars}, expected 100 or more.")
+    target = options.output or path / "report"
+    with Results(root) as results:
+        everything = read_books(results)
+        runs = ranked([books for books in everything if only in (None, books.run)])
+        if not runs:
+            raise InputError(f"{path}: no problem of it is finished yet.")
+        content = _content(options, results, root, runs, everything, target)
+    page = render_page(content)
+    write_bytes(target / "report.html", page.encode(errors="replace"))
+    for figure in content.figures:
+        if figure.png is not None:
+            write_bytes(target / "figures" / f"{figure.name}.png", figure.png)
+    runs_word = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    return f"{target / 'report.html'}: {runs_word}, {len(content.problems):,} problems, {len(page) / 1e6:.1f} MB"
+
+
+def _content(
+    options: argparse.Namespace,
+    results: Results,
+    root: Path,
+    runs: list[RunBooks],
+    everything: list[RunBooks],
+    target: Path,
+) -> Content:
+    focus = _focus(options.focus, runs)
+    names = [books.run for books in runs]
+    labels = label_runs(names)
+    rows = problem_rows(results, names, _MOST_ROWS)
+    mine = [row for row in rows if row.run == focus.run] or problem_rows(results, [focus.run], _MOST_ROWS)
+    # A single run is seen beside its measured baseline.
+    beside = [books for books in everything if len(runs) == 1 and books.run == focus.baseline_run]
+    judged = [books for books in runs if books.judge_verdicts]
+    row = _chosen(options.problem, mine, focus.run)
+    drawn = [
+        figures.pareto(points([*runs, *beside]), focus.run),
+        figures.run_tokens(runs, labels) if len(runs) > 1 else figures.problem_tokens(mine),
+        figures.clusters(mine),
+        figures.margins(mine),
+        figures.calibration(calibrations(results, judged), focus.run, bool(judged)),
+        figures.saved(runs, labels),
+        timeline(None if row is None else read_timeline(results, root, row)),
+    ]
+    indexes = {name: [each.problem_index for each in rows if each.run == name] for name in names}
+    limits = Limits(options.max_chars, options.max_mb * 1_000_000)
+    return Content(
+        title=f"{os.path.basename(os.path.abspath(options.path))}",
+        made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        runs=runs,
+        focus=focus,
+        labels=labels,
+        figures=drawn,
+        problems=rows,
+        problems_left_out=sum(books.problems for books in runs) - len(rows),
+        written=write_payload(results, names, target / "traces", limits, indexes),
+        limits=limits,
+        traces_folder="traces",
+    )
+
+
+def _focus(name: str | None, runs: list[RunBooks]) -> RunBooks:
+    if name is None:
+        return focus_of(runs)
+    found = [books for books in runs if books.run == name]
+    if not found:
+        raise InputError(f"--focus: got {name!r}, expected one of {', '.join(books.run for books in runs[:20])}.")
+    return found[0]
+
+
+def _chosen(problem_id: str | None, rows: list[ProblemRow], run: str) -> ProblemRow | None:
+    if problem_id is None:
+        return choose(rows)
+    found = [row for row in rows if row.problem_id == problem_id]
+    if not found:
+        raise InputError(f"--problem: run {run} has not finished a problem {problem_id!r}.")
+    return found[0]
+
+
+def label_runs(names: Sequence[str]) -> dict[str, str]:
+    """Return what is shown of each run's name: the method, then those of its overrides that not all runs share, with short
+    keys; the whole name where that is no name by overrides or two would be one."""
+    if len(names) < 2:
+        return {name: name for name in names}
+    parts = {name: name.split(",") for name in names}
+    shared = set.intersection(*(set(each) for each in parts.values()))
+    labels = {
+        name: ", ".join(_label_part(part) for part in _method_first(each) if part not in shared)
+        for name, each in parts.items()
+    }
+    return {
+        name: label if label and list(labels.values()).count(label) == 1 else name for name, label in labels.items()
+    }
+
+
+def _method_first(parts: Sequence[str]) -> list[str]:
+    return sorted(parts, key=lambda part: not part.startswith("method="))
+
+
+def _label_part(part: str) -> str:
+    """Return `cons` for `method=cons`, and the last part of any other key."""
+    key, equals, value = part.partition("=")
+    if not equals:
+        return part
+    last = key.rpartition(".")[2]
+    return value if key in ("method", "judge") else f"{'prefix' if key == 'prefix.max_tokens' else last} {value}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,273 @@
+"""SQL over results: a DuckDB connection on the views of a folder of runs, which can read these and nothing else, and write
+nothing. Owns the reading of results with DuckDB; checkpoints are the store's.
+
+Files may be replaced while they are read, since runs are going on; a query that hits such a moment is asked again.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import random
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from pruner.accounting import RunBooks
+from pruner.errors import InputError
+from pruner.results import views_sql
+
+_TRIES = 40
+Rows = list[dict[str, Any]]
+# Errors of the query itself; any other may come from a file that was replaced while it was read.
+_FINAL = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+    duckdb.ParserException,
+    duckdb.PermissionException,
+)
+
+
+class Results:
+    """The views of all runs under a folder, read-only.
+
+    Args:
+        root: folder of the runs.
+        run: read this one only.
+
+    Raises:
+        InputError: there are none, or the views cannot be read.
+    """
+
+    def __init__(self, root: Path, run: str | None = None) -> None:
+        if not any(root.glob(f"{glob.escape(run) if run else '*'}/answers/*.parquet")):
+            raise InputError(f"{root}: no run has written answers here yet. Name another --root.")
+        self._root, self._run = root, run
+        views = views_sql(root)
+        if run is not None:
+            views = views.replace(f"{_quoted(str(root))[:-1]}/*/", f"{_quoted(f'{root}/{glob.escape(run)}')[:-1]}/")
+        self._statements = _view_statements(views)
+        self._open()
+
+    def _open(self) -> None:
+        # Python variables are no tables, and nothing is spilled to disk.
+        config = {"python_enable_replacements": "false", "temp_directory": ""}
+        self._connection = duckdb.connect(config=config)
+        self._made: set[str] = set()
+        self._seen: dict[str, tuple[int, int, int]] = {}
+        folder = str(self._root).rstrip("/") + "/"
+        for setting in (
+            "TimeZone = 'UTC'",
+            "parquet_metadata_cache = true",
+            "enable_external_file_cache = false",
+            f"allowed_directories = [{_quoted(folder)}]",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            self._connection.execute(f"SET {setting}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Return the rows of one SELECT.
+
+        Raises:
+            InputError: it is no SELECT, is wrong, or lacks a parameter.
+        """
+        statement = _select(sql, parameters or {})
+        views = self._needed(statement)
+        failed: duckdb.Error | None = None
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(random.uniform(0.02, 0.25))
+            before = self._files(views)
+            if any(self._seen.get(path, told) != told for path, told in before.items()):
+                # What this connection remembers of a file is of one that was replaced since.
+                self._connection.close()
+                self._open()
+            self._seen |= before
+            try:
+                self._make_views(views)
+                table = self._connection.sql(statement, params=dict(parameters or {})).to_arrow_table()
+            except _FINAL as error:
+                raise InputError(f"query: {_explained(error)}") from None
+            except duckdb.Error as error:
+                failed = error
+            else:
+                failed = None
+            if self._files(views) == before:
+                if failed is None:
+                    return table
+                break
+        reason = _explained(failed) if failed is not None else "files are replaced faster than they can be read"
+        raise InputError(f"query: {reason}")
+
+    def _needed(self, sql: str) -> list[str]:
+        """Return the views that a query reads, with those that they read, in the order in which they are made."""
+        try:
+            open_names = {name.lower() for name in self._connection.get_table_names(sql)}
+        except duckdb.Error:
+            open_names = set(self._statements)
+        needed: set[str] = set()
+        while open_names:
+            name = open_names.pop()
+            if name in self._statements and name not in needed:
+                needed.add(name)
+                open_names |= set(re.findall(r"\b(?:FROM|JOIN) (\w+)\b", self._statements[name]))
+        return [name for name in self._statements if name in needed]
+
+    def _make_views(self, names: Sequence[str]) -> None:
+        """Make views that are not there yet; each opens all its files once, so those that no query reads are never made."""
+        for name in names:
+            if name not in self._made:
+                self._connection.execute(self._statements[name])
+                self._made.add(name)
+
+    def _files(self, views: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+        """Return what tells each file that the views read from one that replaces it.
+
+        DuckDB opens a file for its footer and again for its rows: where it was replaced in between, rows may be wrong.
+        """
+        found = {}
+        folder = f"{glob.escape(str(self._root))}/{glob.escape(self._run) if self._run else '*'}"
+        for view in views:
+            for path in glob.iglob(f"{folder}/run.json" if view == "runs" else f"{folder}/{view}/*.parquet"):
+                try:
+                    status = os.stat(path)
+                except FileNotFoundError:
+                    continue
+                found[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
+        return found
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return the rows of one SELECT as dicts."""
+        return self.table(sql, parameters).to_pylist()
+
+
+def read_books(results: Results) -> list[RunBooks]:
+    """Return the books of every run, by name."""
+    # A count that a run of an older schema version did not keep is 0.
+    fields = RunBooks.__dataclass_fields__.items()
+    names = ", ".join(f"coalesce({name}, 0) AS {name}" if field.type == "int" else name for name, field in fields)
+    sql = f"""
+        SELECT {names} FROM tokens
+        JOIN (SELECT run, baseline, baseline_run, accuracy_baseline, tokens_baseline, saved FROM savings) USING (run)
+        ORDER BY run"""
+    return [RunBooks(**row) for row in results.rows(sql)]
+
+
+def run_books(root: Path, run: str) -> RunBooks:
+    """Return the books of one run; what other runs under the root hold is only looked at for a measured baseline.
+
+    Raises:
+        InputError: it has written no answers, or they cannot be read.
+    """
+    try:
+        with Results(root) as results:
+            books = {each.run: each for each in read_books(results)}
+    except InputError:  # another run's files are damaged
+        with Results(root, run) as results:
+            books = {each.run: each for each in read_books(results)}
+    if run not in books:
+        raise InputError(f"{root / run}: no problem of it is finished yet.")
+    return books[run]
+
+
+def checkpoint_rows(path: Path) -> Rows | None:
+    """Return segments and tokens of every trace in a checkpoint; None if it cannot be opened: somebody works on it, or it is
+    damaged or of an older version."""
+    sql = """
+        SELECT problem_id, trace_index, count(*) AS segments, count(DISTINCT segment_index) AS "distinct",
+            sum(num_tokens)::BIGINT AS tokens
+        FROM segments GROUP BY ALL"""
+    found = _read_checkpoint(path, [sql], {})
+    return None if found is None else found[0]
+
+
+def problem_times(path: Path, problem_id: str) -> tuple[Rows, Rows, Rows] | None:
+    """Return what a checkpoint knows of when a problem was worked on: its commits, the attempt of every segment, and the
+    attempts; None as above."""
+    commits = """
+        WITH facts AS (
+            SELECT committed_at, attempt, num_tokens AS tokens, 0 AS judged FROM segments WHERE problem_id = $problem
+            UNION ALL SELECT committed_at, attempt, 0, 1 FROM probes WHERE problem_id = $problem
+            UNION ALL SELECT committed_at, attempt, 0, 1 FROM verdicts WHERE problem_id = $problem)
+        SELECT committed_at, attempt, sum(tokens)::BIGINT AS tokens, sum(judged)::BIGINT AS judged
+        FROM facts GROUP BY ALL ORDER BY committed_at"""
+    segments = """
+        SELECT trace_index, attempt FROM segments WHERE problem_id = $problem ORDER BY trace_index, segment_index"""
+    lives = """
+        SELECT attempt, started_at, ended_at, end_reason FROM attempts LEFT JOIN attempt_ends USING (attempt)
+        WHERE $problem IS NOT NULL ORDER BY attempt"""
+    found = _read_checkpoint(path, [commits, segments, lives], {"problem": problem_id})
+    return None if found is None else (found[0], found[1], found[2])
+
+
+def checkpoint_confidence(paths: Sequence[Path]) -> dict[tuple[str, int], list[float]]:
+    """Return the tokens' confidences of traces that have them, of all checkpoints that can be opened."""
+    sql = """
+        SELECT problem_id, trace_index, flatten(list(confidence ORDER BY segment_index)) AS confidence
+        FROM segments GROUP BY ALL HAVING count(confidence) = count(*)"""
+    rows = [row for path in paths for found in _read_checkpoint(path, [sql], {}) or [] for row in found]
+    return {(row["problem_id"], row["trace_index"]): row["confidence"] for row in rows}
+
+
+def _read_checkpoint(path: Path, queries: Sequence[str], parameters: Mapping[str, Any]) -> list[Rows] | None:
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return [connection.sql(sql, params=dict(parameters)).to_arrow_table().to_pylist() for sql in queries]
+    except duckdb.ParserException:
+        raise
+    except duckdb.Error:
+        return None
+
+
+def _view_statements(sql: str) -> dict[str, str]:
+    """Return the statement that makes each view, by name, in order."""
+    found = {}
+    for statement in duckdb.extract_statements(sql):
+        if name := re.search(r"CREATE OR REPLACE VIEW (\w+) AS", statement.query):
+            found[name[1]] = statement.query
+    return found
+
+
+def _select(sql: str, parameters: Mapping[str, Any]) -> str:
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise InputError(f"query: {_explained(error)}") from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+        raise InputError(f"query: got {kinds}, expected one SELECT. Results can be read, not changed.")
+    if missing := sorted(statements[0].named_parameters - parameters.keys()):
+        raise InputError(f"query: ${missing[0]} has no value. Add --param {missing[0]}=...")
+    return sql
+
+
+def _explained(error: duckdb.Error) -> str:
+    """Return DuckDB's first line and, if it has one, its hint or the line that it points at."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    hints = [line for line in lines[1:] if line.startswith(("Did you mean", "Candidate"))]
+    return " ".join([lines[0], *hints[:1]])
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

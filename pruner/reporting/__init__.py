@@ -1,0 +1,1 @@
+"""Reports: what runs came to, as a page with figures."""

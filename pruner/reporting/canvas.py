@@ -1,0 +1,145 @@
+"""What every figure is drawn on: its colours, axes and legends, as SVG for the page and PNG beside it. Owns matplotlib.
+
+Colours are roles. In the page's SVG they are its style sheet's variables, so that a figure follows light and dark; in the PNG
+they are those of the light page.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LIGHT = {
+    "ink": "#1c2330",
+    "muted": "#667085",
+    "grid": "#e3e6eb",
+    "paper": "#ffffff",
+    "finished": "#2f6fde",
+    "pruned": "#b3bccb",
+    "judge": "#e0a021",
+    "lost": "#c8443c",
+    "right": "#1f9d74",
+    "wrong": "#d1495b",
+    "a": "#2f6fde",
+    "b": "#e0762f",
+    "c": "#1f9d74",
+    "d": "#8a5bd1",
+    "e": "#b0893a",
+    "f": "#4a9fb8",
+}
+# Stand-ins that matplotlib takes for colours; in the page they become var(--role).
+_STANDINS = {role: f"#0a0b{number:02x}" for number, role in enumerate(LIGHT)}
+SERIES = ("a", "b", "c", "d", "e", "f")
+MARKS = ("o", "s", "^", "D", "v", "P")
+_WIDE, _HALF = 1100.0, 535.0
+
+Palette = dict[str, str]
+Draw = Callable[[Any, Palette], None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure. svg is None where there is nothing to draw; then `empty` says why. note: what to know when reading it."""
+
+    name: str
+    title: str
+    note: str
+    svg: str | None = None
+    png: bytes | None = None
+    empty: str = ""
+    is_wide: bool = False
+
+
+def render(name: str, title: str, note: str, draw: Draw, height: float, is_wide: bool = False) -> Figure:
+    """Draw a figure twice: for the page and as PNG.
+
+    Args:
+        draw: called with a figure and its colours.
+        height: in points.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    width = _WIDE if is_wide else _HALF
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": 11,
+        "axes.titlesize": 11,
+        "legend.fontsize": 10,
+    }
+    pictures = []
+    for palette, kind in ((_STANDINS, "svg"), (LIGHT, "png")):
+        with matplotlib.rc_context(settings):
+            canvas = Canvas(figsize=(width / 72, height / 72), layout="constrained")
+            canvas.patch.set_alpha(0.0 if kind == "svg" else 1.0)
+            draw(canvas, palette)
+            out = io.BytesIO()
+            canvas.savefig(out, format=kind, dpi=144, metadata={"Date": None} if kind == "svg" else None)
+            pictures.append(out.getvalue())
+    return Figure(name, title, note, _for_page(pictures[0].decode(), name), pictures[1], is_wide=is_wide)
+
+
+def _for_page(svg: str, name: str) -> str:
+    """Return an SVG to stand in a page beside others: the page's colours and letters, ids of its own, scaled to its place."""
+    svg = svg[svg.index("<svg") :]
+    for role, standin in _STANDINS.items():
+        svg = svg.replace(standin, f"var(--{role})")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'xlink:href="#', f'xlink:href="#{name}-', svg)
+    return re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" \1 role="img">',
+        svg,
+        count=1,
+    )
+
+
+def style(axes: Any, palette: Palette, grid: str = "y") -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(palette["muted"])
+    axes.set_facecolor("none")
+    axes.tick_params(colors=palette["muted"], labelcolor=palette["ink"], length=3)
+    axes.xaxis.label.set_color(palette["muted"])
+    axes.yaxis.label.set_color(palette["muted"])
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=palette["grid"], linewidth=0.8)
+
+
+def legend(axes: Any, palette: Palette, **where: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        once = dict(zip(labels, handles, strict=True))
+        axes.legend(once.values(), once.keys(), frameon=False, labelcolor=palette["ink"], **where)
+
+
+def legend_above(axes: Any, palette: Palette, columns: int) -> None:
+    legend(axes, palette, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0, handlelength=1.2)
+
+
+def unit_of(values: Sequence[float]) -> tuple[float, str]:
+    most = max(values, default=0.0)
+    if most >= 2e6:
+        return 1e6, ", millions"
+    return (1e3, ", thousands") if most >= 2e3 else (1.0, "")
+
+
+def shortened(text: str, most: int) -> str:
+    text = text.replace("$", r"\$")
+    return text if len(text) <= most else text[: most // 2] + "…" + text[-(most // 2 - 1) :]
+
+
+def lines(axes: Any, segments: Sequence[Any], colour: str, width: float, order: int, label: str | None = None) -> None:
+    """Draw many lines at once. segments: ((x, y), (x, y)) each."""
+    from matplotlib.collections import LineCollection
+
+    axes.add_collection(LineCollection(segments, colors=colour, linewidths=width, zorder=order, label=label))

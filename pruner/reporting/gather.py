@@ -1,0 +1,186 @@
+"""What a report tells, read from results as records. Knows no figure and no page."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pruner.accounting import RunBooks
+from pruner.querying import Results
+
+_Z = 1.96
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run in the plane of accuracy and net tokens a problem. low, high: Wilson's 95 % interval."""
+
+    run: str
+    method: str
+    group: str
+    accuracy: float
+    low: float
+    high: float
+    net_per_problem: float
+    is_front: bool = False
+
+
+@dataclass(frozen=True)
+class ProblemRow:
+    """One problem of one run; columns as in schemas.py."""
+
+    run: str
+    problem_id: str
+    problem_index: int
+    question: str | None
+    gold: str | None
+    status: str
+    failure: str | None
+    answer: str | None
+    correct: int | None
+    votes: float
+    votes_total: float
+    vote_answers: list[str]
+    vote_counts: list[float]
+    clusters: int
+    cluster_sizes: list[int]
+    traces_started: int
+    traces_finished: int
+    traces_pruned: int
+    tokens_sampled: int
+    tokens_finished: int
+    tokens_pruned: int
+    tokens_net: float
+    judge_calls: int
+    wall_s: float
+    attempts: int
+
+    @property
+    def margin(self) -> float | None:
+        """How far the winner is before the second, as a share of all votes; None without a vote."""
+        if not self.votes_total:
+            return None
+        second = self.vote_counts[1] if len(self.vote_counts) > 1 else 0.0
+        return (self.votes - second) / self.votes_total
+
+    @property
+    def outcome(self) -> str:
+        if self.status != "answered":
+            return "no answer" if self.status == "no_answer" else self.status
+        return {1: "right", 0: "wrong"}.get(self.correct, "answered") if self.correct is not None else "answered"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often pairs agree by what the judge said, over pairs whose traces both finished with an answer.
+
+    Attributes:
+        bins: mean score, share that agrees, number of pairs.
+        verdicts: all verdicts of the run.
+    """
+
+    run: str
+    judge: str
+    bins: tuple[tuple[float, float, int], ...]
+    verdicts: int
+
+    @property
+    def checked(self) -> int:
+        return sum(count for _, _, count in self.bins)
+
+
+def points(books: Sequence[RunBooks]) -> list[Point]:
+    """Return the runs whose accuracy is known. On the front: no other of the same problems and model is as good for less."""
+    found = []
+    for each in books:
+        if each.accuracy is None or not each.problems:
+            continue
+        low, high = wilson(each.accuracy, each.problems_graded)
+        group = f"{each.problem_set}, {each.model}"
+        net = each.tokens_net / each.problems
+        found.append(Point(each.run, each.method, group, each.accuracy, low, high, net))
+    return [replace(point, is_front=not any(_beats(other, point) for other in found)) for point in found]
+
+
+def _beats(one: Point, other: Point) -> bool:
+    is_as_good = one.accuracy >= other.accuracy and one.net_per_problem <= other.net_per_problem
+    is_better = one.accuracy > other.accuracy or one.net_per_problem < other.net_per_problem
+    return one.group == other.group and is_as_good and is_better
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of `count`. Source: Wilson (1927)."""
+    if not count:
+        return 0.0, 1.0
+    middle = share + _Z**2 / (2 * count)
+    spread = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    scale = 1 + _Z**2 / count
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def ranked(books: Sequence[RunBooks]) -> list[RunBooks]:
+    """Return runs as on the leaderboard: most accurate first, then the cheapest."""
+
+    def key(each: RunBooks) -> tuple[float, float, str]:
+        return (
+            -(each.accuracy if each.accuracy is not None else -1.0),
+            each.tokens_net / max(1, each.problems),
+            each.run,
+        )
+
+    return sorted(books, key=key)
+
+
+def focus_of(books: Sequence[RunBooks]) -> RunBooks:
+    """Return the run to look at closely: of those with most problems, the best one that prunes, else the best."""
+    most = max(each.problems for each in books)
+    whole = [each for each in ranked(books) if each.problems == most]
+    return next((each for each in whole if each.traces_pruned), whole[0])
+
+
+def problem_rows(results: Results, runs: Sequence[str], limit: int) -> list[ProblemRow]:
+    """Return problems of runs in the runs' order, `limit` at most."""
+    names = ", ".join(name for name in ProblemRow.__dataclass_fields__)
+    sql = f"""
+        SELECT {names} FROM answers WHERE list_contains($runs, run)
+        ORDER BY list_position($runs, run), problem_index LIMIT $limit"""
+    return [ProblemRow(**_listed(row)) for row in results.rows(sql, {"runs": list(runs), "limit": limit})]
+
+
+def _listed(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {name: row[name] or [] for name in ("vote_answers", "vote_counts", "cluster_sizes")}
+
+
+def calibrations(results: Results, judged: Sequence[RunBooks]) -> list[Calibration]:
+    """Return the calibration of every judge that has a pair to check. A pair agrees when the answers are spelled alike or both
+    are right; one of which one trace is right and the other is not does not."""
+    if not judged:
+        return []
+    runs = [each.run for each in judged]
+    sql = f"""
+        WITH finished AS MATERIALIZED (
+            SELECT run, problem_index, trace_index, answer, correct FROM traces
+            WHERE list_contains($runs, run) AND status = 'finished' AND answer IS NOT NULL),
+        lefts AS MATERIALIZED (
+            SELECT v.run, v.problem_index, v.right_trace, v.score, l.answer, l.correct
+            FROM verdicts v JOIN finished l
+                ON l.run = v.run AND l.problem_index = v.problem_index AND l.trace_index = v.left_trace
+            WHERE v.score IS NOT NULL),
+        pairs AS (
+            SELECT l.run, l.score, (l.answer = r.answer OR coalesce(l.correct = 1 AND r.correct = 1, false))::INT AS same
+            FROM lefts l JOIN finished r
+                ON r.run = l.run AND r.problem_index = l.problem_index AND r.trace_index = l.right_trace)
+        SELECT run, avg(score) AS score, avg(same) AS same, count(*) AS n
+        FROM pairs GROUP BY run, least(floor(score * {_BINS}), {_BINS - 1}) ORDER BY run, score"""
+    bins: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    for row in results.rows(sql, {"runs": runs}):
+        bins[row["run"]].append((row["score"], row["same"], row["n"]))
+    return [
+        Calibration(each.run, each.judge or "probe", tuple(bins[each.run]), each.judge_verdicts)
+        for each in judged
+        if bins[each.run]
+    ]

@@ -1,0 +1,164 @@
+"""The page of a report. Owns jinja2; everything that comes from a model or a problem set is escaped on its way in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+from pruner.accounting import RunBooks
+from pruner.reporting.canvas import Figure
+from pruner.reporting.gather import ProblemRow
+from pruner.reporting.payload import Limits, Written, script_json
+from pruner.summary import words
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything on the page.
+
+    Attributes:
+        focus: the run that the figures of one run are of.
+        labels: what each run is called.
+        problems: of all runs, in the order of `runs`.
+        problems_left_out: how many more there are.
+        written: what stands in files beside the page.
+    """
+
+    title: str
+    made_at: str
+    runs: Sequence[RunBooks]
+    focus: RunBooks
+    labels: dict[str, str]
+    figures: Sequence[Figure]
+    problems: Sequence[ProblemRow]
+    problems_left_out: int
+    written: Written
+    limits: Limits
+    traces_folder: str
+
+
+def render_page(content: Content) -> str:
+    """Return the page: one file with its styles, figures and scripts inside, that asks the network for nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.BaseLoader(),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": lambda value: f"{value:,.0f}", "percent": lambda value: f"{100 * value:.1f} %"}
+    script = _part("report.js")
+    data = script_json(_data(content))
+    return environment.from_string(_part("report.html")).render(
+        content=content,
+        focus=content.focus,
+        is_sweep=len(content.runs) > 1,
+        words=words(content.focus),
+        cards=_cards(content.focus, content.labels),
+        figures={figure.name: figure for figure in content.figures},
+        style=_part("report.css"),
+        script=script,
+        data=data,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _part(name: str) -> str:
+    return resources.files("pruner.reporting").joinpath("templates", name).read_text()
+
+
+def _cards(books: RunBooks, labels: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Return label, figure and explanation of what a reader looks for first."""
+    cards = []
+    if books.accuracy is not None:
+        single = "" if books.single_accuracy is None else f"a single trace: {100 * books.single_accuracy:.1f} %"
+        cards.append(
+            (
+                "Accuracy",
+                f"{100 * books.accuracy:.1f} %",
+                f"{books.problems_right} of {books.problems_graded}; {single}",
+            )
+        )
+    if books.saved is not None:
+        against = (
+            f"measured against {labels.get(books.baseline_run or '', books.baseline_run)}"
+            if books.baseline == "measured"
+            else "an estimate from finished traces"
+        )
+        cards.append(("Net tokens saved", f"{100 * books.saved:.1f} %", against))
+    cards.append(
+        ("Net tokens", short(books.tokens_net), f"{short(books.tokens_net / max(1, books.problems))} a problem")
+    )
+    started = max(1, books.traces_started)
+    pruned = f"{books.traces_pruned:,} of {books.traces_started:,} traces"
+    cards.append(("Pruned", f"{100 * books.traces_pruned / started:.0f} %", pruned))
+    if books.judge_calls:
+        judge = books.tokens_net - books.tokens_sampled
+        cards.append(
+            (
+                "Judge",
+                f"{100 * judge / max(1.0, books.tokens_net):.1f} %",
+                f"of net tokens; {books.judge_calls:,} calls",
+            )
+        )
+    if books.tokens_discarded or (books.attempts or 1) > 1:
+        cards.append(("Lost by stops", short(books.tokens_discarded or 0), f"tokens, in {books.attempts} attempts"))
+    if books.cost is not None:
+        cards.append(("Cost", f"{books.cost:,.2f}", f"estimated, by {books.cost_basis}"))
+    return cards
+
+
+def short(value: float) -> str:
+    """Return a number in three digits: 950, 12.3 k, 4.56 M."""
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}" if abs(value) < 1000 * size else f"{value / size:,.0f}{letter}"
+    return f"{value:.0f}"
+
+
+def _data(content: Content) -> dict[str, Any]:
+    """Return what the page's script works on. Questions stand there once, whatever the number of runs."""
+    numbers = {books.run: number for number, books in enumerate(content.runs)}
+    questions: dict[str, int] = {}
+    rows = []
+    for row in content.problems:
+        question = questions.setdefault(row.question or "", len(questions))
+        rows.append(
+            [
+                numbers[row.run],
+                row.problem_index,
+                row.problem_id,
+                question,
+                row.gold,
+                row.answer,
+                row.outcome,
+                row.failure,
+                None if row.margin is None else round(row.margin, 4),
+                row.vote_answers[:12],
+                row.vote_counts[:12],
+                row.cluster_sizes[:32],
+                row.clusters,
+                row.traces_started,
+                row.traces_finished,
+                row.traces_pruned,
+                row.tokens_sampled,
+                round(row.tokens_net),
+                row.judge_calls,
+                round(row.wall_s, 1),
+                row.attempts,
+            ]
+        )
+    return {
+        "runs": [content.labels[books.run] for books in content.runs],
+        "focus": numbers[content.focus.run],
+        "questions": list(questions),
+        "rows": rows,
+        "folder": content.traces_folder,
+        "without_text": [content.written.without_text.get(books.run, 0) for books in content.runs],
+    }

@@ -1,0 +1,136 @@
+"""Tables as text: for a terminal, CSV, JSON, Markdown. Knows no SQL and no disk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+FORMATS = ("table", "csv", "json", "parquet", "markdown")
+_LEAST_WIDTH = 6
+_GAP = "  "
+
+
+def to_csv(table: pa.Table) -> str:
+    """Return CSV with a header; lists and structs as JSON."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.column_names)
+    for row in _rows(table):
+        writer.writerow([_as_json(value) if isinstance(value, list | dict) else value for value in row])
+    return out.getvalue()
+
+
+def to_json(table: pa.Table) -> str:
+    """Return a JSON list, an object a row."""
+    rows = [json.dumps(_finite(row), default=str, ensure_ascii=False) for row in table.to_pylist()]
+    return "[" + ",\n ".join(rows) + "]\n"
+
+
+def to_markdown(table: pa.Table) -> str:
+    """Return a Markdown table; numbers to the right."""
+    numeric = [_is_number(field.type) for field in table.schema]
+    lines = [table.column_names, ["--:" if is_number else "---" for is_number in numeric]]
+    lines += [[_escaped(shown(value)) for value in row] for row in _rows(table)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def to_text(table: pa.Table, width: int | None, max_rows: int) -> str:
+    """Return a table that fits a terminal, with a note of what was left out.
+
+    Args:
+        width: of the terminal; None: as wide as it gets.
+        max_rows: the first ones are shown.
+    """
+    numeric = [_is_number(field.type) for field in table.schema]
+    cells = [list(table.column_names)] + [[shown(value) for value in row] for row in _rows(table.slice(0, max_rows))]
+    cells = [[_printable(cell) for cell in line] for line in cells]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(numeric))]
+    widths = fitted(widths, numeric, width)
+    lines = [_line(line, widths, numeric) for line in cells]
+    lines.insert(1, _GAP.join("─" * w for w in widths))
+    notes = []
+    if table.num_rows > max_rows:
+        notes.append(f"{max_rows:,} of {table.num_rows:,} rows")
+    if len(widths) < len(numeric):
+        notes.append(f"not shown: {', '.join(table.column_names[len(widths) :])}")
+    if notes:
+        lines.append(f"({'; '.join(notes)}; --format csv shows all)")
+    return "\n".join(lines) + "\n"
+
+
+def fitted(widths: Sequence[int], numeric: Sequence[bool], width: int | None) -> list[int]:
+    """Return the columns' widths in a terminal: the widest texts are cut first, then columns are left out on the right."""
+    kept = list(widths)
+    if width is None:
+        return kept
+    while len(kept) > 1:
+        over = sum(kept) + len(_GAP) * (len(kept) - 1) - width
+        texts = [i for i in range(len(kept)) if not numeric[i] and kept[i] > _LEAST_WIDTH]
+        if over <= 0:
+            return kept
+        if sum(kept[i] - _LEAST_WIDTH for i in texts) < over:
+            kept.pop()
+            continue
+        while over > 0:
+            widest = max(texts, key=kept.__getitem__)
+            kept[widest] -= 1
+            over -= 1
+    return [min(kept[0], width)] if kept else kept
+
+
+def shown(value: Any) -> str:
+    """Return a value for people: floats to 6 digits, null as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+    if isinstance(value, list | dict):
+        return _as_json(value)
+    return str(value)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
+    out = []
+    for cell, width, is_number in zip(cells, widths, numeric, strict=False):
+        cut = cell if len(cell) <= width else cell[: width - 1] + "…"
+        out.append(cut.rjust(width) if is_number else cut.ljust(width))
+    return _GAP.join(out).rstrip()
+
+
+def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    columns = [column.to_pylist() for column in table.columns]
+    return list(zip(*columns, strict=True))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(_finite(value), default=str, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity and no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _printable(text: str) -> str:
+    """Return one line without control characters: what models write must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _escaped(text: str) -> str:
+    return _printable(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,92 @@
+"""What is exported is all there is, and a recording replays to the same answers."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.results_under_test import OVERRIDES, run
+
+
+def export(path, kind, output):
+    return run("export", str(path), "--to", kind, "--output", str(output))
+
+
+def test_json_lines_hold_every_answer_and_trace(sweep, tmp_path):
+    result = export(sweep, "jsonl", tmp_path)
+    assert result.returncode == 0 and "24 answers, 384 traces" in result.stdout, result.stderr
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert {row["run"] for row in answers} == {"cons", "deepprune", "deepprune,tau"}
+    traces = [json.loads(line) for line in (tmp_path / "traces.jsonl").read_text().splitlines()]
+    assert sum(row["tokens_sampled"] for row in answers) == sum(row["tokens_sampled"] for row in traces)
+    assert all("<script>" in row["text"] for row in traces)
+    assert export(sweep / "cons", "jsonl", tmp_path / "one").stdout.strip().endswith("8 answers, 128 traces")
+
+
+def test_a_folder_for_datasets_has_a_card_and_files_of_one_schema(sweep, tmp_path):
+    result = export(sweep, "datasets", tmp_path)
+    assert result.returncode == 0, result.stderr
+    card = (tmp_path / "README.md").read_text()
+    head = card.split("---")[1]
+    for name in ("answers", "traces", "verdicts", "probes"):
+        assert f'- config_name: {name}\n  data_files: "{name}/*.parquet"' in head
+        schemas = [pq.read_schema(path) for path in (tmp_path / name).glob("*.parquet")]
+        assert schemas and all(schema.equals(schemas[0]) for schema in schemas)
+    assert card.count("| deepprune") == 4 and "| tokens_net |" in card
+    assert sum(pq.read_metadata(path).num_rows for path in (tmp_path / "traces").glob("*.parquet")) == 384
+    # A run without verdicts has no such table.
+    export(sweep / "cons", "datasets", tmp_path / "cons")
+    assert "config_name: verdicts" not in (tmp_path / "cons/README.md").read_text()
+    assert not list((tmp_path / "cons/verdicts").glob("*.parquet"))
+
+
+def test_recorded_traces_replay_to_the_same_answers(sweep, tmp_path):
+    target = tmp_path / "recorded.parquet"
+    result = export(sweep / "cons", "replay", target)
+    assert result.returncode == 0 and "128 traces, 0 pruned traces left out" in result.stdout, result.stderr
+    overrides = ["sampler=replay", f"sampler.source={target}", "method=cons", "budget=16", "run.name=again"]
+    result = run("run", *overrides, f"run.root={tmp_path}/o")
+    assert result.returncode == 0, result.stderr
+    names = ["problem_id", "answer", "correct", "votes", "tokens_sampled"]
+    again, before = (
+        pq.read_table(root / "answers/shard=0000.parquet", columns=names)
+        for root in (tmp_path / "o/again", sweep / "cons")
+    )
+    assert again.equals(before)
+
+
+def test_of_a_pruned_run_the_finished_traces_are_recorded_with_their_probes(sweep, tmp_path):
+    result = export(sweep / "deepprune", "replay", tmp_path / "r.parquet")
+    rows = pq.read_table(tmp_path / "r.parquet").to_pylist()
+    traces = pq.read_table(sweep / "deepprune/traces/shard=0000.parquet").to_pylist()
+    finished = {(row["problem_id"], row["trace_index"]) for row in traces if row["status"] == "finished"}
+    assert {(row["problem_id"], row["trace_index"]) for row in rows} == finished
+    assert f"{128 - len(finished)} pruned traces left out" in result.stdout
+    probed = [row for row in rows if row["probes"] is not None]
+    assert probed and all(len(row["probes"]) * row["probe_every"] <= row["num_tokens"] for row in probed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "output", "message"),
+    [
+        ("replay", ".", "r.parquet", "expected one run to be replayed"),
+        ("replay", "cons", "folder", "expected a .parquet file"),
+        ("jsonl", "nothing", "x", "no run has written answers here yet"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_in_one_line(sweep, tmp_path, kind, path, output, message):
+    result = export(sweep / path, kind, tmp_path / output)
+    assert result.returncode == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_problems_without_gold_cannot_be_replayed(tmp_path):
+    import pyarrow as pa
+
+    rows = [{"problem_id": "a", "question": "?", "answer": None}]
+    schema = pa.schema([(name, pa.string()) for name in ("problem_id", "question", "answer")])
+    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "set.parquet")
+    overrides = [*OVERRIDES, f"problems.path={tmp_path}/set.parquet", f"run.root={tmp_path}/o", "run.name=run"]
+    assert run("run", *overrides, "method=cons").returncode == 0
+    result = export(tmp_path / "o/run", "replay", tmp_path / "r.parquet")
+    assert result.returncode == 2 and "1 problems have no gold answer" in result.stderr
+    assert not (tmp_path / "r.parquet").exists()

@@ -1,0 +1,341 @@
+"""SQL over results: views, shipped queries, formats, and that nothing else can be read and nothing written."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pruner import SCHEMA_VERSION
+from pruner.errors import InputError
+from pruner.named_queries import literal, parse_parameters, read_queries
+from pruner.querying import Results, read_books
+from pruner.results import views_sql
+from pruner.schemas import VIEWS
+from tests.many_results import write_runs
+from tests.results_under_test import PROJECT, run
+
+QUERIES = read_queries(PROJECT / "conf/query")
+
+
+def query(root, *arguments, **environment):
+    return run("query", *arguments, "--root", str(root), **environment)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_every_shipped_query_works_and_says_what_it_tells(sweep, name):
+    shipped = QUERIES[name]
+    assert shipped.tells and all(each.meaning for each in shipped.parameters)
+    with Results(sweep) as results:
+        table = results.table(shipped.sql, shipped.values({}))
+    assert table.column_names
+    if name not in ("failures",):
+        assert table.num_rows, name
+
+
+def test_the_leaderboard_is_one_word(sweep):
+    result = query(sweep, "leaderboard", "--format", "json")
+    rows = json.loads(result.stdout)
+    assert {row["run"] for row in rows} == {"cons", "deepprune", "deepprune,tau"}
+    assert {row["run"]: row["baseline"] for row in rows} == {
+        "cons": "none",
+        "deepprune": "measured",
+        "deepprune,tau": "measured",
+    }
+    assert [row["accuracy"] for row in rows] == sorted((row["accuracy"] for row in rows), reverse=True)
+    assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in rows)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_has_its_documented_columns_in_order(sweep, view):
+    with Results(sweep) as results:
+        found = results.table(f"FROM {view} LIMIT 0").schema
+    assert found.names[: len(VIEWS[view])] == VIEWS[view].names
+    for field in VIEWS[view]:
+        if view != "runs":
+            assert found.field(field.name).type == field.type, field.name
+
+
+def test_the_documented_columns_are_these():
+    """Columns are an interface: one may be added here, none may disappear."""
+    pinned = {
+        "runs": "run method model budget seed shard_count created_at schema_version setting config",
+        "answers": "run problem_id problem_index method model problem_set judge budget seed gold status failure answer correct "
+        "votes votes_total vote_answers vote_counts any_correct single_accuracy clusters cluster_sizes clusters_overflowed "
+        "traces_started traces_finished traces_pruned tokens_prompt tokens_sampled tokens_prefix tokens_continued "
+        "tokens_finished tokens_pruned tokens_unpruned_estimate judge_calls judge_probes judge_verdicts "
+        "judge_verdicts_missing tokens_judge_prompt tokens_judge_cached tokens_judge_output wall_s gpu_seconds tokens_net "
+        "attempts question",
+        "traces": "run problem_id problem_index trace_index status finish_reason prune_reason answer correct is_voter "
+        "cluster_index num_segments segment_tokens segment_chars tokens_sampled tokens_prefix text token_ids",
+        "verdicts": "run problem_id left_trace right_trace score prompt_tokens head_tokens output_tokens problem_index",
+        "probes": "run problem_id trace_index num_tokens output_tokens token_ids text answer prompt_tokens shared_tokens problem_index",
+        "attempts": "run shard attempt host pid slurm_job_id slurm_restart versions started_at sampler_gpus judge_gpus "
+        "ended_at end_reason discarded_tokens load_s work_s commit_s message segments tokens_sampled tokens_prompt "
+        "tokens_prompt_cached judge_calls tokens_judge_prompt tokens_judge_prompt_cached tokens_judge_output",
+        "tokens": "run method model problem_set judge budget seed problems accuracy answered no_answer failed "
+        "problems_graded problems_right single_accuracy traces_started traces_finished traces_pruned tokens_sampled "
+        "tokens_prefix tokens_continued tokens_finished tokens_pruned judge_calls judge_probes judge_verdicts "
+        "judge_verdicts_missing tokens_judge_prompt tokens_judge_cached tokens_judge_output tokens_net attempts "
+        "tokens_discarded attempts_discarded_unknown judge_prompt_weight judge_cached_weight judge_output_weight "
+        "gpu_seconds_sampler gpu_seconds_judge cost_basis cost",
+        "savings": "run method model problem_set judge budget seed problems accuracy tokens_sampled tokens_net baseline "
+        "baseline_run accuracy_baseline tokens_baseline saved",
+    }
+    assert VIEWS.keys() == pinned.keys()
+    for view, columns in pinned.items():
+        assert set(columns.split()) <= set(VIEWS[view].names), set(columns.split()) - set(VIEWS[view].names)
+
+
+def test_runs_of_an_older_schema_still_read_and_what_they_lack_is_null(sweep, tmp_path):
+    write_runs(tmp_path / "o", 2, 3, 4)
+    old, new = sorted(path for path in (tmp_path / "o").iterdir() if path.is_dir())
+    for name, dropped in (("answers", ["tokens_net", "problem_set", "question"]), ("attempts", ["sampler_gpus"])):
+        path = old / name / "shard=0000.parquet"
+        table = pq.read_table(path).drop_columns(dropped)
+        pq.write_table(table, path)
+    (old / "run.json").write_text(json.dumps(json.loads((old / "run.json").read_text()) | {"schema_version": 1}))
+    with Results(tmp_path / "o") as results:
+        rows = results.rows("SELECT run, tokens_net, problem_set, tokens_sampled FROM answers")
+        assert {row["tokens_net"] is None for row in rows if row["run"] == old.name} == {True}
+        assert {row["problem_set"] for row in rows if row["run"] == new.name} == {"set"}
+        assert all(row["tokens_sampled"] > 0 for row in rows)
+        versions = results.rows("SELECT run, schema_version FROM runs ORDER BY run")
+        assert [row["schema_version"] for row in versions] == [1, SCHEMA_VERSION]
+        assert len(results.rows("FROM tokens")) == 2
+    # Where every run is an older one, its columns are there all the same.
+    for path in new.rglob("*"):
+        path.unlink() if path.is_file() else None
+    with Results(tmp_path / "o") as results:
+        assert results.table("SELECT tokens_net FROM answers").column("tokens_net").null_count == 3
+        assert results.table("SELECT gpu_seconds_sampler FROM tokens").num_rows == 1
+
+
+def test_parameters_are_bound_and_never_pasted(sweep):
+    result = query(sweep, "leaderboard", "--param", "runs=deep%", "--param", "limit=1", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["method"] for row in rows] == ["deepprune"]
+    result = query(sweep, "leaderboard", "--param", "runs=x' OR '1'='1", "--format", "json")
+    assert json.loads(result.stdout) == []
+    result = query(
+        sweep, "SELECT count(*) AS n FROM traces WHERE trace_index < $most", "--param", "most=2", "--format", "csv"
+    )
+    assert result.stdout == "n\n48\n"
+    for arguments, message in (
+        (["leaderboard", "--param", "rnus=1"], "expected limit, runs"),
+        (["SELECT $x"], "$x has no value. Add --param x=..."),
+        (["SELECT 1", "--param", "x"], "got 'x', expected name=value"),
+        (["leaderbord"], "Did you mean leaderboard?"),
+        (["SELECT nonsense FROM answers"], "nonsense"),
+        (["SELECT * FROM nowhere"], "nowhere"),
+        ([], "expected a SELECT"),
+        (["SELECT 1", "--format", "parquet"], "expected --output"),
+    ):
+        result = query(sweep, *arguments)
+        assert result.returncode == 2 and message in result.stderr, result.stderr
+        assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_literals_are_what_they_look_like():
+    assert [literal(text) for text in ("3", "0.5", "null", "true", "deep%", "'3'", "a b")] == [
+        3,
+        0.5,
+        None,
+        True,
+        "deep%",
+        "3",
+        "a b",
+    ]
+    assert parse_parameters(["a=1", "b=x=y"]) == {"a": 1, "b": "x=y"}
+    with pytest.raises(InputError, match="expected name=value"):
+        parse_parameters(["=3"])
+
+
+def test_every_format_tells_the_same_rows(sweep, tmp_path):
+    sql = "SELECT run, problem_id, votes, vote_answers, question FROM answers ORDER BY ALL"
+    rows = json.loads(query(sweep, sql, "--format", "json").stdout)
+    assert len(rows) == 24
+    table = list(csv.DictReader(io.StringIO(query(sweep, sql, "--format", "csv").stdout)))
+    assert [row["question"] for row in table] == [row["question"] for row in rows]
+    assert [json.loads(row["vote_answers"]) for row in table] == [row["vote_answers"] for row in rows]
+    markdown = query(sweep, sql, "--format", "markdown").stdout.splitlines()
+    assert len(markdown) == 26 and all(line.replace("\\|", "").count("|") == 6 for line in markdown)
+    assert "<script>" not in "".join(markdown)
+    result = query(sweep, sql, "--format", "parquet", "--output", str(tmp_path / "x" / "t.parquet"))
+    assert result.returncode == 0 and "24 rows" in result.stdout
+    assert pq.read_table(tmp_path / "x" / "t.parquet").to_pylist() == rows
+    (tmp_path / "q.sql").write_text(
+        f"-- Mine.\n-- param least = 0: votes\nSELECT count(*) AS n FROM ({sql}) WHERE votes >= $least"
+    )
+    assert query(sweep, "--file", str(tmp_path / "q.sql"), "--format", "csv").stdout == "n\n24\n"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_table_fits_the_terminal(sweep, width):
+    result = query(sweep, "FROM answers", **os.environ, COLUMNS=str(width))
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert max(len(line) for line in lines[:-1]) <= width
+    assert "not shown:" in lines[-1] and "--format csv" in lines[-1]
+
+
+ATTACKS = (
+    "COPY (SELECT 1) TO '{root}/x.csv'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{root}/x.csv'",
+    "ATTACH '{root}/x.db'",
+    "CREATE TABLE x AS SELECT 1",
+    "DROP VIEW answers",
+    "INSERT INTO answers SELECT * FROM answers",
+    "DELETE FROM answers",
+    "SET enable_external_access = true",
+    "PRAGMA database_size",
+    "EXPORT DATABASE '{root}/x'",
+    "INSTALL httpfs",
+    "SELECT 1; COPY (SELECT 1) TO '{root}/x.csv'",
+    "SELECT * FROM read_text('/etc/hostname')",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM read_text('{root}/../outside.txt')",
+    "SELECT * FROM read_text('{root}/cons/../../outside.txt')",
+    "SELECT * FROM enable_logging(storage = 'file', storage_path = '{root}/logs')",
+    "SELECT * FROM query('COPY (SELECT 1) TO ''{root}/x.csv''')",
+    "SELECT * FROM sys",
+    "WITH x AS (INSERT INTO answers SELECT * FROM answers RETURNING *) SELECT * FROM x",
+)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_query_reads_outside_or_writes_anything(sweep, attack):
+    (sweep.parent / "outside.txt").write_text("secret")
+    before = {path: path.stat().st_mtime_ns for path in sweep.parent.rglob("*")}
+    with Results(sweep) as results:
+        with pytest.raises(InputError):
+            results.table(attack.replace("{root}", str(sweep)))
+        assert results.rows("SELECT count(*) AS n FROM answers") == [{"n": 24}]
+    assert {path: path.stat().st_mtime_ns for path in sweep.parent.rglob("*")} == before
+
+
+def test_queries_work_while_files_are_replaced(tmp_path):
+    write_runs(tmp_path / "o", 8, 4, 8)
+    files = sorted((tmp_path / "o").glob("*/answers/*.parquet"))
+    tables = [pq.read_table(path) for path in files]
+    rows = [
+        (path.parent.parent.name, row) for path, table in zip(files, tables, strict=True) for row in table.to_pylist()
+    ]
+    whole = {(name, row["problem_id"]): row["tokens_sampled"] for name, row in rows}
+    stop = threading.Event()
+
+    def replace():
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            for path, table in zip(files, tables, strict=True):
+                partial = path.with_name(".partial")
+                pq.write_table(table.slice(0, 1 + turn % 4), partial)
+                partial.replace(path)
+                time.sleep(0.3)
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        for _ in range(25):
+            with Results(tmp_path / "o") as results:
+                rows = results.rows("SELECT run, problem_id, tokens_sampled FROM answers")
+                assert 8 <= len(rows) <= 32
+                assert all(whole[row["run"], row["problem_id"]] == row["tokens_sampled"] for row in rows)
+                assert len(results.rows("FROM tokens")) == 8
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_the_shell_gets_the_same_views(sweep, tmp_path):
+    (sweep / "views.sql").write_text("-- of an older version")
+    line = query(sweep, "--sql-shell").stdout
+    assert line == f"duckdb -init {sweep}/views.sql\n"
+    with duckdb.connect() as connection:
+        connection.execute((sweep / "views.sql").read_text())
+        assert connection.execute("SELECT count(*) FROM savings").fetchall() == [(3,)]
+    awkward = tmp_path / "it's"
+    awkward.mkdir()
+    write_runs(awkward, 1, 2, 2)
+    with Results(awkward) as results:
+        assert results.rows("SELECT count(*) AS n FROM answers") == [{"n": 2}]
+    assert views_sql(awkward).count("it''s/") == 6
+
+
+def test_lists_and_columns_are_told():
+    result = run("query", "--list")
+    assert result.returncode == 0 and all(name in result.stdout for name in QUERIES)
+    result = run("query", "savings", "--columns")
+    assert "baseline_run" in result.stdout and "tokens_judge_prompt" not in result.stdout
+    assert run("query", "--columns").stdout.count("\n") > 150
+    assert "expected one of runs" in run("query", "nothing", "--columns").stderr
+
+
+def test_books_of_runs_tell_the_baseline(sweep):
+    with Results(sweep) as results:
+        books = {each.run: each for each in read_books(results)}
+    cons, pruned = books["cons"], books["deepprune"]
+    assert (cons.baseline, pruned.baseline, pruned.baseline_run) == ("none", "measured", "cons")
+    assert pruned.saved == pytest.approx(1 - pruned.tokens_net / cons.tokens_net)
+    assert pruned.accuracy_baseline == cons.accuracy
+    assert cons.cost == pytest.approx(2.5e-6 * cons.tokens_net) and cons.cost_basis == "net tokens"
+    assert (pruned.judge_prompt_weight, pruned.judge_output_weight) == (0.3, 1.0)
+
+
+def test_without_a_baseline_the_saving_is_an_estimate_and_gpus_cost_by_the_hour(tmp_path):
+    write_runs(tmp_path, 2, 3, 40)
+    with Results(tmp_path) as results:
+        pruned = next(each for each in read_books(results) if each.method == "deepprune")
+        assert pruned.baseline == "measured"  # runs 0 and 1 have one model and seed
+        assert pruned.cost == pytest.approx(2.0) and pruned.cost_basis == "GPU hours"
+        assert pruned.gpu_seconds_sampler + pruned.gpu_seconds_judge == pytest.approx(3600)
+        assert pruned.gpu_seconds_judge == pytest.approx(3600 * (1 - pruned.tokens_sampled / pruned.tokens_net))
+    for path in sorted(tmp_path.glob("method=cons*/answers/*.parquet")):
+        pq.write_table(pq.read_table(path).slice(1), path)
+    with Results(tmp_path) as results:
+        pruned = next(each for each in read_books(results) if each.method == "deepprune")
+        assert pruned.baseline == "estimate" and pruned.baseline_run is None
+        assert pruned.saved == pytest.approx(1 - pruned.tokens_net / pruned.tokens_baseline)
+
+
+def test_problem_sets_with_other_columns_stand_side_by_side(tmp_path):
+    write_runs(tmp_path, 2, 2, 2)
+    first, second = sorted(tmp_path.glob("*/answers/*.parquet"))
+    for path, values in ((first, pa.array([1, 2])), (second, pa.array(["a", "b"]))):
+        table = pq.read_table(path)
+        pq.write_table(table.append_column("level", values), path)
+    with Results(tmp_path) as results:
+        assert sorted(row["level"] for row in results.rows("SELECT level FROM answers")) == ["1", "2", "a", "b"]
+
+
+def test_a_folder_without_runs_is_told(tmp_path):
+    result = query(tmp_path, "leaderboard")
+    assert result.returncode == 2 and "no run has written answers here yet" in result.stderr
+
+
+def test_the_timing_script_runs(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "tests.many_results",
+        str(tmp_path / "m"),
+        "--runs",
+        "4",
+        "--problems",
+        "2",
+        "--traces",
+        "24",
+    ]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and "rror" not in result.stdout, result.stdout + result.stderr

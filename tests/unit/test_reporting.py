@@ -1,0 +1,253 @@
+"""Reports without a browser: figures, what they say when empty, and that nothing a model wrote becomes markup."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import duckdb
+import pytest
+
+from jobs.report import label_runs
+from pruner.querying import Results, read_books
+from pruner.reporting import figures
+from pruner.reporting.gather import (
+    Calibration,
+    Point,
+    calibrations,
+    focus_of,
+    points,
+    problem_rows,
+    ranked,
+    wilson,
+)
+from pruner.reporting.page import short
+from pruner.reporting.payload import Limits, script_json, write_payload
+from pruner.reporting.timeline import choose, read_timeline
+from pruner.reporting.timeline_figure import timeline
+from tests.many_results import write_runs
+from tests.results_under_test import HOSTILE, run
+
+FIGURES = {"pareto", "tokens", "clusters", "margins", "calibration", "saved", "timeline"}
+
+
+@pytest.fixture(scope="module")
+def books(sweep):
+    with Results(sweep) as results:
+        return read_books(results)
+
+
+@pytest.fixture(scope="module")
+def rows(sweep, books):
+    with Results(sweep) as results:
+        return problem_rows(results, [each.run for each in books], 1000)
+
+
+def report(path, target, *arguments):
+    return run("report", str(path), "--output", str(target), *arguments)
+
+
+def test_a_report_is_one_page_that_asks_the_network_for_nothing(sweep, tmp_path):
+    result = report(sweep, tmp_path / "r")
+    assert result.returncode == 0 and "3 runs, 24 problems" in result.stdout, result.stderr
+    page = (tmp_path / "r/report.html").read_text()
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)="(?!#)', markup.replace('xlink:href="#', ""))
+    assert "://" not in re.sub(r'"http://www\.w3\.org/[^"]*"', "", markup)
+    assert {path.stem for path in (tmp_path / "r/figures").glob("*.png")} == FIGURES
+    assert set(re.findall(r'<figure id="figure-(\w+)"[^>]*data-filled="yes"', page)) == FIGURES
+    ids = re.findall(r'\bid="([^"]+)"', markup)
+    assert len(ids) == len(set(ids))
+
+
+def test_what_a_model_or_a_problem_set_says_never_becomes_markup(sweep, tmp_path):
+    report(sweep, tmp_path / "r")
+    page = (tmp_path / "r/report.html").read_text()
+    assert HOSTILE not in page and page.count("<script") == 2
+    script = next((tmp_path / "r/traces").rglob("*.0.js")).read_text()
+    assert "<" not in script and "\\u003cscript\\u003e" in script
+    argument = script.removeprefix("receive(").rstrip(");\n").split(",", 1)[1]
+    assert HOSTILE in json.loads(argument)[0]["head"]
+
+
+def test_json_in_a_script_cannot_end_it():
+    text = script_json({"a": "</script><!--\u2028\u2029&'\""})
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == {"a": "</script><!--\u2028\u2029&'\""}
+    with pytest.raises(ValueError):
+        script_json(float("nan"))
+
+
+def test_a_single_run_is_seen_beside_its_baseline_and_says_its_words(sweep, tmp_path):
+    report(sweep / "deepprune", tmp_path / "r")
+    page = (tmp_path / "r/report.html").read_text()
+    for words in ("without an answer, 0 failed", "(measured)", "the judge&#39;s included", "about 0."):
+        assert words in page, words
+    assert "measured against cons" in page
+
+
+def test_an_empty_figure_says_why(sweep, tmp_path):
+    report(sweep / "cons", tmp_path / "r")
+    page = (tmp_path / "r/report.html").read_text()
+    assert "There is no judge in this run." in page
+    assert "There are only runs of method=cons" in page
+    assert "This run has no clusters." in page
+    assert set(re.findall(r'<figure id="figure-(\w+)"[^>]*data-filled="no"', page)) == {"calibration", "saved"}
+
+
+def test_figures_of_nothing_say_so(books, rows):
+    assert "gold answers" in figures.pareto([], "x").empty
+    assert "No token" in figures.problem_tokens([]).empty
+    assert figures.clusters([]).empty and figures.margins([]).empty and timeline(None).empty
+    assert "both traces finished" in figures.calibration([], "x", True).empty
+    nothing = [replace(row, votes_total=0.0, vote_counts=[], cluster_sizes=[]) for row in rows]
+    assert figures.margins(nothing).empty and figures.clusters(nothing).empty
+
+
+def test_figures_follow_the_pages_colours_and_stand_beside_each_other(rows):
+    one, other = figures.margins(rows), figures.clusters(rows)
+    assert "var(--right)" in one.svg and "#0a0b" not in one.svg + other.svg
+    assert one.png.startswith(b"\x89PNG")
+    ids = [set(re.findall(r'\bid="([^"]+)"', figure.svg)) for figure in (one, other)]
+    assert not ids[0] & ids[1]
+    assert set(re.findall(r"url\(#([^)]+)\)", one.svg)) <= ids[0]
+
+
+def test_names_with_dollars_and_markup_are_drawn_as_they_are(rows):
+    odd = [replace(row, problem_id=f"$x_{i}$ <b>&") for i, row in enumerate(rows)]
+    assert "&lt;b&gt;&amp;" in figures.problem_tokens(odd).svg
+
+
+def test_the_front_holds_what_nothing_beats():
+    def point(run, accuracy, net, group="g"):
+        return Point(run, "m", group, accuracy, 0.0, 1.0, net)
+
+    from pruner.reporting.gather import _beats
+
+    good, cheap, bad, elsewhere = (
+        point("a", 0.9, 100),
+        point("b", 0.5, 10),
+        point("c", 0.8, 200),
+        point("d", 0.1, 999, "h"),
+    )
+    every = [good, cheap, bad, elsewhere]
+    assert [p.run for p in every if not any(_beats(other, p) for other in every)] == ["a", "b", "d"]
+
+
+def test_intervals_of_shares_are_wilsons():
+    assert wilson(0.5, 30) == pytest.approx((0.3315, 0.6685), abs=1e-3)
+    assert wilson(1.0, 30)[1] == pytest.approx(1.0) and wilson(0.0, 30)[0] == pytest.approx(0.0)
+    assert wilson(0.5, 0) == (0.0, 1.0)
+
+
+def test_runs_rank_as_on_the_leaderboard_and_the_focus_prunes(books):
+    assert [each.accuracy for each in ranked(books)] == sorted((each.accuracy for each in books), reverse=True)
+    assert focus_of(books).traces_pruned > 0
+    assert {point.run for point in points(books)} == {each.run for each in books}
+
+
+def test_labels_tell_runs_apart():
+    names = [
+        "budget=4,method=cons,sampler=replay",
+        "budget=8,method=cons,sampler=replay",
+        "method=deepprune,method.tau=0.5,sampler=replay",
+    ]
+    assert list(label_runs(names).values()) == ["cons, budget 4", "cons, budget 8", "deepprune, tau 0.5"]
+    assert label_runs(["a", "b"]) == {"a": "a", "b": "b"} and label_runs(["x=1,y=2"]) == {"x=1,y=2": "x=1,y=2"}
+
+
+def test_a_judge_is_checked_by_pairs_that_finished(sweep, books):
+    judged = [each for each in books if each.judge_verdicts]
+    with Results(sweep) as results:
+        found = {each.run: each for each in calibrations(results, judged)}
+        sql = "SELECT count(*) AS n FROM verdicts WHERE run = $run"
+        for name, each in found.items():
+            assert 0 < each.checked <= each.verdicts == results.rows(sql, {"run": name})[0]["n"]
+            # The simulated probe tells the answer that the trace is heading for.
+            assert all(same == score for score, same, _ in each.bins)
+    assert figures.calibration([Calibration("a", "probe", ((0.9, 1.0, 3),), 5)], "a", True).svg
+
+
+def test_texts_are_cut_in_their_middle_and_limited_in_all(sweep, tmp_path):
+    with Results(sweep) as results:
+        wanted = {"cons": list(range(8))}
+        written = write_payload(results, ["cons"], tmp_path / "a", Limits(100, 10**9), wanted)
+        assert written.without_text == {} and written.text_bytes > 0
+        argument = (tmp_path / "a/0/3.0.js").read_text().removeprefix("receive(").rstrip(");\n").split(",", 1)[1]
+        texts = json.loads(argument)
+        whole = results.rows("SELECT text FROM traces WHERE run = 'cons' AND problem_index = 3 ORDER BY trace_index")
+        for text, row in zip(texts, whole, strict=True):
+            assert text["chars"] == len(row["text"])
+            assert row["text"].startswith(text["head"]) and row["text"].endswith(text["tail"])
+            assert len(text["head"]) + len(text["tail"]) == min(100, len(row["text"]))
+        written = write_payload(results, ["cons"], tmp_path / "b", Limits(100, 1), wanted)
+        assert written.without_text == {"cons": 7}
+        assert len(list((tmp_path / "b/0").glob("*.js"))) == 9
+
+
+def test_the_mark_ends_where_the_prefix_does(sweep, tmp_path):
+    with Results(sweep) as results:
+        write_payload(results, ["deepprune"], tmp_path, Limits(10_000, 10**9), {"deepprune": list(range(8))})
+        sql = "SELECT * FROM traces WHERE run = 'deepprune' AND problem_index = 0 ORDER BY trace_index"
+        rows = results.rows(sql)
+    argument = (tmp_path / "0/0.0.js").read_text().removeprefix("receive(").rstrip(");\n").split(",", 1)[1]
+    for row, text in zip(rows, json.loads(argument), strict=True):
+        assert row["segment_tokens"][0] == row["tokens_prefix"]
+        assert text["prefix_chars"] == row["segment_chars"][0]
+
+
+def test_a_timeline_tells_of_stops_where_the_checkpoint_can_be_read(sweep, rows, tmp_path):
+    chosen = choose([row for row in rows if row.run == "deepprune"])
+    assert chosen.traces_pruned and chosen.traces_finished
+    shutil.copytree(sweep / "deepprune", tmp_path / "deepprune")
+    path = tmp_path / "deepprune/checkpoint/shard=0000.duckdb"
+    with duckdb.connect(str(path)) as connection:  # as if it had been stopped once
+        connection.execute(
+            "UPDATE segments SET attempt = 2, committed_at = committed_at + INTERVAL 9 SECOND WHERE segment_index > 0"
+        )
+        connection.execute(
+            "INSERT INTO attempts SELECT * REPLACE (2 AS attempt, started_at + INTERVAL 8 SECOND AS started_at) FROM attempts"
+        )
+        connection.execute("UPDATE attempt_ends SET end_reason = 'interrupted'")
+    with Results(tmp_path) as results:
+        found = read_timeline(results, tmp_path, chosen)
+        assert len(found.bars) == 16 and found.judged and found.commits
+        assert {attempt for bar in found.bars for attempt in bar.attempts} == {1, 2}
+        assert [life.reason for life in found.lives] == ["interrupted", None]
+        assert sum(commit.tokens for commit in found.commits) == chosen.tokens_sampled
+        drawn = timeline(found)
+        assert "after a stop" in drawn.svg and "interrupted, then resumed" in drawn.svg and "Underlined" in drawn.note
+        path.write_bytes(b"damaged")
+        found = read_timeline(results, tmp_path, chosen)
+        assert not found.commits and "cannot be read" in timeline(found).note
+
+
+def test_what_cannot_be_reported_is_told_in_one_line(sweep, tmp_path):
+    for arguments, message in (
+        ([str(tmp_path)], "no run has written answers here yet"),
+        ([str(sweep), "--focus", "nothing"], "expected one of"),
+        ([str(sweep), "--problem", "nothing"], "has not finished a problem 'nothing'"),
+        ([str(sweep), "--max-chars", "1"], "expected 100 or more"),
+    ):
+        result = run("report", *arguments, "--output", str(tmp_path / "r"))
+        assert result.returncode == 2 and message in result.stderr, result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_many_runs_and_many_traces_are_drawn(tmp_path):
+    write_runs(tmp_path / "o", 45, 3, 80)
+    result = report(tmp_path / "o", tmp_path / "r", "--max-mb", "1")
+    assert result.returncode == 0 and "45 runs, 135 problems" in result.stdout, result.stderr
+    page = (tmp_path / "r/report.html").read_text()
+    assert "The best 40 of 45 runs" in page and "1 more pairs of problem set and model" in page
+
+
+def test_numbers_are_short():
+    assert [short(value) for value in (0, 950, 12_345, 999_999, 4_560_000, 2e9)] == [
+        "0",
+        "950",
+        "12.3 k",
+        "1e+03 k",
+        "4.56 M",
+        "2 G",
+    ]

@@ -1,0 +1,82 @@
+"""The words at the end of a run say what the books say, and which kind of baseline a saving is against."""
+
+from dataclasses import replace
+
+import pytest
+
+from pruner.querying import Results, read_books, run_books
+from pruner.summary import saved_words, summary, words
+from tests.results_under_test import OVERRIDES, problem_set, run
+
+
+@pytest.fixture(scope="module")
+def books(sweep):
+    with Results(sweep) as results:
+        return {each.run: each for each in read_books(results)}
+
+
+def test_a_saving_says_what_it_is_against(books):
+    pruned = books["deepprune"]
+    assert "of run cons (measured); accuracy " in saved_words(pruned)
+    estimate = replace(pruned, baseline="estimate", baseline_run=None)
+    assert saved_words(estimate).endswith("tokens without pruning (an estimate)")
+    assert "unknown" in saved_words(replace(pruned, saved=None))
+    assert "saved" not in dict(words(books["cons"]))
+
+
+def test_what_is_zero_or_unknown_is_left_out_or_said(books):
+    pruned = books["deepprune"]
+    said = dict(words(pruned))
+    assert "discarded" not in said and "GPU" not in said and "warning" not in said and said["cost"]
+    lossy = replace(pruned, tokens_discarded=1234, attempts=3, attempts_discarded_unknown=1, gpu_seconds_sampler=7200.0)
+    said = dict(words(lossy))
+    assert said["discarded"] == ["1,234 tokens sampled and lost in 3 attempts; what 1 of them lost is not known"]
+    assert said["GPU"] == ["2.00 hours of the sampler, 0.00 of the judge"]
+    blind = replace(pruned, judge_verdicts_missing=pruned.judge_verdicts)
+    assert "pruning does next to nothing" in dict(words(blind))["warning"][0]
+    assert dict(words(replace(pruned, accuracy=None)))["accuracy"] == ["unknown: the problems have no gold answers"]
+
+
+def test_parts_add_up_in_the_words(books):
+    text = summary(books["deepprune"], "somewhere")
+    numbers = [int(word.replace(",", "")) for word in text.replace(":", " ").split() if word.replace(",", "").isdigit()]
+    each = books["deepprune"]
+    assert text.startswith("8 problems, results in somewhere")
+    assert {
+        each.tokens_sampled,
+        each.tokens_finished,
+        each.tokens_pruned,
+        each.tokens_prefix,
+        each.tokens_continued,
+    } <= set(numbers)
+
+
+def test_a_run_whose_neighbours_are_damaged_is_still_summed_up(sweep, tmp_path):
+    import shutil
+
+    shutil.copytree(sweep / "deepprune", tmp_path / "deepprune")
+    (tmp_path / "other/answers").mkdir(parents=True)
+    (tmp_path / "other/answers/shard=0000.parquet").write_bytes(b"damaged")
+    found = run_books(tmp_path, "deepprune")
+    assert found.problems == 8 and found.baseline == "estimate"
+
+
+def test_a_shard_without_problems_ends_well(tmp_path):
+    path = problem_set(tmp_path / "set.parquet", 2)
+    overrides = [*OVERRIDES, f"problems.path={path}", f"run.root={tmp_path}/o", "run.name=run", "shard.count=4"]
+    result = run("run", *overrides, "shard.index=3")
+    assert result.returncode == 0 and "nothing to sum up" in result.stdout, result.stderr
+    result = run("run", *overrides, "shard.index=1")
+    assert result.returncode == 0 and "1 problems, results in" in result.stdout, result.stderr
+
+
+def test_prices_may_change_afterwards_but_not_both_be_set(tmp_path):
+    path = problem_set(tmp_path / "set.parquet", 2)
+    overrides = [*OVERRIDES, f"problems.path={path}", f"run.root={tmp_path}/o", "run.name=run"]
+    first = run("run", *overrides).stdout
+    second = run("run", *overrides, "accounting.price_per_million_tokens=250")
+    assert "about 0.00, by net tokens" in first and second.returncode == 0
+    assert run_books(tmp_path / "o", "run").cost == pytest.approx(250e-6 * run_books(tmp_path / "o", "run").tokens_net)
+    result = run("run", *overrides, "accounting.price_per_gpu_hour=1")
+    assert result.returncode == 2 and "expected one of them" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
