@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +19,7 @@ from pruner.problems import ProblemSet
 from pruner.results import (
     Progress,
     RunFolder,
+    read_progress,
     write_answers,
     write_attempts,
     write_progress,
@@ -73,19 +74,21 @@ def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> No
     Raises:
         CheckpointError: it holds less than the shard's progress tells.
     """
-    held = store.totals().segments
-    if last is None or last.segments <= held:
+    held = store.totals
+    if last is None or (last.segments <= held.segments and last.facts <= held.facts):
         return
+    what = f"{held.segments} of {last.segments} segments"
+    if last.segments <= held.segments:
+        what = f"{held.facts} of {last.facts} segments and verdicts"
     if last.scratch is not None:
         print(
-            f"warning: going on from a copy with {held} of {last.segments} segments; the others are on {last.host} in "
-            f"{last.scratch}",
+            f"warning: going on from a copy with {what}; the others are on {last.host} in {last.scratch}",
             file=sys.stderr,
         )
         return
     raise CheckpointError(
-        f"checkpoint {store.path}: holds {held} of the {last.segments} segments that were committed. Was it damaged or put "
-        f"back from an old copy? Restore it; to go on from what there is, remove {folder.progress}."
+        f"checkpoint {store.path}: holds {what} that were committed. Was it damaged or put back from an old copy? Restore "
+        f"it; to go on from what there is, remove {folder.progress}."
     )
 
 
@@ -94,11 +97,34 @@ def finish_attempt(shard: Shard, reporter: Reporter, end: AttemptEnd) -> None:
     try:
         shard.store.end_attempt(end)
         shard.copy_checkpoint()
-        reporter.tell(end.end_reason, end.message)
+        reporter.tell("writing" if end.end_reason == "done" else end.end_reason, end.message)
         reporter.refresh_answers()
         write_attempts(shard.folder, shard.store)
     except (CheckpointError, OSError) as error:
         print(f"error: could not record the end of the attempt ({error})", file=sys.stderr)
+
+
+def tell_done(shard: Shard) -> None:
+    """Tell that the shard is finished and its results are written, if it was not told before."""
+    last, totals, process = read_progress(shard.folder), shard.store.totals, this_process()
+    if last is None:
+        last = Progress("done", 0, process.host, process.pid, process.slurm_job_id, 0, 0, 0, 0, 0, 0)
+    done = replace(
+        last,
+        state="done",
+        problems=shard.num_problems,
+        problems_done=shard.num_problems,
+        traces_running=0,
+        facts=totals.facts,
+        segments=totals.segments,
+        tokens=totals.tokens,
+        tokens_in_flight=0,
+        eta_s=0.0,
+        message=None,
+    )
+    if done != last or not shard.folder.progress.exists():
+        shard.store.check_held()
+        write_progress(shard.folder, done)
 
 
 class Reporter:
@@ -108,7 +134,6 @@ class Reporter:
         self._shard = shard
         self._attempt = attempt
         self._process = this_process()
-        self._totals = shard.store.totals()
         self._status = Status(shard.num_problems, shard.num_done, shard.num_done)
         self._refreshed_at = self._copied_at = time.monotonic()
 
@@ -136,6 +161,7 @@ class Reporter:
 
     def tell(self, state: str, message: str | None = None) -> None:
         store = self._shard.store
+        store.check_held()
         progress = Progress(
             state=state,
             attempt=self._attempt,
@@ -145,12 +171,13 @@ class Reporter:
             problems=self._status.problems,
             problems_done=self._status.problems_done,
             traces_running=self._status.traces_running,
-            segments=self._totals.segments + self._status.segments,
-            tokens=self._totals.tokens + self._status.tokens,
+            segments=store.totals.segments,
+            tokens=store.totals.tokens,
             tokens_in_flight=self._status.tokens_in_flight,
             tokens_per_s=self._status.tokens_per_s,
             eta_s=self._status.eta_s,
             scratch=None if store.path == self._shard.folder.checkpoint else str(store.path),
+            facts=store.totals.facts,
             message=message,
         )
         write_progress(self._shard.folder, progress)

@@ -64,6 +64,9 @@ def main(cfg: DictConfig) -> int:
     pairs = drawn_pairs(pairs, config.pairs_per_problem, config.seed)
     if not pairs:
         raise InputError(f"pairs {list(config.pairs)}: none in fold {config.fold}.")
+    if len({pair.label for pair in pairs}) == 1:
+        what = "agree" if pairs[0].label else "differ"
+        raise InputError(f"pairs {list(config.pairs)}: got only pairs that {what}, expected both kinds. Add traces.")
     for judge in config.judges:
         check(config, judge, data, pairs)
     print(evaluate(config, [score(config, judge, pairs) for judge in config.judges], pairs))
@@ -175,8 +178,7 @@ def evaluate(config: EvalConfig, judged: Sequence[Judged], pairs: Sequence[Label
     for group, places in groups(pairs).items():
         rows += [row(config, group, each, judged[0], pairs, places) for each in judged]
     labels = [pair.label for pair in pairs]
-    if 0 < sum(labels) < len(labels):
-        plot_roc({each.name: roc(labels, each.scores) for each in judged}, folder / "roc.png")
+    plot_roc({each.name: roc(labels, each.scores) for each in judged}, folder / "roc.png")
     plot_calibration(
         {each.name: calibration(labels, each.scores) for each in judged if each.is_probability},
         folder / "calibration.png",

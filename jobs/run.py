@@ -25,6 +25,7 @@ from jobs.attempt import (
     killed_attempt,
     open_checkpoint,
     slurm_job_id,
+    tell_done,
     this_process,
 )
 from jobs.inputs import Inputs, fingerprints, read_inputs
@@ -113,9 +114,12 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
         else:
             print(f"nothing to do: all {len(mine)} problems of this shard are answered", file=sys.stderr)
             begin_run(folder, who, config.shard.count, values, hydra_files(values))
+            store.end_killed(killed_attempt(last))
             write_attempts(folder, store)
             shard.copy_checkpoint()
+        lease.check()
         write_results(folder, store, problems, config.results, config.accounting)
+        tell_done(shard)
     tell(folder)
     return 0
 

@@ -62,6 +62,8 @@ def train(config: TrainConfig, stop: StopSignals) -> int:
     if card is None:
         print(f"interrupted by signal {stop.received}; the same command goes on from here", file=sys.stderr)
         return entry.INTERRUPTED
+    if not generative.is_main_process():
+        return 0
     write_card(
         folder,
         JudgeCard(
@@ -156,10 +158,9 @@ def train_generative(
     )
     if losses is None:
         return None
-    tokenizer.save_pretrained(folder) if config.lora is None else None
-    columns = {name: [getattr(point, name) for point in losses] for name in ("step", "epoch", "loss", "learning_rate")}
-    write_atomically(folder / "losses.parquet", lambda path: pq.write_table(pa.table(columns), path))
-    plot_losses(columns["step"], columns["loss"], folder / "losses.png")
+    if generative.is_main_process():
+        tokenizer.save_pretrained(folder) if config.lora is None else None
+        write_losses(losses, folder)
     weights = local_folder(base.path, base.revision)
     return GenerativeCard(
         kind="generative",
@@ -173,6 +174,12 @@ def train_generative(
         template_kwargs=config.template_kwargs,
         both_orders=config.both_orders,
     )
+
+
+def write_losses(losses: Sequence[generative.LossPoint], folder: Path) -> None:
+    columns = {name: [getattr(point, name) for point in losses] for name in ("step", "epoch", "loss", "learning_rate")}
+    write_atomically(folder / "losses.parquet", lambda path: pq.write_table(pa.table(columns), path))
+    plot_losses(columns["step"], columns["loss"], folder / "losses.png")
 
 
 def make_examples(

@@ -463,8 +463,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _simulated_traces_have_no_text_to_judge(self) -> Config:
-        if self.sampler.name == "simulated" and self.method.uses_judge and self.judge.name != "probe":
-            raise ValueError(f"judge: got {self.judge.name}, expected probe with sampler=simulated")
+        if self.sampler.name == "simulated" and self.method.uses_judge and self.judge.name not in ("probe", "oracle"):
+            raise ValueError(f"judge: got {self.judge.name}, expected probe or oracle with sampler=simulated")
         return self
 
     @model_validator(mode="after")

@@ -119,8 +119,8 @@ class Lease:
     def _try(self) -> bool:
         """Make the lease's file, whole, if there is none."""
         own = self._path.with_name(f".{self._path.name}.{self._holder.token}")
-        own.write_text(json.dumps(asdict(self._holder)) + "\n")
         try:
+            own.write_text(json.dumps(asdict(self._holder)) + "\n")
             os.link(own, self._path)
             return True
         except FileExistsError:
@@ -143,10 +143,10 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT_S):
-            try:
-                os.utime(self._path)
-            except OSError:
-                continue  # `check` tells
+            holder = read_holder(self._path)
+            if holder is not None and holder.token == self._holder.token:
+                with contextlib.suppress(OSError):  # `check` tells
+                    os.utime(self._path)
 
 
 def read_holder(path: Path) -> Holder | None:
@@ -174,7 +174,8 @@ def _age_s(path: Path) -> float | None:
     except OSError:
         now = time.time()
     finally:
-        mark.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the file system may be read-only to who looks
+            mark.unlink(missing_ok=True)
     try:
         return now - path.stat().st_mtime
     except OSError:

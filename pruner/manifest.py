@@ -126,7 +126,7 @@ def _row(shard: ShardState) -> tuple[str, ...]:
     is_running = state == "running"
     return (
         index,
-        "loading" if is_running and progress.state == "loading" else state,
+        progress.state if is_running and progress.state in ("loading", "writing") else state,
         f"{progress.problems_done}/{progress.problems}",
         str(progress.traces_running) if is_running else "",
         f"{progress.segments:,}",

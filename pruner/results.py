@@ -81,7 +81,8 @@ class Progress:
     """What others may see of a running shard, and what the next attempt may know of one that was killed.
 
     Attributes:
-        state: loading, running, done, interrupted, failed.
+        state: loading, running, writing (all answered, but the results are not written yet), done, interrupted, failed.
+        segments, facts, tokens: committed, in all attempts.
         tokens_in_flight: sampled and not yet committed, as far as the engine has told.
         tokens_per_s: of this attempt, the judge's own tokens not counted.
         eta_s: at this attempt's rate; None while no problem is finished.
@@ -102,6 +103,7 @@ class Progress:
     tokens_per_s: float = 0.0
     eta_s: float | None = None
     scratch: str | None = None
+    facts: int = 0
     updated_at: str = ""
     message: str | None = None
 

@@ -28,7 +28,7 @@ from pruner.config import AccountingConfig, differing_keys
 from pruner.errors import CheckpointError, InputError
 from pruner.fact_rows import fact_row, read_probe, read_segment, read_verdict
 from pruner.schemas import KEYS, TABLES
-from pruner.traces import Fact
+from pruner.traces import Fact, Segment
 
 _LOCK_POLL_S = 0.5
 _TEXT, _NAME = "'", '"'
@@ -62,8 +62,9 @@ class AttemptEnd:
 
 @dataclass(frozen=True)
 class Totals:
-    """What the checkpoint holds."""
+    """What the checkpoint holds. facts: segments, probes and verdicts; tokens: of the segments."""
 
+    facts: int
     segments: int
     tokens: int
 
@@ -74,6 +75,7 @@ class Store:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, guard: Callable[[], None]) -> None:
         self._connection = connection
         self._guard = guard
+        self._totals: Totals | None = None
         self.path = path
         self.attempt = 0
         self.commit_s = 0.0
@@ -103,8 +105,6 @@ class Store:
         """
         sql = "SELECT coalesce(max(attempt), 0) + 1 AS attempt FROM attempts"
         self.attempt = int(self._read(sql).column("attempt")[0].as_py())
-        unended = "SELECT attempt FROM attempts WHERE attempt NOT IN (SELECT attempt FROM attempt_ends)"
-        killed = [row["attempt"] for row in self._read(unended).to_pylist()]
         row = {
             "attempt": self.attempt,
             "host": start.host,
@@ -116,9 +116,25 @@ class Store:
             "sampler_gpus": start.sampler_gpus,
             "judge_gpus": start.judge_gpus,
         }
-        ends = [{"attempt": attempt, **asdict(last_seen)} for attempt in killed]
-        self._write({"attempts": [row], "attempt_ends": ends})
+        self._write({"attempts": [row], "attempt_ends": self._killed(last_seen)})
         return self.attempt
+
+    def end_killed(self, last_seen: AttemptEnd) -> None:
+        """Record how earlier attempts ended that could not say so themselves; nothing is written if there are none."""
+        if ends := self._killed(last_seen):
+            self._write({"attempt_ends": ends})
+
+    def _killed(self, last_seen: AttemptEnd) -> list[dict[str, Any]]:
+        unended = "SELECT attempt FROM attempts WHERE attempt NOT IN (SELECT attempt FROM attempt_ends)"
+        return [{**row, **asdict(last_seen)} for row in self._read(unended).to_pylist()]
+
+    def check_held(self) -> None:
+        """Make sure that this process may still write.
+
+        Raises:
+            CheckpointError: another one works on the shard by now.
+        """
+        self._guard()
 
     def end_attempt(self, end: AttemptEnd) -> None:
         """Record how this attempt ended."""
@@ -132,6 +148,7 @@ class Store:
         """
         if not facts and not answers:
             return
+        before = self.totals
         started = time.monotonic()
         now = datetime.now(UTC)
         tables: dict[str, list[dict[str, Any]]] = {"segments": [], "probes": [], "verdicts": []}
@@ -141,6 +158,8 @@ class Store:
         tables["answers"] = [asdict(row) for row in answers]
         tables["traces"] = [asdict(row) for row in traces]
         self._write(tables)
+        tokens = [fact.num_tokens for fact in facts if isinstance(fact, Segment)]
+        self._totals = Totals(before.facts + len(facts), before.segments + len(tokens), before.tokens + sum(tokens))
         self.commit_s += time.monotonic() - started
 
     def answered_ids(self) -> set[str]:
@@ -157,9 +176,16 @@ class Store:
                     facts.setdefault(row["problem_id"], []).append(read(row))
         return facts
 
+    @property
     def totals(self) -> Totals:
-        sql = "SELECT count(*) AS segments, coalesce(sum(num_tokens), 0)::BIGINT AS tokens FROM segments"
-        return Totals(**self._read(sql).to_pylist()[0])
+        """What is committed."""
+        if self._totals is None:
+            facts = " + ".join(f"(SELECT count(*) FROM {name})" for name in KEYS)
+            sql = f"""
+                SELECT {facts} AS facts, count(*) AS segments, coalesce(sum(num_tokens), 0)::BIGINT AS tokens
+                FROM segments"""
+            self._totals = Totals(**self._read(sql).to_pylist()[0])
+        return self._totals
 
     def copy_to(self, target: Path) -> None:
         """Write a copy of everything committed, whole or not at all; the one before stays until then.
@@ -304,6 +330,8 @@ def open_store(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
+        if _log(path).exists():
+            raise _damaged(path, ValueError("the file is gone, its .wal is there"))
         _create(path, identity)
     elif path.stat().st_size == 0:
         raise _damaged(path, ValueError("the file is empty"))

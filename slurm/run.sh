@@ -24,9 +24,12 @@ for name in TERM INT USR1; do
   trap "stop $name" "$name"
 done
 
-# Runs a command, forwards signals to it, and sets `code`.
+# Runs a command, forwards signals to it, and sets `code`. What bash starts behind `&` would ignore Ctrl-C.
 run() {
-  "$@" &
+  (
+    trap - INT
+    exec "$@"
+  ) &
   child=$!
   code=0
   wait "$child" || code=$?
@@ -34,10 +37,10 @@ run() {
     code=0
     wait "$child" || code=$?
   done
-  # A signal may have ended the last wait just as the command ended; bash still knows the command's own code.
+  # A signal may have ended the last wait just as the command ended; bash still knows the command's own code, most times.
   local again=0
   wait "$child" 2>/dev/null || again=$?
-  [ "$again" = 127 ] || code=$again
+  if [ "$again" -ge 0 ] && [ "$again" != 127 ]; then code=$again; fi
   child=""
   # Stopped before it could answer signals: as resumable as later.
   if [ -n "$stopped" ] && [ "$code" -ge 128 ]; then code=75; fi

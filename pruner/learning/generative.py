@@ -6,6 +6,7 @@ It knows token ids and labels only: what a prompt says is the caller's.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from torch.utils.data import Dataset
 
 from pruner.errors import InputError
@@ -73,19 +75,21 @@ def train(
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if should_stop():
+            if _any_process(should_stop()):
                 control.should_save = control.should_training_stop = True
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if logs and "loss" in logs:
+            if logs and "loss" in logs and state.is_world_process_zero:
                 tell(f"step {state.global_step}/{state.max_steps}, loss {float(logs['loss']):.4f}")
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            tell(f"step {state.global_step}/{state.max_steps}, saved")
+            if state.is_world_process_zero:
+                tell(f"step {state.global_step}/{state.max_steps}, saved")
 
     has_gpu = torch.cuda.is_available()
     has_bf16 = has_gpu and config.base.dtype == "bfloat16"
-    steps_an_epoch = -(-len(examples) // (config.batch_size * config.gradient_accumulation))
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by accelerate launch
+    steps_an_epoch = -(-len(examples) // (config.batch_size * config.gradient_accumulation * num_processes))
     arguments = TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         num_train_epochs=config.epochs,
@@ -97,6 +101,8 @@ def train(
         weight_decay=config.weight_decay,
         bf16=has_bf16,
         use_cpu=not has_gpu,
+        ddp_backend="gloo" if num_processes > 1 and not has_gpu else None,
+        ddp_find_unused_parameters=False,
         save_strategy="steps",
         save_steps=config.save_steps,
         save_total_limit=2,
@@ -133,6 +139,21 @@ def train(
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
+
+
+def is_main_process() -> bool:
+    """Return whether this is, of the processes that train together, the one that writes."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _any_process(is_so: bool) -> bool:
+    """Return whether it is so in any of the processes that train together: they must stop at the same step."""
+    if not torch.distributed.is_initialized():
+        return is_so
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    found = torch.tensor(int(is_so), device=device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    return bool(found.item())
 
 
 def discard_checkpoints(folder: Path) -> None:

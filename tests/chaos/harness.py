@@ -12,11 +12,13 @@ import argparse
 import os
 import random
 import runpy
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -35,9 +37,26 @@ CONFIG = (
     "progress.interval_s=1000",
 )
 SLOW = ("sampler.step_s=0.008", "sampler.max_running_traces=6")
+# What is run, in turn; {root} is the run's own folder, {cons} the undisturbed run of the first.
+VARIANTS = {
+    "cons": ("method=cons",),
+    "deepprune": (),
+    "deepprune, first cluster, representatives": ("method.assign=first", "method.answer=representatives"),
+    "deepprune, reasoning words": ("prefix=reasoning_words", "prefix.count=3"),
+    "deepprune, oracle": ("judge=oracle", "judge.source={cons}"),
+    "adaptive": ("method=adaptive", "method.wave=2"),
+    "esc": ("method=esc",),
+    "deepconf_offline": ("method=deepconf_offline", "method.window=16"),
+    "deepconf_online": ("method=deepconf_online", "method.warmup=4", "method.window=16"),
+    "waves": ("method=waves", "method.every_tokens=64"),
+    "deepprune, checkpoint on scratch": ("checkpoint.dir={root}/scratch", "checkpoint.copy_every_s=0.05"),
+}
 TABLES = ("answers", "traces", "verdicts", "probes")
 # What is done to an attempt, and how often in a hundred.
 EVENTS = {"SIGKILL": 55, "SIGTERM": 12, "SIGUSR1": 12, "SIGINT": 6, "SIGSTOP": 10, "none": 5}
+
+
+Segments = dict[tuple[str, int, int], tuple[tuple[int, ...], int]]
 
 
 class Difference(Exception):
@@ -101,13 +120,19 @@ def hurt(pid: int, event: str, delay_s: float) -> int:
     return wait(pid)  # type: ignore[return-value]
 
 
-def segments(root: Path) -> dict[tuple[str, int, int], tuple[tuple[int, ...], int]]:
+def checkpoint(root: Path) -> Path:
+    """Return the checkpoint that is worked on."""
+    on_scratch = sorted((root / "scratch").glob("*/shard=0000.duckdb"))
+    return on_scratch[0] if on_scratch else root / "run/checkpoint/shard=0000.duckdb"
+
+
+def segments(root: Path) -> Segments:
     """Return what is committed: key -> (tokens, attempt).
 
     Raises:
         Difference: a key is there twice.
     """
-    path = root / "run/checkpoint/shard=0000.duckdb"
+    path = checkpoint(root)
     if not path.exists():
         return {}
     with duckdb.connect(str(path), read_only=True) as connection:
@@ -132,6 +157,34 @@ def results(root: Path) -> list[bytes]:
     return [repr((each.schema.names, each.to_pylist())).encode() for each in tables]
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What a run gives that nothing disturbs."""
+
+    overrides: tuple[str, ...]
+    results: list[bytes]
+    tokens: dict[tuple[str, int, int], tuple[int, ...]]
+    took_s: float
+
+
+def make_references(folder: Path, *overrides: str) -> dict[str, Reference]:
+    """Run what is to be hurt, undisturbed: the overrides, or every variant."""
+    found = {}
+    variants = {" ".join(overrides): overrides} if overrides else VARIANTS
+    for number, (name, each) in enumerate(variants.items()):
+        root = folder / f"reference{number}"
+        started = time.monotonic()
+        run(root, *told(each, folder, root))
+        took_s = time.monotonic() - started
+        tokens = {key: ids for key, (ids, _) in segments(root).items()}
+        found[name] = Reference(each, results(root), tokens, took_s)
+    return found
+
+
+def told(overrides: tuple[str, ...], folder: Path, root: Path) -> list[str]:
+    return [each.format(root=root, cons=folder / "reference0/run") for each in overrides]
+
+
 def kill_many(folder: Path, kills: int, seed: int, *overrides: str) -> Counter[str]:
     """Hurt attempts until so many were killed or signalled; return how many of what happened.
 
@@ -140,38 +193,51 @@ def kill_many(folder: Path, kills: int, seed: int, *overrides: str) -> Counter[s
     """
     draw = random.Random(seed)
     done: Counter[str] = Counter()
-    run(folder / "reference", *overrides)
-    expected, whole = results(folder / "reference"), segments(folder / "reference")
-    names, weights = list(EVENTS), list(EVENTS.values())
+    references = make_references(folder, *overrides)
     number = 0
     while done["kills and signals"] < kills:
+        name = list(references)[number % len(references)]
         number += 1
         root = folder / f"run{number}"
-        committed: dict[tuple[str, int, int], tuple[tuple[int, ...], int]] = {}
-        code = None
-        while code != 0:
-            event = draw.choices(names, weights)[0]
-            code = hurt(start(root, *SLOW, *overrides), event, draw.uniform(0.05, 0.9))
-            done["attempts"] += 1
-            if code == 0 or event == "none":
-                done["attempts left alone or too quick"] += 1
-            else:
-                done[event] += 1
-                done["kills and signals"] += 1
-            if code not in (0, 75, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGINT, 130):
-                raise Difference(f"run {number}: exit code {code}\n{root.with_suffix('.log').read_text()[-3000:]}")
-            now = segments(root)
-            lost = [key for key, value in committed.items() if now.get(key) != value]
-            if lost:
-                raise Difference(f"run {number}: {len(lost)} committed segments lost or sampled again, first {lost[0]}")
-            committed = now
-        if results(root) != expected:
-            raise Difference(f"run {number}: other results")
-        if {key: ids for key, (ids, _) in committed.items()} != {key: ids for key, (ids, _) in whole.items()}:
-            raise Difference(f"run {number}: other segments")
+        mine = told(references[name].overrides, folder, root)
+        committed = hurt_to_the_end(root, mine, references[name].took_s + 0.6, draw, done)
+        if results(root) != references[name].results:
+            raise Difference(f"run {number} ({name}): other results")
+        if {key: ids for key, (ids, _) in committed.items()} != references[name].tokens:
+            raise Difference(f"run {number} ({name}): other segments")
         done["runs finished and equal"] += 1
+        done[f"  of {name}"] += 1
         done["segments compared"] += len(committed)
+        shutil.rmtree(root)
     return done
+
+
+def hurt_to_the_end(
+    root: Path, overrides: list[str], latest_s: float, draw: random.Random, done: Counter[str]
+) -> Segments:
+    """Hurt one run's attempts, each within so many seconds, until it is done; return its segments."""
+    names, weights = list(EVENTS), list(EVENTS.values())
+    committed: Segments = {}
+    code = None
+    while code != 0:
+        event = draw.choices(names, weights)[0]
+        code = hurt(start(root, *SLOW, *overrides), event, draw.uniform(0.05, latest_s))
+        done["attempts"] += 1
+        if code == 0 or event == "none":
+            done["attempts left alone or too quick"] += 1
+        else:
+            done[event] += 1
+            done["kills and signals"] += 1
+        if code not in (0, 75, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGINT, 130):
+            raise Difference(
+                f"{root.name}: exit code {code} after {event}\n{root.with_suffix('.log').read_text()[-3000:]}"
+            )
+        now = segments(root)
+        lost = [key for key, value in committed.items() if now.get(key) != value]
+        if lost:
+            raise Difference(f"{root.name}: {len(lost)} committed segments lost or sampled again, first {lost[0]}")
+        committed = now
+    return committed
 
 
 def report(done: Counter[str]) -> str:
@@ -182,7 +248,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kill simulated runs at random moments and compare.")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("overrides", nargs="*", help="of the main job's config")
+    parser.add_argument("overrides", nargs="*", help="of the main job's config; none: every variant in turn")
     arguments = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -76,6 +77,38 @@ def test_a_training_stopped_twice_ends_with_the_same_steps_and_weights(tmp_path,
     assert weights[0].keys() == weights[1].keys()
     assert max(float((weights[0][key].float() - weights[1][key].float()).abs().max()) for key in weights[0]) < 1e-4
     assert not (stopped / "checkpoints").exists()
+
+
+def test_two_processes_train_one_judge_and_stop_at_the_same_step(tmp_path, pairs_file):
+    """With a model of two tiny layers. Only one of the two is told to stop."""
+    base = tiny_model(tmp_path / "base")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "jobs.train_judge"]
+    command = [*launch, *train(pairs_file, tmp_path / "judge", f"trainer.base.path={base}")[3:]]
+    process = subprocess.Popen([*command, "trainer.epochs=40"], cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "judge/checkpoints/checkpoint-3/trainer_state.json", process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGUSR1)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode != 0 and said.count("the same command goes on from here") == 2, said
+    whole = finish([*command, f"target={tmp_path}/whole"])
+    assert whole.stdout.count("judge in") == 1, whole.stdout
+    single = finish([*train(pairs_file, tmp_path / "single"), f"trainer.base.path={base}"])
+    assert single.stdout.count("judge in") == 1
+    steps = [pq.read_table(tmp_path / name / "losses.parquet").num_rows for name in ("whole", "single")]
+    assert steps[0] == -(-steps[1] // 2)
+
+
+def tiny_model(folder):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).write_bytes((PROJECT / ".cache/models/smollm2_135m" / name).read_bytes())
+    shape = LlamaConfig(
+        vocab_size=49152, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    return folder
 
 
 def test_vllm_and_transformers_give_the_same_scores(tmp_path):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tests.live.jobs_under_test import PROJECT
@@ -28,28 +29,40 @@ def submit(folder: Path, *arguments: str, options: tuple[str, ...] = ()) -> str:
     return slurm("sbatch", "--parsable", output, *options, "slurm/run.sh", *run, *arguments).strip()
 
 
-def queue(job: str) -> list[tuple[str, str, str]]:
-    """Return (id, state, reason) of each task of a job, ended ones included."""
-    command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%i %t %r"]
+def queue(job: str) -> list[tuple[str, str, str, str]]:
+    """Return (id, state, start time, reason) of each task of a job, ended ones included."""
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%i %t %S %r"]
     for _ in range(5):
         result = subprocess.run(command, capture_output=True, text=True, timeout=120)
         if result.returncode == 0 or "Invalid job id" in result.stderr:
-            return [tuple(line.split(maxsplit=2)) for line in result.stdout.splitlines()]  # type: ignore[misc]
+            return [tuple(line.split(maxsplit=3)) for line in result.stdout.splitlines()]  # type: ignore[misc]
         time.sleep(1)  # a busy machine's controller may not answer in time
     raise AssertionError(result.stderr)
 
 
 def runs(job: str) -> bool:
-    return any(state == "R" for _, state, _ in queue(job))
+    return any(state == "R" for _, state, _, _ in queue(job))
 
 
 def has_ended(job: str) -> bool:
-    """Return whether all tasks of a job have ended; one that waits after a requeue is let go at once."""
+    """Return whether all tasks of a job have ended and stay so: one that is being requeued may look like it for a moment."""
+    if not look_ended(job):
+        return False
+    time.sleep(1)
+    return look_ended(job)
+
+
+def look_ended(job: str) -> bool:
+    """Return whether all tasks seem to have ended; one that waits for two minutes after a requeue is let go sooner.
+
+    Not at once: slurmd refuses, for good, to start a job in the second in which it was killed.
+    """
     tasks = queue(job)
-    for task, state, reason in tasks:
-        if state == "PD" and reason == "BeginTime":
-            subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"], capture_output=True, timeout=60)
-    return all(state in ENDED for _, state, _ in tasks)
+    soon = (datetime.now() + timedelta(seconds=10)).isoformat(timespec="seconds")
+    for task, state, start, reason in tasks:
+        if state == "PD" and reason == "BeginTime" and start > soon:
+            subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now+3"], capture_output=True, timeout=60)
+    return all(state in ENDED for _, state, _, _ in tasks)
 
 
 def wait_until(holds: Callable[[], bool], what: str, logs: Path, timeout_s: float = WAIT_S) -> None:

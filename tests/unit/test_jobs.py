@@ -230,3 +230,12 @@ def test_a_job_runs_from_another_folder(tmp_path):
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "outputs/problems.path=demo,sampler=simulated/answers/shard=0000.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "points"), [("tau", 4), ("k1", 4), ("truncation_tokens", 3), ("truncation_words", 3)]
+)
+def test_the_papers_studies_are_sweeps_that_start(study, points):
+    result = job("run", f"+sweep={study}", "sampler=simulated", "dry_run=true")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count('"sampler"') == points

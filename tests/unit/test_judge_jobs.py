@@ -130,6 +130,10 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(tmp_path, pairs, argum
 def test_an_evaluation_refuses_what_is_no_judge_or_was_cut_otherwise(tmp_path, pairs_file):
     result = job("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/e", "judges=[tfdif]")
     assert result.returncode == 2 and "expected one of length, tfidf" in result.stderr
+    one_kind = tmp_path / "one_kind.parquet"
+    write_pairs([p for p in made_pairs() if p.label], one_kind, json.dumps({"prefix": PREFIX, "traces": "x"}))
+    result = job("eval_judge", f"pairs=[{one_kind}]", f"target={tmp_path}/e", "judges=[tfidf]")
+    assert result.returncode == 2 and "got only pairs that agree" in result.stderr
     assert train(pairs_file, tmp_path / "judge").returncode == 0
     other = tmp_path / "other.parquet"
     write_pairs(made_pairs(), other, json.dumps({"prefix": {"name": "fixed", "max_tokens": 500}, "traces": "y"}))

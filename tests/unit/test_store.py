@@ -8,7 +8,7 @@ import pytest
 
 from pruner.config import AccountingConfig
 from pruner.errors import CheckpointError, InputError
-from pruner.store import AttemptEnd, AttemptStart, bring, latest, open_store
+from pruner.store import AttemptEnd, AttemptStart, Totals, bring, latest, open_store
 from pruner.traces import PairKey, Probe, ProbeKey, Segment, SegmentKey, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 
@@ -39,9 +39,10 @@ def test_facts_come_back_as_they_went_in(path):
     with opened(path) as store:
         store.begin_attempt(START, KILLED)
         store.append(FACTS)
+        assert store.totals == Totals(facts=6, segments=2, tokens=4)
     with opened(path) as store:
         assert sorted(map(repr, store.open_facts()["p"])) == sorted(map(repr, FACTS))
-        assert store.totals().segments == 2 and store.totals().tokens == 4
+        assert store.totals == Totals(facts=6, segments=2, tokens=4)
 
 
 def test_a_killed_attempt_is_ended_by_the_next_one_with_what_is_known(path):
@@ -132,6 +133,15 @@ def test_nothing_is_written_once_the_guard_says_no(path):
         store.append(FACTS)
     with opened(path) as store:
         assert store.open_facts() == {}
+
+
+def test_a_log_whose_checkpoint_is_gone_is_kept(path):
+    path.parent.mkdir()
+    log = path.with_name(path.name + ".wal")
+    log.write_bytes(b"facts")
+    with pytest.raises(CheckpointError, match=r"the file is gone, its .wal is there.* left as it is"):
+        opened(path)
+    assert log.read_bytes() == b"facts" and not path.exists()
 
 
 def test_an_empty_file_is_no_new_checkpoint(path):
