@@ -240,7 +240,8 @@ def engine_specs(config: Config, sampler: VllmSamplerConfig, num_gpus: int) -> t
     judge = generative_judge(config)
     if judge is None or judge.colocate:
         return sampler_spec(model, sampler, judge), None
-    gpus = split_gpus(num_gpus, model.tensor_parallel_size, sampler.gpus, judge.gpus)
+    memory = model.gpu_memory_utilization + judge.gpu_memory_utilization
+    gpus = split_gpus(num_gpus, model.tensor_parallel_size, sampler.gpus, judge.gpus, memory)
     spec = sampler_spec(model, sampler.model_copy(update={"gpus": gpus[0]}), None)
     return spec, judge_spec(judge.model_copy(update={"gpus": gpus[1]}), model, sampler)
 
@@ -248,16 +249,17 @@ def engine_specs(config: Config, sampler: VllmSamplerConfig, num_gpus: int) -> t
 Gpus = tuple[int, ...] | None
 
 
-def split_gpus(num_gpus: int, num_samplers: int, sampler: Gpus, judge: Gpus) -> tuple[Gpus, Gpus]:
+def split_gpus(num_gpus: int, num_samplers: int, sampler: Gpus, judge: Gpus, memory: float) -> tuple[Gpus, Gpus]:
     """Split an allocation between the sampler and a judge with an engine of its own: the last GPU is the judge's.
 
     Args:
         num_gpus: allocated; 0 on a machine without.
         num_samplers: what the sampler needs (model.tensor_parallel_size).
         sampler, judge: ids within the allocation that the config names; these are kept.
+        memory: share of a card's memory that both together take; up to 1 they may share one.
 
     Raises:
-        InputError: there are too few, or one is given to both.
+        InputError: there are too few, or one is given to both and has no room for them.
     """
     if num_gpus == 0:
         return sampler, judge
@@ -266,10 +268,11 @@ def split_gpus(num_gpus: int, num_samplers: int, sampler: Gpus, judge: Gpus) -> 
         judge = tuple(gpu for gpu in everything if gpu not in (sampler or ()))[-1:]
     if sampler is None:
         sampler = tuple(gpu for gpu in everything if gpu not in judge)
-    if len(sampler) < num_samplers or not judge or set(sampler) & set(judge):
+    if len(sampler) < num_samplers or not judge or (set(sampler) & set(judge) and memory > 1.0):
         raise InputError(
             f"gpus: the allocation has {num_gpus}, of which the sampler gets {list(sampler)} and the judge {list(judge)}; "
-            f"expected {num_samplers} for the sampler and others for the judge. Ask for more, or set judge.colocate=true."
+            f"expected {num_samplers} for the sampler and others for the judge. Ask for more, set judge.colocate=true, or let them "
+            "share cards: name the same for both, with gpu_memory_utilization of model and judge at most 1 together."
         )
     return sampler, judge
 
@@ -317,7 +320,7 @@ def judge_spec(judge: LlmJudgeConfig, model: ModelConfig, sampler: VllmSamplerCo
 
 
 def plan(config: Config) -> dict[str, Any]:
-    """Return what would be started: every engine's arguments and environment. Loads no model."""
+    """Return what would be started: every engine's process, arguments and environment. Loads no model."""
     if config.sampler.name != "vllm":
         return {"sampler": config.sampler.model_dump()}
     # Where no GPU is, an allocation in the environment shows what a node with these would start.
@@ -326,9 +329,22 @@ def plan(config: Config) -> dict[str, Any]:
     spec, judge_spec = engine_specs(config, config.sampler, num_gpus)
     engines = {"sampler": spec} | ({"judge": judge_spec} if judge_spec is not None else {})
     return {
-        name: {"arguments": engine_arguments(each, has_gpu), "environment": environment(each, has_gpu)}
+        name: {
+            "process": engine_process(name, each, has_gpu),
+            "arguments": engine_arguments(each, has_gpu),
+            "environment": environment(each, has_gpu),
+        }
         for name, each in engines.items()
     }
+
+
+def engine_process(name: str, spec: EngineSpec, has_gpu: bool) -> str:
+    """Say where an engine runs."""
+    driver = "a child process" if name == "judge" else "the job's process"
+    is_inside = environment(spec, has_gpu)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    engine = "the engine in it" if is_inside else "the engine in a process below it"
+    workers = f", {spec.tensor_parallel_size} workers below that" if spec.tensor_parallel_size > 1 else ""
+    return f"{driver}, {engine}{workers}"
 
 
 def check_models(config: Config, problems: ProblemSet) -> None:

@@ -23,6 +23,7 @@ from pruner.traces import (
     Problem,
     Segment,
     SegmentKey,
+    TokenIds,
     Trace,
     Verdict,
     cut_at_stop,
@@ -75,6 +76,7 @@ class Case:
     ) -> None:
         self.problem = problem
         self.prompt_token_ids = prompt_token_ids
+        self._prompt = TokenIds(prompt_token_ids)
         self.method = method
         self.traces: dict[int, Trace] = {}
         self.pruned: dict[int, str] = {}
@@ -176,19 +178,20 @@ class Case:
 
     def _extend(self, action: Extend) -> None:
         trace = self._trace(action.trace_index)
-        known = self.facts.get(trace.next_key)
+        key = trace.next_key
+        known = self.facts.get(key)
         if known is not None:
             assert isinstance(known, Segment)
             self._deliveries.append(known)
             return
-        self._in_flight.add(trace.next_key)
+        self._in_flight.add(key)
         end = segment_end(trace.num_tokens, self._rule.segment_tokens, action.until_tokens, self.max_trace_tokens)
         self._requests.append(
             Request(
-                key=trace.next_key,
-                prompt_token_ids=self.prompt_token_ids + trace.token_ids,
+                key=key,
+                prompt_token_ids=TokenIds.join([self._prompt, *[segment.token_ids for segment in trace.segments]]),
                 max_tokens=end - trace.num_tokens,
-                seed=self._seed(trace.next_key),
+                seed=self._seed(key),
                 priority=self._priority,
                 decoding=self._rule.decoding,
                 trace_tokens=trace.num_tokens,
@@ -261,7 +264,7 @@ class Case:
         return Segment(
             key=key,
             num_tokens=completion.num_tokens,
-            token_ids=completion.token_ids,
+            token_ids=TokenIds(completion.token_ids),
             text=text,
             finish_reason=reason,
             prompt_tokens=completion.prompt_tokens,

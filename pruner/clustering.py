@@ -7,6 +7,7 @@ until they fix the decision; comparisons that cannot change it are never asked f
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -89,6 +90,14 @@ def greatest_similarity(pairs: tuple[Pair, ...], verdicts: Verdicts) -> tuple[fl
     return ((sum(scores) + num_open) / count if count else 0.0), num_open == 0
 
 
+def _fewest(pairs: tuple[Pair, ...], verdicts: Verdicts, similarity: float, to_beat: float) -> tuple[Pair, ...]:
+    """Return the first open pairs, as many as could show that the cluster cannot win: all of them scored 0."""
+    unknown = [pair for pair in pairs if pair not in verdicts]
+    missing = sum(pair in verdicts and verdicts[pair] is None for pair in pairs)
+    enough = math.ceil((similarity - to_beat) * (len(pairs) - missing))
+    return tuple(unknown[: max(1, enough)])
+
+
 def place(
     clusters: tuple[Cluster, ...],
     trace_index: int,
@@ -119,11 +128,11 @@ def place(
     for j in by_size:
         pairs = tuple((member, trace_index) for member in members[j])
         similarity, is_known = greatest_similarity(pairs, verdicts)
-        cannot_win = similarity <= best_similarity or (similarity <= rule.tau and not is_full)
-        if cannot_win:
+        to_beat = best_similarity if is_full else max(best_similarity, rule.tau)
+        if similarity <= to_beat:
             continue
         if not is_known:
-            return Needs(tuple(pair for pair in pairs if pair not in verdicts))
+            return Needs(_fewest(pairs, verdicts, similarity, to_beat))
         if rule.assign == "first" and similarity > rule.tau:
             return Joins(j)
         best, best_similarity = j, similarity

@@ -1,59 +1,98 @@
-"""Facts as rows of their tables, and back. Pure."""
+"""Records as Arrow tables of their columns, and back. No token is touched one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import accumulate, pairwise
+from operator import attrgetter
 
-from pruner.traces import Fact, PairKey, Probe, ProbeKey, Segment, SegmentKey, Verdict
+import pyarrow as pa
 
+from pruner.schemas import KEYS, TABLES
+from pruner.traces import Fact, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, Verdict
 
-def fact_row(fact: Fact) -> tuple[str, dict[str, Any]]:
-    """Return a fact's table and its row there."""
-    key = fact.key
-    if isinstance(fact, Segment):
-        name = "segments"
-    elif isinstance(fact, Probe):
-        name = "probes"
-    else:
-        name = "verdicts"
-    values = {field: getattr(fact, field) for field in fact.__dataclass_fields__ if field != "key"}
-    return name, {field: getattr(key, field) for field in key.__dataclass_fields__} | values
+_KINDS: dict[str, type[Fact]] = {"segments": Segment, "probes": Probe, "verdicts": Verdict}
 
 
-def read_segment(row: Mapping[str, Any]) -> Segment:
-    """Return the segment that `fact_row` made a row of; likewise below."""
-    return Segment(
-        key=SegmentKey(row["problem_id"], row["trace_index"], row["segment_index"]),
-        num_tokens=row["num_tokens"],
-        token_ids=tuple(row["token_ids"]),
-        text=row["text"],
-        finish_reason=row["finish_reason"],
-        prompt_tokens=row["prompt_tokens"],
-        cached_tokens=row["cached_tokens"],
-        confidence=None if row["confidence"] is None else tuple(row["confidence"]),
-    )
+def fact_tables(facts: Sequence[Fact], attempt: int, committed_at: datetime) -> dict[str, pa.Table]:
+    """Return the facts as rows of their tables, by table."""
+    tables = {}
+    for name, kind in _KINDS.items():
+        if rows := [fact for fact in facts if type(fact) is kind]:
+            told = {"attempt": attempt, "committed_at": committed_at}
+            tables[name] = table_of(rows, TABLES[name], KEYS[name], told)
+    return tables
 
 
-def read_probe(row: Mapping[str, Any]) -> Probe:
-    return Probe(
-        key=ProbeKey(row["problem_id"], row["trace_index"], row["num_tokens"]),
-        output_tokens=row["output_tokens"],
-        token_ids=tuple(row["token_ids"]),
-        text=row["text"],
-        answer=row["answer"],
-        prompt_tokens=row["prompt_tokens"],
-        cached_tokens=row["cached_tokens"],
-        shared_tokens=row["shared_tokens"],
-    )
+def table_of(
+    rows: Sequence[object], schema: pa.Schema, keys: Sequence[str] = (), told: dict[str, object] | None = None
+) -> pa.Table:
+    """Return records as a table with a column an attribute.
+
+    Args:
+        keys: columns that are attributes of the records' `key`.
+        told: columns with one value in all rows.
+    """
+    columns = []
+    for field in schema:
+        if told and field.name in told:
+            columns.append(pa.repeat(pa.scalar(told[field.name], field.type), len(rows)))
+            continue
+        read = attrgetter(f"key.{field.name}" if field.name in keys else field.name)
+        values = [read(row) for row in rows]
+        columns.append(_packed(values) if field.name == "token_ids" else pa.array(values, field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
-def read_verdict(row: Mapping[str, Any]) -> Verdict:
-    return Verdict(
-        key=PairKey(row["problem_id"], row["left_trace"], row["right_trace"]),
-        score=row["score"],
-        prompt_tokens=row["prompt_tokens"],
-        cached_tokens=row["cached_tokens"],
-        head_tokens=row["head_tokens"],
-        output_tokens=row["output_tokens"],
-    )
+def _packed(values: Sequence[Sequence[int]]) -> pa.ListArray:
+    data = TokenIds.join(values).data
+    ids = pa.Array.from_buffers(pa.int32(), len(data) // 4, [None, pa.py_buffer(data)])
+    offsets = pa.array(accumulate(map(len, values), initial=0), pa.int32())
+    return pa.ListArray.from_arrays(offsets, ids)
+
+
+def read_facts(name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[Fact]:
+    """Yield the facts that `fact_tables` made rows of."""
+    for batch in batches:
+        columns = {
+            field.name: _unpacked(batch.column(field.name))
+            if field.name == "token_ids"
+            else batch.column(field.name).to_pylist()
+            for field in TABLES[name]
+            if field.name not in ("attempt", "committed_at")
+        }
+        names = list(columns)
+        for values in zip(*columns.values(), strict=True):
+            yield _READERS[name](dict(zip(names, values, strict=True)))
+
+
+def _unpacked(column: pa.ListArray) -> list[TokenIds]:
+    ids = column.values
+    data = memoryview(ids.buffers()[1] or b"").cast("B")
+    start = 4 * ids.offset
+    ends = column.offsets.to_pylist()
+    return [TokenIds.of_bytes(data[start + 4 * first : start + 4 * last].tobytes()) for first, last in pairwise(ends)]
+
+
+def _segment(row: dict[str, object]) -> Segment:
+    key = SegmentKey(row.pop("problem_id"), row.pop("trace_index"), row.pop("segment_index"))  # type: ignore[arg-type]
+    confidence = row.pop("confidence")
+    return Segment(key, confidence=None if confidence is None else tuple(confidence), **row)  # type: ignore
+
+
+def _probe(row: dict[str, object]) -> Probe:
+    key = ProbeKey(row.pop("problem_id"), row.pop("trace_index"), row.pop("num_tokens"))  # type: ignore[arg-type]
+    return Probe(key, **row)  # type: ignore[arg-type]
+
+
+def _verdict(row: dict[str, object]) -> Verdict:
+    key = PairKey(row.pop("problem_id"), row.pop("left_trace"), row.pop("right_trace"))  # type: ignore[arg-type]
+    return Verdict(key, **row)  # type: ignore[arg-type]
+
+
+_READERS: dict[str, Callable[[dict[str, object]], Fact]] = {
+    "segments": _segment,
+    "probes": _probe,
+    "verdicts": _verdict,
+}

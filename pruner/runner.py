@@ -27,6 +27,12 @@ class FactStore(Protocol):
     def append(self, facts: list[Fact], answers: list[AnswerRow], traces: list[TraceRow]) -> None: ...
 
 
+class KnownFacts(Protocol):
+    """Facts that are there already, by problem; see open_facts.OpenFacts. A dict is one too."""
+
+    def pop(self, problem_id: str, default: list[Fact], /) -> list[Fact]: ...
+
+
 class JudgeSampler(Sampler, Protocol):
     """An engine beside the sampler's, whose `step` does not block."""
 
@@ -76,6 +82,22 @@ class Status:
 
 
 @dataclass
+class _Counts:
+    """What a Status tells, as it grows."""
+
+    problems_done: int
+    traces_running: int = 0
+    traces_finished: int = 0
+    traces_pruned: int = 0
+    segments: int = 0
+    tokens: int = 0
+    tokens_judge: int = 0
+    tokens_saved: int = 0
+    tokens_in_flight: int = 0
+    work_s: float = 0.0
+
+
+@dataclass
 class _Open:
     case: Case
     opened_at: float
@@ -105,7 +127,7 @@ class Runner:
         judge_sampler: JudgeSampler | None,
         store: FactStore,
         equivalence: Equivalence,
-        known: dict[str, list[Fact]],
+        known: KnownFacts,
         on_commit: Callable[[Status], None],
         on_step: Callable[[Status], None],
         should_stop: Callable[[], bool],
@@ -133,11 +155,13 @@ class Runner:
         self._segments_uncommitted = 0
         self._lost_tokens = 0
         self._started_at = self._committed_at = time.monotonic()
-        self._status = Status(num_problems, num_done, num_done)
+        self._num_problems = num_problems
+        self._num_done = num_done
+        self._counts = _Counts(num_done)
 
     @property
     def status(self) -> Status:
-        return self._status
+        return Status(problems=self._num_problems, problems_done_before=self._num_done, **vars(self._counts))
 
     def run(self) -> bool:
         """Work; return True if all problems are answered, False if it was told to stop. Everything is committed.
@@ -157,7 +181,7 @@ class Runner:
             self._abort()
             return False
         finally:
-            self._status = replace(self._status, tokens_in_flight=self._running_tokens())
+            self._counts.tokens_in_flight = self._running_tokens()
             self._commit()
 
     def _abort(self) -> None:
@@ -220,14 +244,11 @@ class Runner:
         for completion in completions:
             case = self._open[completion.key.problem_id].case
             self._follow(case, case.receive(completion))
-        running = self._sampler.num_running
-        self._status = replace(
-            self._status,
-            traces_running=running,
-            tokens_in_flight=self._running_tokens() if completions else self._status.tokens_in_flight,
-            work_s=time.monotonic() - self._started_at,
-        )
-        self._on_step(self._status)
+        counts = self._counts
+        counts.traces_running = self._sampler.num_running
+        counts.tokens_in_flight = self._running_tokens()
+        counts.work_s = time.monotonic() - self._started_at
+        self._on_step(self.status)
 
     def _follow(self, case: Case, step: Step) -> None:
         for fact in step.facts:
@@ -241,23 +262,21 @@ class Runner:
             self._close(case)
 
     def _count(self, fact: Fact) -> None:
+        counts = self._counts
         if isinstance(fact, Segment):
             self._segments_uncommitted += 1
-            self._status = replace(
-                self._status,
-                segments=self._status.segments + 1,
-                tokens=self._status.tokens + fact.num_tokens,
-                traces_finished=self._status.traces_finished + (fact.finish_reason is not None),
-            )
+            counts.segments += 1
+            counts.tokens += fact.num_tokens
+            counts.traces_finished += fact.finish_reason is not None
         else:
-            self._status = replace(self._status, tokens_judge=self._status.tokens_judge + fact.output_tokens)
+            counts.tokens_judge += fact.output_tokens
 
     def _close(self, case: Case) -> None:
         opened = self._open.pop(case.problem.problem_id)
         traces = trace_rows(case, self._equivalence)
         row = answer_row(self._run, case, traces, self._equivalence)
         spent = time.monotonic() - self._started_at
-        share = min(1.0, row.tokens_sampled / max(1, self._status.tokens))
+        share = min(1.0, row.tokens_sampled / max(1, self._counts.tokens))
         row = replace(
             row, wall_s=time.monotonic() - opened.opened_at, gpu_seconds=self._config.num_gpus * spent * share
         )
@@ -269,12 +288,9 @@ class Runner:
         self._traces += traces
         estimate = row.tokens_unpruned_estimate
         saved = max(0, int(estimate - row.tokens_sampled)) if estimate is not None else 0
-        self._status = replace(
-            self._status,
-            problems_done=self._status.problems_done + 1,
-            traces_pruned=self._status.traces_pruned + row.traces_pruned,
-            tokens_saved=self._status.tokens_saved + saved,
-        )
+        self._counts.problems_done += 1
+        self._counts.traces_pruned += row.traces_pruned
+        self._counts.tokens_saved += saved
 
     def _commit_if_due(self) -> None:
         is_due = time.monotonic() - self._committed_at >= self._config.commit_every_s
@@ -287,4 +303,4 @@ class Runner:
         self._segments_uncommitted = 0
         self._store.append(facts, answers, traces)
         self._committed_at = time.monotonic()
-        self._on_commit(self._status)
+        self._on_commit(self.status)

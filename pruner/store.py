@@ -26,12 +26,20 @@ from pruner import SCHEMA_VERSION
 from pruner.accounting import AnswerRow, TraceRow
 from pruner.config import AccountingConfig, differing_keys
 from pruner.errors import CheckpointError, InputError
-from pruner.fact_rows import fact_row, read_probe, read_segment, read_verdict
+from pruner.fact_rows import fact_tables, table_of
+from pruner.open_facts import OpenFacts
 from pruner.schemas import KEYS, TABLES
 from pruner.traces import Fact, Segment
 
 _LOCK_POLL_S = 0.5
 _TEXT, _NAME = "'", '"'
+# Rows that are compressed and written as one. A commit into a larger group that is not full makes DuckDB write the whole
+# group again at the next checkpoint: with its default of 122,880 rows that came to most of the time (tests/bench/RESULTS.md).
+_ROW_GROUP_ROWS = 2048
+# The engine needs the cores and the memory; a commit is small.
+_LIMITS = {"threads": 2, "memory_limit": "512MB"}
+# Joining whole traces, once nothing is sampled any more, may take more.
+_RESULTS_MEMORY = "2GB"
 
 
 @dataclass(frozen=True)
@@ -150,14 +158,11 @@ class Store:
             return
         before = self.totals
         started = time.monotonic()
-        now = datetime.now(UTC)
-        tables: dict[str, list[dict[str, Any]]] = {"segments": [], "probes": [], "verdicts": []}
-        for fact in facts:
-            name, row = fact_row(fact)
-            tables[name].append({**row, "attempt": self.attempt, "committed_at": now})
-        tables["answers"] = [asdict(row) for row in answers]
-        tables["traces"] = [asdict(row) for row in traces]
-        self._write(tables)
+        tables = fact_tables(facts, self.attempt, datetime.now(UTC))
+        for name, rows in (("answers", answers), ("traces", traces)):
+            if rows:
+                tables[name] = table_of(rows, TABLES[name])
+        self._write_tables(tables)
         tokens = [fact.num_tokens for fact in facts if isinstance(fact, Segment)]
         self._totals = Totals(before.facts + len(facts), before.segments + len(tokens), before.tokens + sum(tokens))
         self.commit_s += time.monotonic() - started
@@ -166,15 +171,9 @@ class Store:
         """Return the ids of problems that are finished."""
         return set(self._read("SELECT problem_id FROM answers").column("problem_id").to_pylist())
 
-    def open_facts(self) -> dict[str, list[Fact]]:
-        """Return the facts of problems that are not finished, by problem id."""
-        facts: dict[str, list[Fact]] = {}
-        for name, read in (("segments", read_segment), ("probes", read_probe), ("verdicts", read_verdict)):
-            sql = f"SELECT * FROM {name} ANTI JOIN answers USING (problem_id)"
-            for batch in self._read(sql).to_batches(max_chunksize=4096):
-                for row in batch.to_pylist():
-                    facts.setdefault(row["problem_id"], []).append(read(row))
-        return facts
+    def open_facts(self) -> OpenFacts:
+        """Return the facts of problems that are not finished, by problem id; they are read when they are asked for."""
+        return OpenFacts(self._read)
 
     @property
     def totals(self) -> Totals:
@@ -200,7 +199,8 @@ class Store:
             _log(partial).unlink(missing_ok=True)
             partial.unlink(missing_ok=True)
             own = self._read("SELECT current_database() AS name").column("name")[0].as_py()
-            self._connection.execute(f"ATTACH {_quoted(str(partial), _TEXT)} AS copy_target")
+            size = f"(ROW_GROUP_SIZE {_ROW_GROUP_ROWS})"
+            self._connection.execute(f"ATTACH {_quoted(str(partial), _TEXT)} AS copy_target {size}")
             try:
                 self._connection.execute(f"COPY FROM DATABASE {_quoted(own, _NAME)} TO copy_target")
                 self._connection.execute("CHECKPOINT copy_target")
@@ -248,6 +248,7 @@ class Store:
         Args:
             with_confidence: where the method had them sampled.
         """
+        self._connection.execute(f"SET memory_limit = '{_RESULTS_MEMORY}'")
         if with_confidence:
             found = self._read("SELECT 1 FROM segments WHERE confidence IS NOT NULL LIMIT 1")
             with_confidence = found.num_rows > 0
@@ -290,14 +291,16 @@ class Store:
         return self._read(sql)
 
     def _write(self, tables: Mapping[str, list[dict[str, Any]]]) -> None:
+        self._write_tables({name: pa.Table.from_pylist(rows, TABLES[name]) for name, rows in tables.items() if rows})
+
+    def _write_tables(self, tables: Mapping[str, pa.Table]) -> None:
         self._guard()
         try:
             self._connection.execute("BEGIN")
-            for name, rows in tables.items():
-                if rows:
-                    self._connection.register("incoming", pa.Table.from_pylist(rows, schema=TABLES[name]))
-                    self._connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
-                    self._connection.unregister("incoming")
+            for name, table in tables.items():
+                self._connection.register("incoming", table)
+                self._connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+                self._connection.unregister("incoming")
             self._connection.execute("COMMIT")
         except duckdb.Error as error:
             raise self._uncommitted(error) from error
@@ -371,7 +374,7 @@ def bring(source: Path, target: Path) -> None:
     partial = target.with_name(f".{target.name}.new")
     try:
         if _log(source).exists():
-            with duckdb.connect(str(source)) as connection:
+            with _open(source) as connection:
                 connection.execute("CHECKPOINT")
         shutil.copyfile(source, partial)
         _put(partial, target)
@@ -384,7 +387,7 @@ def bring(source: Path, target: Path) -> None:
 
 def _extent(path: Path) -> tuple[int, int, int]:
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with _open(path, "READ_ONLY") as connection:
             facts = " + ".join(f"(SELECT count(*) FROM {name})" for name in KEYS)
             sql = (
                 f"SELECT (SELECT coalesce(max(attempt), 0) FROM attempts), {facts}, (SELECT count(*) FROM attempt_ends)"
@@ -395,12 +398,24 @@ def _extent(path: Path) -> tuple[int, int, int]:
         raise _damaged(path, error) from error
 
 
+def _open(path: Path, mode: str = "READ_WRITE") -> duckdb.DuckDBPyConnection:
+    """Open a checkpoint as the database of a new connection."""
+    connection = duckdb.connect(config=_LIMITS)
+    try:
+        options = mode if mode == "READ_ONLY" else f"ROW_GROUP_SIZE {_ROW_GROUP_ROWS}"
+        connection.execute(f"ATTACH {_quoted(str(path), _TEXT)} AS shard ({options})")
+        connection.execute("USE shard")
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection
+
+
 def _connect(path: Path, lock_wait_s: float) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + lock_wait_s
     while True:
         try:
-            # The engine needs the cores and the memory; a commit is small.
-            return duckdb.connect(str(path), config={"threads": 2, "memory_limit": "2GB"})
+            return _open(path)
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise _damaged(path, error) from error
@@ -418,7 +433,7 @@ def _create(path: Path, identity: Mapping[str, str]) -> None:
     partial = path.with_name(f".{path.name}.new")
     try:
         partial.unlink(missing_ok=True)
-        with duckdb.connect(str(partial)) as connection:
+        with _open(partial) as connection:
             for name, schema in TABLES.items():
                 connection.register("empty_rows", schema.empty_table())
                 connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")

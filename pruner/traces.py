@@ -5,10 +5,11 @@ Frozen dataclasses and the hash that seeds everything. Knows no model, disk, clo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain
+from typing import Self, overload
 
 
 def hash64(*parts: int | str) -> int:
@@ -16,12 +17,65 @@ def hash64(*parts: int | str) -> int:
 
     It is the only source of randomness: seeds of segments and random choices of methods come from it.
     """
-    digest = blake2b(digest_size=8)
-    for part in parts:
-        data = f"{type(part).__name__}:{part}".encode()
-        digest.update(len(data).to_bytes(4, "little"))
-        digest.update(data)
-    return int.from_bytes(digest.digest(), "little") >> 1
+    named = [f"{type(part).__name__}:{part}".encode() for part in parts]
+    data = b"".join([len(name).to_bytes(4, "little") + name for name in named])
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little") >> 1
+
+
+class TokenIds(Sequence[int]):
+    """Token ids in four bytes each, immutable; equal to a tuple of the same numbers.
+
+    Long traces are joined, cut and written as bytes, so that nothing is done for each of their tokens.
+    """
+
+    __slots__ = ("data",)
+    data: bytes
+
+    def __init__(self, ids: Iterable[int] = ()) -> None:
+        self.data = ids.data if isinstance(ids, TokenIds) else array("i", ids).tobytes()
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Self:
+        """Return the ids that stand in `data`, 32 bits each in the machine's order."""
+        ids = cls.__new__(cls)
+        ids.data = data
+        return ids
+
+    @classmethod
+    def join(cls, parts: Iterable[Sequence[int]]) -> Self:
+        """Return all parts one after the other."""
+        return cls.of_bytes(b"".join([part.data if type(part) is TokenIds else TokenIds(part).data for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.data) // 4
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(memoryview(self.data).cast("i"))
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> TokenIds: ...
+    def __getitem__(self, place: int | slice) -> int | TokenIds:
+        found = memoryview(self.data).cast("i")[place]
+        return found if isinstance(found, int) else TokenIds.of_bytes(found.tobytes())
+
+    def __add__(self, other: Sequence[int]) -> TokenIds:
+        return TokenIds.join((self, other))
+
+    def __radd__(self, other: Sequence[int]) -> TokenIds:
+        return TokenIds.join((other, self))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, TokenIds):
+            return self.data == other.data
+        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +129,7 @@ class Segment:
 
     key: SegmentKey
     num_tokens: int
-    token_ids: tuple[int, ...]
+    token_ids: Sequence[int]
     text: str
     finish_reason: str | None
     prompt_tokens: int
@@ -93,7 +147,7 @@ class Probe:
 
     key: ProbeKey
     output_tokens: int
-    token_ids: tuple[int, ...]
+    token_ids: Sequence[int]
     text: str
     answer: str | None
     prompt_tokens: int
@@ -144,8 +198,8 @@ class Trace:
         return self.finish_reason is not None
 
     @property
-    def token_ids(self) -> tuple[int, ...]:
-        return tuple(chain.from_iterable(segment.token_ids for segment in self.segments))
+    def token_ids(self) -> TokenIds:
+        return TokenIds.join([segment.token_ids for segment in self.segments])
 
     @property
     def next_key(self) -> SegmentKey:
@@ -154,8 +208,9 @@ class Trace:
     def append(self, segment: Segment) -> Trace:
         """Return the trace with one more segment."""
         assert segment.key == self.next_key and not self.is_finished, f"{segment.key} does not continue {self.next_key}"
-        return replace(
-            self,
+        return Trace(
+            self.problem_id,
+            self.trace_index,
             segments=(*self.segments, segment),
             num_tokens=self.num_tokens + segment.num_tokens,
             text=self.text + segment.text,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pruner.answers import balanced, last_boxed
 from pruner.judges.base import Bench, Prober
 from pruner.samplers.base import Completion, Decoding, Request
-from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict
+from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, TokenIds, Trace, Verdict
 from pruner.voting import Equivalent
 
 _GREEDY = Decoding(temperature=0.0, stop=())
@@ -37,7 +37,7 @@ class EngineProber:
 
     def request(self, key: ProbeKey, prompt: tuple[int, ...], trace: Trace, priority: int) -> Request | None:
         """Return the request for a probe of the trace's first tokens; None if it would not fit the context."""
-        ids = (*prompt, *trace.token_ids[: key.num_tokens], *self.opening_ids)
+        ids = TokenIds.join((prompt, trace.token_ids[: key.num_tokens], self.opening_ids))
         if len(ids) + self.max_tokens > self.max_model_len:
             return None
         return Request(key, ids, self.max_tokens, 0, priority, _GREEDY)

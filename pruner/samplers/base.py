@@ -42,7 +42,7 @@ class Request:
     """
 
     key: Key
-    prompt_token_ids: tuple[int, ...]
+    prompt_token_ids: Sequence[int]
     max_tokens: int
     seed: int
     priority: int
@@ -64,7 +64,7 @@ class Completion:
 
     key: Key
     num_tokens: int
-    token_ids: tuple[int, ...]
+    token_ids: Sequence[int]
     text: str
     finish_reason: str | None
     prompt_tokens: int

@@ -7,54 +7,86 @@ few answers; probes tell the answer that the trace is heading for. Traces with t
 from __future__ import annotations
 
 import time
+from array import array
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import shake_128
 
 from pruner.config import SimulatedSamplerConfig
 from pruner.samplers.base import Completion, Request
-from pruner.traces import ProbeKey, SegmentKey, hash64
+from pruner.traces import ProbeKey, SegmentKey, TokenIds, hash64
+
+_NUM_FAKES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A request at work since step `started`."""
+
+    request: Request
+    started: int
+    num_tokens: int
+    is_last: bool
 
 
 class SimulatedSampler:
-    """Completes the oldest requests first, `step_tokens` tokens of each running one a step."""
+    """Completes the oldest requests first, `step_tokens` tokens of each running one a step.
+
+    A step costs what completes in it, however many requests run: the sampler must not be what a benchmark measures.
+    """
 
     def __init__(self, config: SimulatedSamplerConfig, seed: int) -> None:
         self._config = config
         self._seed = seed
-        self._running: dict[int, tuple[Request, int]] = {}
-        self._count = 0
+        self._steps = 0
+        self._waiting: deque[Request] = deque()
+        self._due: dict[int, list[_Running]] = {}
+        self._num_working = 0
+        self._started_sum = 0
 
     @property
     def num_running(self) -> int:
-        return len(self._running)
+        return self._num_working + len(self._waiting)
+
+    @property
+    def num_working(self) -> int:
+        """How many of them make tokens; the others wait for their place."""
+        return self._num_working
 
     @property
     def running_tokens(self) -> int:
-        return sum(done for _, done in self._running.values())
+        return self._config.step_tokens * (self._num_working * self._steps - self._started_sum)
 
     def submit(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            self._running[self._count] = (request, 0)
-            self._count += 1
+        self._waiting.extend(requests)
 
     def step(self) -> list[Completion]:
         if self._config.step_s:
             time.sleep(self._config.step_s)
-        completions = []
-        for number, (request, done) in list(self._running.items())[: self._config.max_running_traces]:
-            done += self._config.step_tokens
-            total, _ = self._length(request)
-            if done < total:
-                self._running[number] = (request, done)
-                continue
-            del self._running[number]
-            completions.append(self._complete(request))
-        return completions
+        while self._waiting and self._num_working < self._config.max_running_traces:
+            self._start(self._waiting.popleft())
+        self._steps += 1
+        finished = self._due.pop(self._steps, [])
+        self._num_working -= len(finished)
+        self._started_sum -= sum(running.started for running in finished)
+        return [self._complete(running) for running in finished]
 
     def abort(self) -> None:
-        self._running.clear()
+        self._waiting.clear()
+        self._due.clear()
+        self._num_working = self._started_sum = 0
 
     def close(self) -> None:
-        self._running.clear()
+        self.abort()
+
+    def _start(self, request: Request) -> None:
+        num_tokens, is_last = self._length(request)
+        end = self._steps + max(1, -(-num_tokens // self._config.step_tokens))
+        self._due.setdefault(end, []).append(_Running(request, self._steps, num_tokens, is_last))
+        self._num_working += 1
+        self._started_sum += self._steps
 
     def final_answer(self, problem_id: str, trace_index: int) -> int:
         """Return the answer that a trace ends in: 0 with probability `accuracy`."""
@@ -81,29 +113,36 @@ class SimulatedSampler:
         level = 8 + salt % 5 + (3 if self.final_answer(key.problem_id, key.trace_index) == 0 else 0)
         return tuple(level + (salt + 37 * place) % 256 / 64 for place in range(first, first + count))
 
-    def _complete(self, request: Request) -> Completion:
+    def _complete(self, running: _Running) -> Completion:
+        request = running.request
         key = request.key
-        total, is_last = self._length(request)
         confidence = None
         if isinstance(key, SegmentKey):
-            first = 1 + request.seed % 40_000
-            token_ids = tuple(range(first, first + total))
+            token_ids = fake_ids(request.seed, running.num_tokens)
             text = f"s{key.segment_index} wait "
             if request.decoding.has_confidence:
-                confidence = self._confidences(key, request.trace_tokens, total)
-            if is_last:
+                confidence = self._confidences(key, request.trace_tokens, running.num_tokens)
+            if running.is_last:
                 text += f"\\boxed{{{self.final_answer(key.problem_id, key.trace_index)}}}"
         else:
             assert isinstance(key, ProbeKey), f"the simulated sampler has no answer to {key}"
             answer = self.final_answer(key.problem_id, key.trace_index)
-            token_ids, text = (1 + answer,), str(answer)
-        return Completion(
-            key,
-            len(token_ids),
-            token_ids,
-            text,
-            "stop" if is_last else None,
-            len(request.prompt_token_ids),
-            0,
-            confidence,
-        )
+            token_ids, text = TokenIds((1 + answer,)), str(answer)
+        reason = "stop" if running.is_last else None
+        prompt_tokens = len(request.prompt_token_ids)
+        return Completion(key, len(token_ids), token_ids, text, reason, prompt_tokens, 0, confidence)
+
+
+def fake_ids(seed: int, count: int) -> TokenIds:
+    """Return token ids that a seed gives: a piece of a fixed table, so that a token costs a copied word."""
+    table = _fake_table(max(0, count - 1).bit_length())
+    start = seed % _NUM_FAKES
+    return table[start : start + count]
+
+
+@cache
+def _fake_table(extra_bits: int) -> TokenIds:
+    """Return _NUM_FAKES + 2**extra_bits numbers in [1, 2**15], drawn once and for all."""
+    count = _NUM_FAKES + 2**extra_bits
+    drawn = array("H", shake_128(b"fake tokens").digest(2 * count))
+    return TokenIds(1 + number % 2**15 for number in drawn)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruner.errors import EngineError, InputError
 from pruner.samplers.base import Completion, Request
-from pruner.traces import SegmentKey
+from pruner.traces import SegmentKey, TokenIds
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
@@ -120,7 +120,7 @@ def engine_arguments(spec: EngineSpec, has_gpu: bool) -> dict[str, Any]:
 
 
 class VllmSampler:
-    """One vLLM engine, driven step by step."""
+    """One vLLM engine, driven step by step. llm: the engine itself, for benchmarks that compare with it."""
 
     def __init__(self, spec: EngineSpec, has_gpu: bool) -> None:
         """Load the model.
@@ -139,11 +139,13 @@ class VllmSampler:
             raise InputError(f"model: vLLM refuses {spec.path} as configured: {_one_line(error)}") from error
         except (RuntimeError, OSError) as error:
             raise EngineError(f"vLLM could not start with {spec.path}: {_one_line(error)}") from error
+        self.llm = llm
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         self._adapter = LoRARequest("adapter", 1, spec.adapter) if spec.adapter is not None else None
         self._requests: dict[str, Request] = {}
         self._tokens: dict[str, list[int]] = {}
+        self._running_tokens = 0
         self._count = 0
 
     @property
@@ -152,7 +154,7 @@ class VllmSampler:
 
     @property
     def running_tokens(self) -> int:
-        return sum(len(tokens) for tokens in self._tokens.values())
+        return self._running_tokens
 
     def submit(self, requests: Sequence[Request]) -> None:
         for request in requests:
@@ -163,10 +165,14 @@ class VllmSampler:
             self._engine.add_request(
                 request_id,
                 {"prompt_token_ids": list(request.prompt_token_ids)},
-                sampling_params(request),
+                self.params(request),
                 lora_request=self._adapter if request.decoding.uses_adapter else None,
                 priority=request.priority,
             )
+
+    def params(self, request: Request) -> SamplingParams:
+        """Return vLLM's parameters of a request; a benchmark may change them."""
+        return sampling_params(request)
 
     def step(self) -> list[Completion]:
         if not self._requests:
@@ -180,7 +186,9 @@ class VllmSampler:
         completions = []
         for output in outputs:
             # Reports are increments (DELTA); the engine may name a request by id-suffix internally, never outside.
-            self._tokens[output.request_id].extend(output.outputs[0].token_ids)
+            new_ids = output.outputs[0].token_ids
+            self._tokens[output.request_id].extend(new_ids)
+            self._running_tokens += len(new_ids)
             if output.finished:
                 completions.append(self._complete(output))
         return completions
@@ -189,6 +197,7 @@ class VllmSampler:
         self._engine.abort_request(list(self._requests))
         self._requests.clear()
         self._tokens.clear()
+        self._running_tokens = 0
 
     def close(self) -> None:
         self._requests.clear()
@@ -199,12 +208,13 @@ class VllmSampler:
     def _complete(self, output: RequestOutput) -> Completion:
         request = self._requests.pop(output.request_id)
         token_ids = self._tokens.pop(output.request_id)
+        self._running_tokens -= len(token_ids)
         result = output.outputs[0]
         labels = request.decoding.label_token_ids
         return Completion(
             key=request.key,
             num_tokens=len(token_ids),
-            token_ids=tuple(token_ids),
+            token_ids=TokenIds(token_ids),
             text=decode_increment(self._tokenizer, request, token_ids, result.finish_reason == "stop"),
             finish_reason="stop" if result.finish_reason == "stop" else None,
             prompt_tokens=len(request.prompt_token_ids),

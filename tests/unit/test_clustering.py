@@ -105,3 +105,10 @@ def test_largest_prefers_the_oldest():
 def test_wrong_lengths_are_refused():
     with pytest.raises(ValueError, match="representative sets"):
         place((Cluster((0,)),), 1, {}, RULE, ())
+
+
+def test_a_hopeless_cluster_is_given_up_before_all_its_members_are_judged():
+    answers = [0] * 12 + [1]
+    _, asked = cluster_all(lambda i, j: float(answers[i] == answers[j]), len(answers), RULE)
+    # At tau = 0.5, five of ten zeros settle that the last one does not belong to the others.
+    assert sum(right == 12 for _, right in asked) == 5

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from jobs import parts
+from jobs.benches.workbench import main_config
 from jobs.parts import split_gpus
 from pruner.errors import InputError
 from pruner.samplers.vllm import EngineSpec, engine_arguments, environment, visible_devices
@@ -33,13 +35,49 @@ def test_the_engine_is_in_process_on_a_cpu_only():
 
 
 def test_an_allocation_is_split_between_sampler_and_judge():
-    assert split_gpus(4, 2, None, None) == ((0, 1, 2), (3,))
-    assert split_gpus(4, 2, None, (0,)) == ((1, 2, 3), (0,))
-    assert split_gpus(4, 2, (2, 3), None) == ((2, 3), (1,))
-    assert split_gpus(0, 2, None, None) == (None, None)
+    assert split_gpus(4, 2, None, None, 1.8) == ((0, 1, 2), (3,))
+    assert split_gpus(4, 2, None, (0,), 1.8) == ((1, 2, 3), (0,))
+    assert split_gpus(4, 2, (2, 3), None, 1.8) == ((2, 3), (1,))
+    assert split_gpus(0, 2, None, None, 1.8) == (None, None)
     for arguments in ((1, 1, None, None), (2, 2, None, None), (2, 1, (0,), (0,)), (1, 1, (0,), None)):
         with pytest.raises(InputError, match="judge.colocate=true"):
-            split_gpus(*arguments)
+            split_gpus(*arguments, 1.8)
+
+
+def test_sampler_and_judge_share_a_card_where_its_memory_holds_both():
+    assert split_gpus(1, 1, (0,), (0,), 0.95) == ((0,), (0,))
+    with pytest.raises(InputError, match="at most 1 together"):
+        split_gpus(1, 1, (0,), (0,), 1.05)
+
+
+def planned(monkeypatch, gpus, *overrides):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    return parts.plan(main_config(["model=deepseek_8b", *overrides]))
+
+
+def test_a_plan_tells_every_engine_its_process_and_its_cards(monkeypatch):
+    found = planned(monkeypatch, "4,5,6", "judge=llm", "judge.colocate=false", "model.tensor_parallel_size=2")
+    assert found["sampler"]["environment"]["CUDA_VISIBLE_DEVICES"] == "4,5"
+    assert found["judge"]["environment"]["CUDA_VISIBLE_DEVICES"] == "6"
+    assert found["sampler"]["process"] == "the job's process, the engine in a process below it, 2 workers below that"
+    assert found["judge"]["process"] == "a child process, the engine in it"
+    assert found["sampler"]["environment"]["VLLM_BATCH_INVARIANT"] == "1"
+
+
+def test_a_colocated_judge_starts_no_engine_but_its_adapter_is_loaded(monkeypatch):
+    assert set(planned(monkeypatch, "0", "judge=llm")) == {"sampler"}
+    found = planned(monkeypatch, "0", "judge=llm", "judge.adapter=some/adapter", "judge.max_lora_rank=32")
+    assert found["sampler"]["arguments"]["enable_lora"] is True
+    assert found["sampler"]["arguments"]["max_lora_rank"] == 32
+
+
+def test_two_engines_on_one_card_split_its_memory(monkeypatch):
+    shares = ("model.gpu_memory_utilization=0.6", "judge.gpu_memory_utilization=0.3")
+    found = planned(
+        monkeypatch, "7", "judge=llm", "judge.colocate=false", "sampler.gpus=[0]", "judge.gpus=[0]", *shares
+    )
+    assert [found[name]["arguments"]["gpu_memory_utilization"] for name in ("sampler", "judge")] == [0.6, 0.3]
+    assert {found[name]["environment"]["CUDA_VISIBLE_DEVICES"] for name in found} == {"7"}
 
 
 def test_gpus_are_numbered_within_the_allocation():

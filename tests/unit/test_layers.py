@@ -14,6 +14,7 @@ LAYERS = [
         "pruner.equivalence_worker",
         "pruner.clustering",
         "pruner.confidence",
+        "pruner.planning",
         "pruner.config",
     },
     {
@@ -50,6 +51,7 @@ LAYERS = [
         "pruner.samplers.vllm",
         "pruner.samplers.process",
         "pruner.samplers.replay",
+        "pruner.open_facts",
         "pruner.samplers.simulated",
         "pruner.store",
     },

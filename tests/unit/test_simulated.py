@@ -1,36 +1,34 @@
-"""The simulated sampler: what it makes is a function of the request alone."""
+"""The simulated sampler keeps its own books: what runs, what it has made so far, and in which order it completes."""
 
 from pruner.samplers.base import Decoding, Request
+from pruner.samplers.simulated import fake_ids
 from pruner.traces import SegmentKey
 from tests.unit.fakes import simulated
 
 
-def sample(trace_index, segment_tokens, has_confidence=True):
-    """Return the confidences of a trace that is sampled in segments of so many tokens."""
-    sampler, found, segment_index, prompt = simulated(), [], 0, (5, 0)
-    while True:
-        key = SegmentKey("p", trace_index, segment_index)
-        decoding = Decoding(has_confidence=has_confidence)
-        so_far = len(prompt) - 2
-        sampler.submit([Request(key, prompt, segment_tokens, segment_index, 0, decoding, so_far)])
-        done = []
-        while not done:
-            done = sampler.step()
-        found.append(done[0].confidence)
-        prompt += done[0].token_ids
-        segment_index += 1
-        if done[0].finish_reason:
-            return found
+def request(index, tokens=16, seed=3):
+    return Request(SegmentKey("p", index, 0), (1, 2), tokens, seed, 0, Decoding())
 
 
-def test_confidences_are_one_a_token_and_do_not_depend_on_where_segments_end():
-    for index in range(5):
-        whole, parts = sample(index, 1000), sample(index, 7)
-        assert len(whole) == 1 and len(parts) > 1
-        assert sum(parts, ()) == whole[0]
-        assert len(whole[0]) == simulated().trace_tokens("p", index)
-        assert min(whole[0]) > 0
+def test_a_step_makes_tokens_of_the_oldest_requests_only():
+    sampler = simulated(max_running_traces=2, step_tokens=8)
+    sampler.submit([request(i) for i in range(5)])
+    order = []
+    for running, tokens in ((5, 16), (3, 0), (3, 16), (1, 0), (1, 8), (0, 0)):
+        order += [completion.key.trace_index for completion in sampler.step()]
+        assert (sampler.num_running, sampler.running_tokens) == (running, tokens)
+    assert order == [0, 1, 2, 3, 4]
 
 
-def test_confidences_come_only_when_asked_for():
-    assert set(sample(0, 16, has_confidence=False)) == {None}
+def test_an_abort_leaves_nothing():
+    sampler = simulated()
+    sampler.submit([request(0), request(1)])
+    sampler.step()
+    sampler.abort()
+    assert sampler.num_running == 0 and sampler.running_tokens == 0 and sampler.step() == []
+
+
+def test_fake_tokens_are_a_function_of_their_seed_at_any_length():
+    assert fake_ids(5, 7) == fake_ids(5, 7) != fake_ids(6, 7)
+    assert len(fake_ids(2**63 - 1, 70_000)) == 70_000 and len(fake_ids(0, 0)) == 0
+    assert all(1 <= number <= 2**15 for number in fake_ids(9, 1000))

@@ -9,7 +9,7 @@ import pytest
 from pruner.config import AccountingConfig
 from pruner.errors import CheckpointError, InputError
 from pruner.store import AttemptEnd, AttemptStart, Totals, bring, latest, open_store
-from pruner.traces import PairKey, Probe, ProbeKey, Segment, SegmentKey, Verdict
+from pruner.traces import PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 
 PROJECT = Path(__file__).parents[2]
@@ -216,3 +216,26 @@ def test_the_file_is_plain_duckdb(path):
         store.append(FACTS)
     with duckdb.connect(str(path), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM segments").fetchall() == [(2,)]
+
+
+def test_open_problems_are_read_a_few_at_a_time_and_then_forgotten(path, monkeypatch):
+    monkeypatch.setattr("pruner.open_facts._CHUNK_FACTS", 5)
+    facts = [Segment(SegmentKey(f"p{i}", 0, j), 2, (i, j), "t", None, 0, 0) for i in range(6) for j in range(2)]
+    facts += [Probe(ProbeKey(f"p{i}", 0, 2), 1, (7,), "7", "7", 1, 0, 1) for i in range(0, 6, 2)]
+    with opened(path) as store:
+        store.append(facts)
+        known = store.open_facts()
+        assert list(known) == [f"p{i}" for i in range(6)] and len(known) == 6
+        assert known.pop("nobody", []) == []
+        for name in ("p3", "p0", "p1", "p2", "p5", "p4"):
+            assert known.pop(name, []) == [fact for fact in facts if fact.key.problem_id == name]
+            assert known.pop(name, []) == []
+        assert len(known) == 0
+
+
+def test_token_ids_of_any_kind_are_written(path):
+    ids = [(), (1,), TokenIds((2, 3)), [4, 5, 6], TokenIds()]
+    facts = [Segment(SegmentKey("p", i, 0), len(each), each, "", None, 0, 0) for i, each in enumerate(ids)]
+    with opened(path) as store:
+        store.append(facts)
+        assert [fact.token_ids for fact in store.open_facts()["p"]] == [tuple(each) for each in ids]

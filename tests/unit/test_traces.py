@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.traces import cut_at_stop, hash64, segment_end
+from pruner.traces import TokenIds, cut_at_stop, hash64, segment_end
 
 
 def test_hash_is_the_same_everywhere():
@@ -42,3 +42,15 @@ def test_a_stop_string_over_two_segments_is_found():
     assert cut_at_stop("abc ", "x END y", ["END"]) == ("x ", True)
     assert cut_at_stop("abc ", "x", ["END"]) == ("x", False)
     assert cut_at_stop("abc ", "x", []) == ("x", False)
+
+
+@given(st.lists(st.integers(0, 2**31 - 1)), st.lists(st.integers(0, 2**31 - 1)), st.integers(0, 9), st.integers(0, 9))
+def test_packed_token_ids_are_like_a_tuple(left, right, start, end):
+    one, other = TokenIds(left), tuple(right)
+    assert one == tuple(left) and hash(one) == hash(tuple(left)) and repr(one) == repr(tuple(left))
+    assert one + other == TokenIds.join((left, right)) == (*left, *right)
+    assert other + one == (*right, *left)
+    assert one[start:end] == tuple(left)[start:end] and list(one) == left and len(one) == len(left)
+    assert TokenIds.of_bytes(one.data) == TokenIds(one) == one
+    assert (one == TokenIds(right)) == (left == right)
+    assert not left or one[-1] == left[-1]

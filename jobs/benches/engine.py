@@ -1,0 +1,259 @@
+"""Our runner against vLLM that is handed all requests at once: same engine, prompts, seeds, tokens; alternating."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jobs import parts
+from jobs.benches.children import in_child, serve
+from jobs.benches.outcome import Outcome
+from jobs.benches.settings import BenchConfig
+from jobs.benches.workbench import Workbench, begin, main_config
+from jobs.inputs import Inputs, read_inputs
+from pruner.answers import Equivalence
+from pruner.config import Config
+from pruner.samplers.base import Completion, Request
+from pruner.samplers.vllm import VllmSampler, sampling_params
+from pruner.store import open_store
+from pruner.traces import SegmentKey, TokenIds, hash64
+
+WORDS = (
+    "`raw` hands all prompts to `LLM.generate` at once; `ours` is runner, case, method=cons and store on the same engine in the same "
+    "process, checkpoint included. Both sample every trace to its full length (`ignore_eos`) and give its text; tokens are compared. "
+    "The prefix cache is emptied before each. `engine_s` is the time inside the engine's steps, `submit_s` in handing over requests."
+)
+SEGMENT_WORDS = "`ours` as in the pairs, at different segment lengths. A kill loses what runs: on average half a segment of each running trace."
+
+
+def run(config: BenchConfig) -> Outcome:
+    names = (
+        "num_problems",
+        "num_traces",
+        "trace_tokens",
+        "repeats",
+        "overrides",
+        "segment_lengths",
+        "deepprune",
+        "scratch",
+    )
+    found = in_child("jobs.benches.engine", {name: getattr(config, name) for name in names})
+    rows, figures = found["rows"], found["figures"]
+    return Outcome(rows, figures, SEGMENT_WORDS if config.segment_lengths else WORDS)
+
+
+class BenchSampler(VllmSampler):
+    """The sampler with a clock, and with traces that go on to their full length where told."""
+
+    is_whole = True
+
+    def params(self, request: Request) -> Any:
+        params = super().params(request)
+        params.ignore_eos = self.is_whole
+        return params
+
+    def reset(self) -> None:
+        self.steps = self.running_sum = 0
+        self.engine_s = self.submit_s = 0.0
+        self.llm.reset_prefix_cache()
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        with _clock(lambda s: setattr(self, "submit_s", self.submit_s + s)):
+            super().submit(requests)
+
+    def step(self) -> list[Completion]:
+        self.steps += 1
+        self.running_sum += self.num_running
+        with _clock(lambda s: setattr(self, "engine_s", self.engine_s + s)):
+            return super().step()
+
+
+@contextmanager
+def _clock(add: Callable[[float], None]) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    add(time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One measurement and the tokens that it gave, by trace."""
+
+    row: dict[str, Any]
+    tokens: dict[tuple[str, int], TokenIds]
+
+
+def measure(
+    num_problems: int,
+    num_traces: int,
+    trace_tokens: int,
+    repeats: int,
+    overrides: list[str],
+    segment_lengths: list[int],
+    deepprune: bool,
+    scratch: str | None,
+) -> dict[str, Any]:
+    size = [f"problems.limit={num_problems}", f"budget={num_traces}", f"model.sampling.max_tokens={trace_tokens}"]
+    own = [*size, *overrides]
+    config = main_config(["method=cons", *own])
+    inputs = read_inputs(config)
+    assert config.sampler.name == "vllm"
+    spec, _ = parts.engine_specs(config, config.sampler, parts.num_devices())
+    sampler = BenchSampler(spec, parts.num_devices() > 0)
+    try:
+        _warm_up(sampler, config, inputs)
+        if segment_lengths:
+            return _curve(sampler, own, segment_lengths, repeats, scratch)
+        rows, figures = _pairs(sampler, config, inputs, repeats, scratch)
+        if deepprune:
+            found = [_ours(sampler, main_config([each, *own]), scratch, False).row for each in _BESIDE]
+            rows += found
+            figures |= {f"{row['side']}_s_per_kept_trace": row["s_per_kept_trace"] for row in found}
+        return {"rows": rows, "figures": figures}
+    finally:
+        sampler.close()
+
+
+_BESIDE = ("method=cons", "method=deepprune")
+
+
+def _pairs(
+    sampler: BenchSampler, config: Config, inputs: Inputs, repeats: int, scratch: str | None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    rows, ratios, same = [], [], True
+    for number in range(repeats):
+        ours = _ours(sampler, config, scratch, True)
+        raw = _raw(sampler, config, inputs)
+        rows += [{"pair": number, **side.row} for side in (ours, raw)]
+        assert ours.row["tokens"] == raw.row["tokens"], "both have to do the same work"
+        same = same and ours.tokens == raw.tokens
+        ratios.append(ours.row["tokens_per_s"] / raw.row["tokens_per_s"])
+    figures = {
+        "ratio": median(ratios),
+        "ratio_least": min(ratios),
+        "ours_tokens_per_s": median(row["tokens_per_s"] for row in rows if row["side"] == "ours"),
+        "raw_tokens_per_s": median(row["tokens_per_s"] for row in rows if row["side"] == "raw"),
+        "tokens_equal": same,
+    }
+    return rows, figures
+
+
+def _curve(
+    sampler: BenchSampler, overrides: list[str], lengths: list[int], repeats: int, scratch: str | None
+) -> dict[str, Any]:
+    rows = []
+    for number in range(repeats):
+        for length in lengths:
+            config = main_config(["method=cons", *overrides, f"sampler.segment_tokens={length}"])
+            row = _ours(sampler, config, scratch, True).row
+            lost = length / 2 * config.sampler.max_running_traces
+            rows.append({"round": number, "segment_tokens": length, **row, "tokens_lost_by_a_kill": lost})
+    figures = {
+        f"tokens_per_s_{length}": median(row["tokens_per_s"] for row in rows if row["segment_tokens"] == length)
+        for length in lengths
+    }
+    return {"rows": rows, "figures": figures}
+
+
+def _ours(sampler: BenchSampler, config: Config, scratch: str | None, is_whole: bool) -> Side:
+    sampler.is_whole = is_whole
+    sampler.reset()
+    inputs = read_inputs(config)
+    with (
+        tempfile.TemporaryDirectory(dir=scratch) as folder,
+        Equivalence(config.problems.answers, config.answer_time_limit_s) as equivalence,
+        open_store(Path(folder) / "shard.duckdb", {"bench": "engine"}, 0.0) as store,
+    ):
+        begin(store)
+        problems = inputs.problems.problems
+        runner = Workbench(config, inputs, sampler).runner(store, equivalence, iter(problems), len(problems), {})
+        started = time.monotonic()
+        runner.run()
+        wall_s = time.monotonic() - started
+        answers = store.answers(config.accounting).to_pylist()
+        table = store.traces(0, len(inputs.problems.problems), False, True)
+        tokens = {
+            (row["problem_id"], row["trace_index"]): TokenIds(row["token_ids"])
+            for row in table.select(["problem_id", "trace_index", "token_ids"]).to_pylist()
+        }
+        sampled = sum(row["tokens_sampled"] for row in answers)
+        kept = sum(row["traces_finished"] for row in answers)
+        read = sum(row["tokens_judge_prompt"] - row["tokens_judge_cached"] for row in answers)
+        row = {
+            "side": "ours" if is_whole else config.method.name,
+            "wall_s": wall_s,
+            "tokens": sampled,
+            "tokens_per_s": sampled / wall_s,
+            "engine_s": sampler.engine_s,
+            "submit_s": sampler.submit_s,
+            "commit_s": store.commit_s,
+            "rest_s": wall_s - sampler.engine_s - sampler.submit_s - store.commit_s,
+            "steps": sampler.steps,
+            "mean_running": sampler.running_sum / sampler.steps,
+        }
+        if not is_whole:
+            row |= {
+                "traces_kept": kept,
+                "s_per_kept_trace": wall_s / max(1, kept),
+                "s_per_answer": wall_s / len(answers),
+                "tokens_prefix": sum(row["tokens_prefix"] for row in answers),
+                "judge_calls": sum(row["judge_calls"] for row in answers),
+                "judge_tokens_read": read,
+                "judge_tokens_sampled": sum(row["tokens_judge_output"] for row in answers),
+            }
+        return Side(row, tokens)
+
+
+def _raw(sampler: BenchSampler, config: Config, inputs: Inputs) -> Side:
+    sampler.reset()
+    requests = _requests(config, inputs)
+    started = time.monotonic()
+    tokens = _generate(sampler, requests)
+    wall_s = time.monotonic() - started
+    count = sum(len(ids) for ids in tokens.values())
+    row = {"side": "raw", "wall_s": wall_s, "tokens": count, "tokens_per_s": count / wall_s}
+    return Side(row, tokens)
+
+
+def _requests(config: Config, inputs: Inputs) -> list[Request]:
+    """Return every trace as one request, with the seed that its first segment has."""
+    prompts, rule = parts.make_prompts(config, inputs), parts.trace_rule(config)
+    requests = []
+    for priority, problem in enumerate(inputs.problems.problems):
+        prompt = prompts.encode_question(problem.question)
+        for index in range(config.budget):
+            key = SegmentKey(problem.problem_id, index, 0)
+            seed = hash64(rule.seed, "segment", problem.problem_id, index, 0)
+            requests.append(Request(key, prompt, rule.max_tokens, seed, priority, rule.decoding))
+    return requests
+
+
+def _generate(sampler: BenchSampler, requests: list[Request]) -> dict[tuple[str, int], TokenIds]:
+    params = []
+    for request in requests:
+        each = sampling_params(request)
+        each.ignore_eos, each.detokenize, each.stream_interval = True, True, None
+        params.append(each)
+    prompts = [{"prompt_token_ids": list(request.prompt_token_ids)} for request in requests]
+    outputs = sampler.llm.generate(prompts, params, use_tqdm=False)
+    return {
+        (request.key.problem_id, request.key.trace_index): TokenIds(output.outputs[0].token_ids)
+        for request, output in zip(requests, outputs, strict=True)
+        if isinstance(request.key, SegmentKey)
+    }
+
+
+def _warm_up(sampler: BenchSampler, config: Config, inputs: Inputs) -> None:
+    requests = _requests(config, inputs)[: config.sampler.max_running_traces]
+    short = [Request(each.key, each.prompt_token_ids, 8, each.seed, 0, each.decoding) for each in requests]
+    _generate(sampler, short)
+
+
+if __name__ == "__main__":
+    serve(measure)

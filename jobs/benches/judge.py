@@ -1,0 +1,176 @@
+"""The judge: how many pairs a second, how much of its prompts the cache serves, and how few pairs are asked for at all."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jobs import parts
+from jobs.benches.children import in_child, serve
+from jobs.benches.live import last_attempt, rows, run_job
+from jobs.benches.outcome import Outcome
+from jobs.benches.settings import BenchConfig
+from jobs.benches.workbench import main_config
+from jobs.inputs import Inputs, read_inputs
+from pruner.clustering import ClusterRule
+from pruner.config import Config, DeepPruneConfig
+from pruner.judges.base import Bench, Prefixed
+from pruner.methods.base import Compare
+from pruner.methods.deepprune import DeepPrune, DeepPruneRule
+from pruner.prefix import FixedTruncation, Prefix
+from pruner.samplers.base import Request
+from pruner.samplers.vllm import VllmSampler
+from pruner.traces import PairKey, Segment, SegmentKey, Trace, Verdict, hash64
+
+WORDS = (
+    "`run`: the main job with judge=llm on the real engine; of the judge's prompt tokens, those that the engine's prefix cache "
+    "served. `pairs`: pairs of the prefixes of that run's traces, judged by the engine alone, once in the order of their first "
+    "member, which stands first in the prompt, and once shuffled; the cache is emptied before each. `compared`: pairs that "
+    "method=deepprune asks for with noisy verdicts (one in ten is wrong), as a share of K1 members of each of the K clusters for "
+    "every newcomer, and of K1 members of each of the clusters that were there."
+)
+_BUDGETS = (64, 512)
+_WRONG = 0.1
+_PREFIX_CHARS = 60
+
+
+def run(config: BenchConfig) -> Outcome:
+    found: list[dict[str, Any]] = [compared(budget, 0.8, seed) for budget in _BUDGETS for seed in range(5)]
+    own = ["judge=llm", f"problems.limit={config.num_problems}", f"budget={config.num_traces}", *config.overrides]
+    with tempfile.TemporaryDirectory(dir=config.scratch_folder) as folder:
+        root = Path(folder)
+        wall_s = run_job(root, own)
+        attempt = last_attempt(root)
+        prompt, cached = attempt["tokens_judge_prompt"], attempt["tokens_judge_prompt_cached"]
+        run_row = {"what": "run", "wall_s": wall_s, "pairs": attempt["judge_calls"], "cached_share": cached / prompt}
+        texts = [(row["problem_id"], row["trace_index"], row["text"]) for row in rows(root, "traces") if row["text"]]
+    measured = in_child("jobs.benches.judge", {"texts": texts, "overrides": own, "repeats": config.repeats})["rows"]
+
+    def middle(what: str, name: str, **where: Any) -> float:
+        chosen = [row for row in [*found, *measured] if row["what"] == what]
+        return median(float(row[name]) for row in chosen if all(row.get(key) == value for key, value in where.items()))
+
+    figures = {
+        "cached_share_run": run_row["cached_share"],
+        "cached_share_shared_first": middle("pairs", "cached_share", order="shared first"),
+        "cached_share_shuffled": middle("pairs", "cached_share", order="shuffled"),
+        "pairs_per_s_shared_first": middle("pairs", "pairs_per_s", order="shared first"),
+        "pairs_per_s_shuffled": middle("pairs", "pairs_per_s", order="shuffled"),
+        **{f"compared_share_{budget}": middle("compared", "share_of_k_k1", budget=budget) for budget in _BUDGETS},
+        **{
+            f"compared_share_of_there_{budget}": middle("compared", "share_of_there", budget=budget)
+            for budget in _BUDGETS
+        },
+    }
+    return Outcome([*found, run_row, *measured], figures, WORDS)
+
+
+def compared(budget: int, redundancy: float, seed: int) -> dict[str, Any]:
+    """Let method=deepprune place `budget` traces of which so many pairs agree; return how many pairs it asked for."""
+    config = main_config(["method=deepprune", f"budget={budget}", f"seed={seed}"])
+    assert isinstance(config.method, DeepPruneConfig)
+    rule = DeepPruneRule(ClusterRule(config.method.tau, config.method.k, config.method.k1, "best"), "vote", 1, 1, 1.0)
+    method = DeepPrune(f"p{seed}", budget, seed, rule, FixedTruncation(1), lambda left, right: left == right)
+    draw = random.Random(hash64("bench", budget, seed))
+    # Most answer alike, the others spread over four answers: then redundancy = share^2 + (1 - share)^2 / 4.
+    share = (1 + (1 - 5 * (1 - 4 * redundancy)) ** 0.5) / 5
+    answers = [0 if draw.random() < share else 1 + draw.randrange(4) for _ in range(budget)]
+    asked = there = 0
+    method.begin()
+    for index in range(budget):
+        there += sum(min(config.method.k1, len(cluster.members)) for cluster in method.clusters)
+        key = SegmentKey(f"p{seed}", index, 0)
+        actions = list(method.on_segment(Trace(key.problem_id, index).append(Segment(key, 1, (1,), "", None, 0, 0))))
+        while actions:
+            action = actions.pop()
+            if not isinstance(action, Compare):
+                continue
+            asked += len(action.pairs)
+            verdicts = [_noisy(key.problem_id, pair, answers, draw) for pair in action.pairs]
+            actions += method.on_verdicts(verdicts)
+    same = sum(answers[left] == answers[right] for left, right in combinations(range(budget), 2))
+    return {
+        "what": "compared",
+        "budget": budget,
+        "seed": seed,
+        "redundancy": same / (budget * (budget - 1) / 2),
+        "clusters": len(method.clusters),
+        "pairs": asked,
+        "share_of_k_k1": asked / (budget * config.method.k * config.method.k1),
+        "share_of_there": asked / there,
+    }
+
+
+def _noisy(problem_id: str, pair: tuple[int, int], answers: Sequence[int], draw: random.Random) -> Verdict:
+    is_same = (answers[pair[0]] == answers[pair[1]]) != (draw.random() < _WRONG)
+    return Verdict(PairKey(problem_id, *pair), 0.5 + (0.4 if is_same else -0.4))
+
+
+def measure(texts: list[list[Any]], overrides: list[str], repeats: int) -> dict[str, Any]:
+    config = main_config(overrides)
+    assert config.sampler.name == "vllm"
+    spec, _ = parts.engine_specs(config, config.sampler, parts.num_devices())
+    sampler = VllmSampler(spec, parts.num_devices() > 0)
+    try:
+        requests = pair_requests(config, read_inputs(config), texts)
+        _drain(sampler, requests[:8])
+        found = []
+        for number in range(repeats):
+            shuffled = random.Random(number).sample(requests, len(requests))
+            for order, chosen in (("shared first", requests), ("shuffled", shuffled)):
+                found.append({"what": "pairs", "round": number, "order": order, **_drain(sampler, chosen)})
+        return {"rows": found}
+    finally:
+        sampler.close()
+
+
+def pair_requests(config: Config, inputs: Inputs, texts: Sequence[Sequence[Any]]) -> list[Request]:
+    """Return the judge's requests for all pairs of each problem's traces, by first member."""
+    settings = parts.generative_judge(config)
+    assert settings is not None
+    judge = parts.make_generative_judge(settings, config.model, config.model.max_model_len)
+    requests = []
+    for priority, problem in enumerate(inputs.problems.problems):
+        prefixed = {
+            index: Prefixed(Trace(problem.problem_id, index), Prefix(text[:_PREFIX_CHARS], 0))
+            for problem_id, index, text in texts
+            if problem_id == problem.problem_id
+        }
+        bench = Bench(problem, (), prefixed, priority)
+        for left, right in combinations(sorted(prefixed), 2):
+            request = judge.request(PairKey(problem.problem_id, left, right), bench)
+            assert request is not None
+            requests.append(request)
+    return requests
+
+
+def _drain(sampler: VllmSampler, requests: Sequence[Request]) -> dict[str, float]:
+    sampler.llm.reset_prefix_cache()
+    started = time.monotonic()
+    # All of one priority: the engine takes them in the order in which they come.
+    sampler.submit([_with_priority(request) for request in requests])
+    completions = []
+    while sampler.num_running:
+        completions += sampler.step()
+    wall_s = time.monotonic() - started
+    prompt = sum(each.prompt_tokens for each in completions)
+    return {
+        "wall_s": wall_s,
+        "pairs": len(completions),
+        "pairs_per_s": len(completions) / wall_s,
+        "cached_share": sum(each.cached_tokens for each in completions) / prompt,
+    }
+
+
+def _with_priority(request: Request) -> Request:
+    return Request(request.key, request.prompt_token_ids, request.max_tokens, request.seed, 0, request.decoding)
+
+
+if __name__ == "__main__":
+    serve(measure)

@@ -1,0 +1,30 @@
+"""What a benchmark can be told; values and their words stand in conf/bench.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Len
+
+from pruner.config import Positive, Section
+
+
+class BenchConfig(Section):
+    bench: Literal["engine", "orchestrator", "checkpoint", "resume", "judge", "report"]
+    target: str
+    scratch: str | None
+    repeats: Positive
+    overrides: tuple[str, ...]
+    segments: Annotated[tuple[Positive, ...], Len(1)]
+    segment_tokens: Positive
+    num_problems: Positive
+    num_traces: Positive
+    trace_tokens: Positive
+    segment_lengths: tuple[Positive, ...]
+    deepprune: bool
+    num_runs: Positive
+
+    @property
+    def scratch_folder(self) -> str | None:
+        return str(Path(self.scratch).expanduser()) if self.scratch is not None else None

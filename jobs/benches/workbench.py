@@ -1,0 +1,121 @@
+"""The real runner, cases, methods and store over any sampler, simulated ones above all: what is ours, without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from jobs import parts
+from jobs.attempt import killed_attempt, this_process
+from jobs.inputs import Inputs, read_inputs
+from pruner.answers import Equivalence
+from pruner.config import Config, SimulatedSamplerConfig, parse
+from pruner.runner import FactStore, KnownFacts, Runner, RunnerConfig, Status
+from pruner.samplers.base import Sampler
+from pruner.samplers.simulated import SimulatedSampler
+from pruner.store import Store, open_store
+from pruner.traces import Problem
+
+CONF = Path(__file__).parents[2] / "conf"
+TRACES, SEGMENTS_A_TRACE = 16, 8
+# A step of the simulated engine, as if it told of its requests every so many tokens.
+_STEP_TOKENS = 64
+
+
+def main_config(overrides: Sequence[str]) -> Config:
+    """Return the main job's config with these overrides. Raises InputError as the job itself."""
+    is_inside = GlobalHydra.instance().is_initialized()  # a job's own Hydra reads the same folder
+    with nullcontext() if is_inside else initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        values = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    assert isinstance(values, dict)
+    return parse({str(key): value for key, value in values.items()})
+
+
+def simulated_config(segment_tokens: int, overrides: Sequence[str]) -> Config:
+    """Return a config of voting over 16 traces of about 8 segments a problem."""
+    whole = SEGMENTS_A_TRACE * segment_tokens
+    own = ["sampler=simulated", "method=cons", f"budget={TRACES}", f"sampler.segment_tokens={segment_tokens}"]
+    own += [f"sampler.mean_tokens={whole}", f"sampler.step_tokens={_STEP_TOKENS}", f"model.max_model_len={4 * whole}"]
+    return main_config([*own, f"model.sampling.max_tokens={2 * whole}", *overrides])
+
+
+class WholeSegments(SimulatedSampler):
+    """Simulated traces that end where a segment ends."""
+
+    def __init__(self, config: SimulatedSamplerConfig, seed: int) -> None:
+        super().__init__(config, seed)
+        assert config.segment_tokens is not None
+        self._unit = config.segment_tokens
+
+    def trace_tokens(self, problem_id: str, trace_index: int) -> int:
+        return -(-super().trace_tokens(problem_id, trace_index) // self._unit) * self._unit
+
+
+def fake_problems(segments: int) -> list[Problem]:
+    """Return so many problems that their traces come to about so many segments."""
+    count = max(1, segments // (TRACES * SEGMENTS_A_TRACE))
+    return [Problem(f"p{index}", index, f"question {index}", "0") for index in range(count)]
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A config, and what works as it says on problems that are given later."""
+
+    config: Config
+    inputs: Inputs
+    sampler: Sampler
+
+    @classmethod
+    def of(cls, segment_tokens: int, overrides: Sequence[str]) -> Workbench:
+        config = simulated_config(segment_tokens, overrides)
+        assert isinstance(config.sampler, SimulatedSamplerConfig)
+        return cls(config, read_inputs(config), WholeSegments(config.sampler, config.seed))
+
+    def open(self, path: Path) -> Store:
+        return open_store(path, {"bench": "simulated"}, 0.0)
+
+    def runner(
+        self,
+        store: FactStore,
+        equivalence: Equivalence,
+        problems: Iterable[Problem],
+        num_problems: int,
+        known: KnownFacts,
+        should_stop: Callable[[Status], bool] = lambda status: False,
+    ) -> Runner:
+        config = self.config
+        prompts = parts.make_prompts(config, self.inputs)
+        told = [Status(0, 0)]
+        return Runner(
+            config=RunnerConfig(
+                max_running=config.sampler.max_running_traces,
+                commit_every_s=config.checkpoint.every_s,
+                commit_every_segments=config.checkpoint.every_segments,
+                num_gpus=0,
+            ),
+            run=parts.run_facts(config, self.inputs),
+            problems=problems,
+            num_problems=num_problems,
+            num_done=0,
+            prompts=prompts,
+            open_case=parts.case_opener(config, self.inputs, prompts, equivalence),
+            sampler=self.sampler,
+            judge_sampler=None,
+            store=store,
+            equivalence=equivalence,
+            known=known,
+            on_commit=lambda status: None,
+            on_step=lambda status: told.__setitem__(0, status),
+            should_stop=lambda: should_stop(told[0]),
+        )
+
+
+def begin(store: Store) -> None:
+    """Begin an attempt after whatever was there."""
+    store.begin_attempt(this_process(), killed_attempt(None))

@@ -1,0 +1,265 @@
+"""What a run will take: python -m jobs.plan curve=[[1,60],[64,2500]] lengths=outputs/<run> num_problems=1000000 budget=512
+
+The speed of an engine is stated, trace lengths are recorded ones or stated; what the method saves is simulated on a few problems
+with the real runner and the simulated sampler, whose clock follows the stated speed. Prints a table and ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import DictConfig
+
+from jobs import entry, parts
+from jobs.benches.workbench import Workbench, main_config
+from jobs.inputs import read_inputs
+from pruner.accounting import AnswerRow, TraceRow
+from pruner.answers import Equivalence
+from pruner.config import Config, Positive, Seconds, Section, SimulatedSamplerConfig, parse_as
+from pruner.errors import InputError
+from pruner.planning import Curve, Disk, Engine, Needs, make_plan
+from pruner.problems import read_problems
+from pruner.samplers.base import Completion
+from pruner.samplers.simulated import SimulatedSampler
+from pruner.traces import Fact, Problem, Segment, hash64
+
+_STEPS_A_SEGMENT = 16
+_LENGTH_COLUMNS = ("num_tokens", "tokens_sampled")
+
+
+class PlanConfig(Section):
+    """What is planned; conf/plan.yaml tells the words and defaults."""
+
+    problem_set: str | None
+    num_problems: Positive | None
+    overrides: tuple[str, ...]
+    budget: Positive
+    lengths: str | None
+    mean_tokens: Positive | None
+    curve: tuple[tuple[Positive, float], ...]
+    max_running: Positive | None
+    tasks: Positive | None
+    wall_hours: Seconds
+    load_s: float
+    bytes_per_token: float
+    bytes_per_segment: float
+    kept_share: float | None
+    simulated_problems: int
+    simulated_segments: int
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="plan")
+@entry.task
+def main(cfg: DictConfig) -> int:
+    config = parse_as(PlanConfig, entry.plain(cfg))
+    result = plan_run(config)
+    print(table(result))
+    print(json.dumps(result))
+    return 0
+
+
+def plan_run(config: PlanConfig) -> dict[str, Any]:
+    """Return the plan and what it rests on, as plain values.
+
+    Raises:
+        InputError: something is missing or does not fit.
+    """
+    job = main_config([f"budget={config.budget}", *config.overrides])
+    count = problem_count(config)
+    lengths = trace_lengths(config)
+    engine = Engine(
+        curve=stated_curve(config),
+        max_running=config.max_running or job.sampler.max_running_traces,
+        gpus=gpus_a_task(job),
+        load_s=config.load_s,
+    )
+    needs, simulated = problem_needs(config, job, engine, lengths, count)
+    try:
+        plan = make_plan(
+            count,
+            config.budget,
+            needs,
+            lengths,
+            engine,
+            Disk(config.bytes_per_token, config.bytes_per_segment),
+            min(config.tasks, count) if config.tasks is not None else None,
+            config.wall_hours * 3600,
+        )
+    except ValueError as error:
+        raise InputError(f"wall_hours: {error}. Allow more, or use more GPUs a task.") from None
+    mean = sum(lengths) / len(lengths)
+    stated = {"method": job.method.name, "model": job.model.name, "budget": config.budget, "mean_trace_tokens": mean}
+    stated |= {"max_running": engine.max_running, "gpus_per_task": engine.gpus}
+    return {**stated, **asdict(plan), **simulated}
+
+
+def problem_count(config: PlanConfig) -> int:
+    if config.num_problems is not None:
+        return config.num_problems
+    if config.problem_set is None:
+        raise InputError("plan: got neither problem_set nor num_problems. Give one of them.")
+    return len(read_problems(config.problem_set, None).problems)
+
+
+def stated_curve(config: PlanConfig) -> Curve:
+    try:
+        return Curve(config.curve)
+    except ValueError as error:
+        raise InputError(f"curve: {error}.") from None
+
+
+def gpus_a_task(job: Config) -> int:
+    judge = parts.generative_judge(job)
+    own = len(judge.gpus or (0,)) if judge is not None and not judge.colocate else 0
+    return job.model.tensor_parallel_size + own
+
+
+def trace_lengths(config: PlanConfig) -> list[int]:
+    """Return recorded lengths, or stated ones: even on [mean / 2, 3 mean / 2]."""
+    if config.lengths is None:
+        if config.mean_tokens is None:
+            raise InputError("plan: got neither lengths nor mean_tokens. Give one of them.")
+        return [max(1, config.mean_tokens * (50 + share) // 100) for share in range(101)]
+    path = Path(config.lengths).expanduser()
+    files = sorted((path / "traces").glob("*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].exists():
+        raise InputError(f"lengths: got {config.lengths!r}, expected a run's folder or Parquet.")
+    try:
+        return [length for file in files for length in _file_lengths(file)]
+    except pa.ArrowException as error:
+        raise InputError(f"lengths: {config.lengths} is unreadable ({str(error).splitlines()[0]}).") from None
+
+
+def _file_lengths(file: Path) -> list[int]:
+    names = pq.read_schema(file).names
+    column = next((name for name in _LENGTH_COLUMNS if name in names), None)
+    if column is None:
+        raise InputError(f"lengths: {file} has columns {names}, expected one of {list(_LENGTH_COLUMNS)}.")
+    # A pruned trace's length is not a trace's.
+    filters = [("status", "=", "finished")] if "status" in names else None
+    return [int(length) for length in pq.read_table(file, columns=[column], filters=filters)[column].to_pylist()]
+
+
+def problem_needs(
+    config: PlanConfig, job: Config, engine: Engine, lengths: Sequence[int], count: int
+) -> tuple[Needs, dict[str, Any]]:
+    """Return what a problem takes: by a stated share, or by simulating a few."""
+    assert job.sampler.segment_tokens is not None
+    mean = sum(lengths) / len(lengths)
+    whole, segments = config.budget * mean, config.budget * (mean / job.sampler.segment_tokens + 0.5)
+    if config.kept_share is not None or (job.method.name == "cons" and config.simulated_problems == 0):
+        share = 1.0 if config.kept_share is None else config.kept_share
+        return Needs(whole * share, 0.0, segments * share), {"kept_share": share, "simulated_problems": 0}
+    room = int(config.simulated_segments / segments)
+    sample = min(config.simulated_problems, count, room)
+    if sample < 1:
+        raise InputError(
+            f"simulated_segments: one problem has about {segments:,.0f}. Allow so many, or give kept_share=..."
+        )
+    return simulate(config, job, engine, lengths, sample)
+
+
+@dataclass
+class _Books:
+    """A store that keeps sums only."""
+
+    answers: list[AnswerRow]
+    segments: int = 0
+
+    def append(self, facts: list[Fact], answers: list[AnswerRow], traces: list[TraceRow]) -> None:
+        self.segments += sum(isinstance(fact, Segment) for fact in facts)
+        self.answers += answers
+
+
+class ClockedSampler(SimulatedSampler):
+    """Simulated traces as long as recorded ones, with a clock that follows a stated speed."""
+
+    def __init__(self, config: SimulatedSamplerConfig, seed: int, lengths: Sequence[int], curve: Curve) -> None:
+        super().__init__(config, seed)
+        self._lengths = lengths
+        self._curve = curve
+        self._step_tokens = config.step_tokens
+        self.clock_s = 0.0
+
+    def trace_tokens(self, problem_id: str, trace_index: int) -> int:
+        return self._lengths[hash64(self._seed, "recorded", problem_id, trace_index) % len(self._lengths)]
+
+    def step(self) -> list[Completion]:
+        completions = super().step()
+        working = self.num_working + len(completions)
+        if working:
+            self.clock_s += self._step_tokens * working / self._curve.rate(working)
+        return completions
+
+
+def simulate(
+    config: PlanConfig, job: Config, engine: Engine, lengths: Sequence[int], sample: int
+) -> tuple[Needs, dict[str, Any]]:
+    """Run the job's method on so many simulated problems; return what one takes and the simulation's own time."""
+    segment_tokens = job.sampler.segment_tokens
+    assert segment_tokens is not None
+    own = ["sampler=simulated", "judge=probe", f"budget={config.budget}", f"sampler.segment_tokens={segment_tokens}"]
+    own += [f"sampler.max_running_traces={engine.max_running}"]
+    own += [f"sampler.step_tokens={max(1, segment_tokens // _STEPS_A_SEGMENT)}"]
+    kept = [each for each in config.overrides if not each.startswith(("sampler", "judge"))]
+    bench_config = main_config([*kept, *own])
+    assert isinstance(bench_config.sampler, SimulatedSamplerConfig)
+    sampler = ClockedSampler(bench_config.sampler, job.seed, lengths, engine.curve)
+    books = _Books([])
+    problems = [Problem(f"p{index}", index, f"question {index}", "0") for index in range(sample)]
+    with Equivalence("math") as equivalence:
+        bench = Workbench(bench_config, read_inputs(bench_config), sampler)
+        bench.runner(books, equivalence, iter(problems), sample, {}).run()
+    sampled = sum(row.tokens_sampled for row in books.answers)
+    weights = job.accounting
+    judged = sum(
+        weights.judge_prompt_weight * (row.tokens_judge_prompt - row.tokens_judge_cached)
+        + weights.judge_cached_weight * row.tokens_judge_cached
+        + weights.judge_output_weight * row.tokens_judge_output
+        for row in books.answers
+    )
+    whole = sum(
+        sampler.trace_tokens(problem.problem_id, index) for problem in problems for index in range(config.budget)
+    )
+    needs = Needs(sampled / sample, judged / sample, books.segments / sample)
+    simulated = {"kept_share": sampled / whole, "simulated_problems": sample, "simulated_s": sampler.clock_s}
+    return needs, simulated
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the plan in words, a line a number."""
+    units = {
+        "wall_s": ("wall time of a task", f"{result['wall_s'] / 3600:,.2f} h"),
+        "tasks": ("array tasks", f"{result['tasks']:,}   (--array=0-{result['tasks'] - 1})"),
+        "task_hours": ("all tasks", f"{result['task_hours']:,.1f} h"),
+        "gpu_hours": ("GPU-hours", f"{result['gpu_hours']:,.1f}"),
+        "checkpoint_bytes": ("checkpoints", _size(result["checkpoint_bytes"])),
+        "checkpoint_bytes_per_task": ("a task's checkpoint", _size(result["checkpoint_bytes_per_task"])),
+        "tokens_sampled": ("tokens sampled", f"{result['tokens_sampled']:,.0f}"),
+        "judge_tokens": ("the judge's, weighted", f"{result['judge_tokens']:,.0f}"),
+        "kept_share": ("of unpruned", f"{100 * result['kept_share']:.1f}%"),
+    }
+    head = (
+        f"{result['problems']:,} problems x {result['budget']:,} traces of {result['mean_trace_tokens']:,.0f} tokens, "
+        f"method={result['method']}, model={result['model']}"
+    )
+    return "\n".join([head, *(f"  {name:<22} {value}" for name, value in units.values())])
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if num_bytes < 1000 or unit == "TB":
+            return f"{num_bytes:,.1f} {unit}"
+        num_bytes /= 1000
+    raise AssertionError
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,103 @@
+"""The benchmarks at small sizes: that they measure what they say and write it down. How fast it is, is not tested."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.benches import judge, orchestrator, report, resume
+from jobs.benches.machine import machine_facts
+from jobs.benches.outcome import Outcome, markdown, shown, write_outcome
+from jobs.benches.workbench import main_config
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_an_outcome_is_written_as_a_table_and_as_words(tmp_path):
+    outcome = Outcome([{"a": 1, "b": "x"}, {"a": 2, "c": 0.12346}], {"ratio": 0.98765}, "How.")
+    text = write_outcome("name", outcome, {"cores": 2}, tmp_path)
+    assert "| a | b | c |" in text and "| 2 |  | 0.1235 |" in text and "Machine: cores 2." in text
+    assert (tmp_path / "name.md").read_text() == text == markdown("name", outcome, {"cores": 2})
+    table = pq.read_table(tmp_path / "name.parquet")
+    assert table.column("a").to_pylist() == [1, 2] and json.loads(table.schema.metadata[b"machine"]) == {"cores": 2}
+
+
+def test_numbers_are_shown_as_read():
+    assert [shown(value) for value in (None, True, 1234567, 1234.5, 0.00012346, "x")] == [
+        "",
+        "True",
+        "1,234,567",
+        "1,234",
+        "0.0001235",
+        "x",
+    ]
+
+
+def test_the_machine_is_told():
+    facts = machine_facts()
+    assert facts["cores"] >= 1 and facts["cpu"] and "duckdb" in facts
+
+
+def test_the_orchestrator_is_measured_over_whole_segments(tmp_path):
+    found = orchestrator.measure(300, 32, [], str(tmp_path))
+    assert found["problems"] == 2 and 150 < found["segments"] < 450
+    assert found["segments_per_cpu_s"] > 0 and 0 < found["commit_share"] < 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resume_is_measured_from_a_checkpoint_that_was_left(tmp_path):
+    arguments = {"path": str(tmp_path / "shard.duckdb"), "segments": 700, "segment_tokens": 16, "overrides": []}
+    made = resume.measure(case="make", **arguments)
+    left = resume.measure(case="in flight", **arguments)
+    assert left["segments"] == made["segments"] >= 700 and 0 < left["open_problems"] < 7
+    again = resume.measure(case="rederived", **arguments)
+    assert again["segments"] == made["segments"] and again["open_problems"] > left["open_problems"]
+
+
+def test_few_of_all_pairs_are_compared():
+    found = judge.compared(64, 0.8, 0)
+    assert 0.6 < found["redundancy"] < 0.95 and found["pairs"] > 0
+    assert found["share_of_k_k1"] < 0.2 and found["share_of_there"] < 1.0
+
+
+def test_pairs_of_each_problem_are_asked_for_by_first_member():
+    config = main_config(["judge=llm", "problems.limit=2"])
+    from jobs.inputs import read_inputs
+
+    inputs = read_inputs(config)
+    ids = [problem.problem_id for problem in inputs.problems.problems]
+    texts = [(problem_id, index, f"trace {index}") for problem_id in ids for index in range(3)]
+    found = [request.key for request in judge.pair_requests(config, inputs, texts)]
+    pairs = [(key.left_trace, key.right_trace) for key in found]
+    assert [key.problem_id for key in found] == [ids[0]] * 3 + [ids[1]] * 3
+    assert pairs == [(0, 1), (0, 2), (1, 2)] * 2
+
+
+def test_runs_are_copied_with_names_of_their_own(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").write_text('{"run": "run", "seed": 0}')
+    report.copy_runs(tmp_path, 3)
+    assert [json.loads((tmp_path / f"run{n}/run.json").read_text())["run"] for n in (1, 2)] == ["run1", "run2"]
+    assert "query" in report.commands(tmp_path)
+
+
+@pytest.mark.parametrize(("override", "message"), [("bench=nothing", "bench: got 'nothing'"), ("repeats=0", "repeats")])
+def test_a_benchmark_that_does_not_exist_is_told(override, message):
+    result = subprocess.run(
+        [sys.executable, "-m", "jobs.bench", "bench=orchestrator", override],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_job_ends_with_a_line_of_json(tmp_path):
+    command = [sys.executable, "-m", "jobs.bench", "bench=orchestrator", "segments=[300]", "segment_tokens=16"]
+    result = subprocess.run([*command, f"target={tmp_path}"], cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["bench"] == "orchestrator"
+    assert {path.name for path in tmp_path.iterdir()} == {"orchestrator.md", "orchestrator.parquet"}

@@ -1,0 +1,133 @@
+"""The planner: its arithmetic, and that it agrees with a simulation of the same run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.plan import PlanConfig, plan_run
+from pruner.config import parse_as
+from pruner.errors import InputError
+from pruner.planning import Curve, Disk, Engine, Needs, drain_s, make_plan
+
+PROJECT = Path(__file__).parents[2]
+CURVE = Curve(((1, 10.0), (4, 40.0), (16, 80.0)))
+ENGINE = Engine(CURVE, max_running=16, gpus=2, load_s=100.0)
+DISK = Disk(2.0, 50.0)
+
+
+def config(**changes):
+    values = {
+        "problem_set": None,
+        "num_problems": 8,
+        "overrides": ["method=cons"],
+        "budget": 16,
+        "lengths": None,
+        "mean_tokens": 100,
+        "curve": [[1, 20.0], [64, 240.0]],
+        "max_running": None,
+        "tasks": None,
+        "wall_hours": 24.0,
+        "load_s": 0.0,
+        "bytes_per_token": 2.0,
+        "bytes_per_segment": 50.0,
+        "kept_share": None,
+        "simulated_problems": 8,
+        "simulated_segments": 20_000,
+    }
+    return parse_as(PlanConfig, values | changes)
+
+
+def test_a_curve_is_linear_between_its_points_and_flat_above():
+    assert [CURVE.rate(n) for n in (0, 1, 2, 4, 10, 16, 99)] == [0.0, 10.0, 20.0, 40.0, 60.0, 80.0, 80.0]
+    for points in ((), ((0, 1.0),), ((4, 1.0), (2, 2.0)), ((1, 0.0),)):
+        with pytest.raises(ValueError, match="expected"):
+            Curve(points)
+
+
+def test_an_engine_of_one_trace_empties_in_what_the_trace_has_left():
+    assert drain_s([100], Curve(((1, 10.0),)), 1) == 0.0
+    assert drain_s([], CURVE, 4) == 0.0
+    assert 0.0 < drain_s([100], CURVE, 16) <= 16 * 100 / 10.0
+
+
+@given(st.integers(1, 10_000), st.integers(1, 64), st.floats(1.0, 1e5), st.integers(1, 200))
+def test_tasks_share_the_work_and_its_bytes(problems, budget, tokens, tasks):
+    needs = Needs(tokens * budget, 0.0, budget)
+    plan = make_plan(problems, budget, needs, [int(tokens)], ENGINE, DISK, min(tasks, problems), 1.0)
+    assert plan.traces == problems * budget and plan.tokens_sampled == pytest.approx(problems * tokens * budget)
+    assert plan.gpu_hours == pytest.approx(2 * plan.task_hours)
+    assert plan.task_hours * 3600 <= plan.tasks * plan.wall_s * (1 + 1e-9)
+    assert plan.checkpoint_bytes == pytest.approx(problems * (2.0 * tokens * budget + 50.0 * budget))
+
+
+def test_the_fewest_tasks_within_the_limit_are_chosen():
+    needs = Needs(16_000.0, 0.0, 16.0)
+    plan = make_plan(100, 16, needs, [1000], ENGINE, DISK, None, 3600.0)
+    assert plan.wall_s <= 3600.0
+    assert make_plan(100, 16, needs, [1000], ENGINE, DISK, plan.tasks - 1, 3600.0).wall_s > 3600.0
+    with pytest.raises(ValueError, match="one problem alone"):
+        make_plan(100, 16, needs, [1000], ENGINE, DISK, None, 60.0)
+
+
+def test_the_plan_of_a_small_run_agrees_with_its_simulation():
+    # Where traces wait for the judge and for each other, the engine is not always full; the plan does not know that.
+    for overrides, error in ((["method=cons"], 0.1), (["method=deepprune"], 0.3)):
+        found = plan_run(config(overrides=overrides, num_problems=40, simulated_problems=40))
+        assert found["wall_s"] == pytest.approx(found["simulated_s"], rel=error)
+        assert found["simulated_problems"] == 40
+
+
+def test_pruning_takes_less_and_its_judge_counts():
+    whole = plan_run(config())
+    pruned = plan_run(config(overrides=["method=deepprune"]))
+    assert pruned["kept_share"] < whole["kept_share"] == pytest.approx(1.0)
+    assert pruned["judge_tokens"] > 0 == whole["judge_tokens"]
+
+
+def test_a_million_problems_of_512_traces_fit_on_paper():
+    found = plan_run(config(num_problems=10**6, budget=512, simulated_problems=0, mean_tokens=20_000, wall_hours=1e5))
+    assert found["traces"] == 512 * 10**6 and found["tasks"] >= 1 and found["checkpoint_bytes"] > 2e13
+
+
+def test_lengths_come_from_a_run_or_a_file(tmp_path):
+    pq.write_table(pa.table({"num_tokens": [100, 300]}), tmp_path / "lengths.parquet")
+    assert plan_run(config(lengths=str(tmp_path / "lengths.parquet")))["mean_trace_tokens"] == 200
+    (tmp_path / "run/traces").mkdir(parents=True)
+    rows = {"tokens_sampled": [100, 7, 200], "status": ["finished", "pruned", "finished"]}
+    pq.write_table(pa.table(rows), tmp_path / "run/traces/shard=0000.parquet")
+    assert plan_run(config(lengths=str(tmp_path / "run")))["mean_trace_tokens"] == 150
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_problems": None}, "neither problem_set nor num_problems"),
+        ({"mean_tokens": None}, "neither lengths nor mean_tokens"),
+        ({"lengths": "nowhere"}, "lengths: got 'nowhere'"),
+        ({"lengths": "README.md"}, "unreadable"),
+        ({"curve": [[4, 1.0], [2, 2.0]]}, "curve: got"),
+        ({"wall_hours": 0.0001}, "wall_hours: one problem alone"),
+        ({"simulated_segments": 1}, "simulated_segments: one problem has about"),
+        ({"overrides": ["method.tau=3"]}, "method.tau"),
+    ],
+)
+def test_what_cannot_be_planned_is_told(changes, message):
+    with pytest.raises(InputError, match=message):
+        plan_run(config(**({"overrides": ["method=deepprune"]} | changes)))
+
+
+def test_the_job_prints_a_table_and_ends_with_json():
+    arguments = ["curve=[[1,20],[64,240]]", "num_problems=4", "mean_tokens=50", "budget=4", "overrides=['method=cons']"]
+    result = subprocess.run(
+        [sys.executable, "-m", "jobs.plan", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    assert "4 problems x 4 traces of 50 tokens" in result.stdout and "GPU-hours" in result.stdout
+    assert json.loads(result.stdout.splitlines()[-1])["tasks"] == 1
