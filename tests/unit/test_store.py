@@ -6,9 +6,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pruner.checkpoint_file import bring, latest
 from pruner.config import AccountingConfig
 from pruner.errors import CheckpointError, InputError
-from pruner.store import AttemptEnd, AttemptStart, Totals, bring, latest, open_store
+from pruner.store import AttemptEnd, AttemptStart, Totals, open_store
 from pruner.traces import PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 

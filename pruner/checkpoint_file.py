@@ -1,0 +1,182 @@
+"""The checkpoint's file: made, opened, checked, copied, and told of when it is damaged. Knows no fact, only tables.
+
+A file is made aside and renamed, and never deleted or begun again by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from pruner import SCHEMA_VERSION
+from pruner.config import differing_keys
+from pruner.errors import CheckpointError, InputError
+from pruner.schemas import KEYS, TABLES
+
+_LOCK_POLL_S = 0.5
+TEXT, NAME = "'", '"'
+# Rows that are compressed and written as one. A commit into a larger group that is not full makes DuckDB write the whole
+# group again at the next checkpoint: with its default of 122,880 rows that came to most of the time (tests/bench/RESULTS.md).
+ROW_GROUP_ROWS = 2048
+# The engine needs the cores and the memory; a commit is small.
+_LIMITS = {"threads": 2, "memory_limit": "512MB"}
+
+
+def latest(paths: Sequence[Path]) -> Path | None:
+    """Return the checkpoint, of copies of one, that holds the most; None if there is none.
+
+    A later attempt counts more than more rows: it went on from what the other has. Damage is for `open_store` to tell.
+
+    Raises:
+        CheckpointError: one is damaged, so that it cannot be told.
+    """
+    found = [path for path in paths if path.exists()]
+    return max(found, key=_extent) if len(found) > 1 else next(iter(found), None)
+
+
+def bring(source: Path, target: Path) -> None:
+    """Copy a checkpoint that nobody works on, its log included, to where it will be worked on.
+
+    Raises:
+        CheckpointError: it cannot be read or written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.new")
+    try:
+        if log_of(source).exists():
+            with open_database(source) as connection:
+                connection.execute("CHECKPOINT")
+        shutil.copyfile(source, partial)
+        put(partial, target)
+    except duckdb.Error as error:
+        raise damaged(source, error) from error
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"checkpoint {target}: could not be copied there ({error}).") from error
+
+
+def _extent(path: Path) -> tuple[int, int, int]:
+    try:
+        with open_database(path, "READ_ONLY") as connection:
+            facts = " + ".join(f"(SELECT count(*) FROM {name})" for name in KEYS)
+            sql = (
+                f"SELECT (SELECT coalesce(max(attempt), 0) FROM attempts), {facts}, (SELECT count(*) FROM attempt_ends)"
+            )
+            attempt, rows, ends = connection.execute(sql).fetchall()[0]
+            return int(attempt), int(rows), int(ends)
+    except duckdb.Error as error:
+        raise damaged(path, error) from error
+
+
+def open_database(path: Path, mode: str = "READ_WRITE") -> duckdb.DuckDBPyConnection:
+    """Open a checkpoint as the database of a new connection."""
+    connection = duckdb.connect(config=_LIMITS)
+    try:
+        options = mode if mode == "READ_ONLY" else f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+        connection.execute(f"ATTACH {quoted(str(path), TEXT)} AS shard ({options})")
+        connection.execute("USE shard")
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def connect(path: Path, lock_wait_s: float) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + lock_wait_s
+    while True:
+        try:
+            return open_database(path)
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise damaged(path, error) from error
+            if time.monotonic() >= deadline:
+                raise InputError(
+                    f"checkpoint {path}: another process has opened it ({first_line(error)}). Wait for it or stop it."
+                ) from None
+            time.sleep(_LOCK_POLL_S)
+        except duckdb.Error as error:
+            raise damaged(path, error) from error
+
+
+def create(path: Path, identity: Mapping[str, str]) -> None:
+    """Make a checkpoint aside and rename it, so that a full disk or a kill leaves none or a whole one."""
+    partial = path.with_name(f".{path.name}.new")
+    try:
+        partial.unlink(missing_ok=True)
+        with open_database(partial) as connection:
+            for name, schema in TABLES.items():
+                connection.register("empty_rows", schema.empty_table())
+                connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")
+                connection.unregister("empty_rows")
+            connection.execute("CREATE TABLE run (schema_version INTEGER, identity VARCHAR, created_at TIMESTAMPTZ)")
+            connection.execute(
+                "INSERT INTO run VALUES (?, ?, ?)", [SCHEMA_VERSION, json.dumps(dict(identity)), datetime.now(UTC)]
+            )
+            connection.execute("CHECKPOINT")
+        put(partial, path)
+    except (duckdb.Error, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"checkpoint {path}: could not be made ({first_line(error)}). Mend this and run the same command again."
+        ) from error
+
+
+def put(partial: Path, path: Path) -> None:
+    """Rename a whole checkpoint into its place. A log left there belongs to the one that it replaces."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    log_of(path).unlink(missing_ok=True)
+    partial.replace(path)
+
+
+def log_of(path: Path) -> Path:
+    return path.with_name(path.name + ".wal")
+
+
+def quoted(text: str, quote: str) -> str:
+    return quote + text.replace(quote, quote * 2) + quote
+
+
+def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[str, str]) -> None:
+    version, text = connection.execute("SELECT schema_version, identity FROM run").fetchall()[0]
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"checkpoint {path}: written by schema version {version}, this program has {SCHEMA_VERSION}. "
+            "Finish it with the version that began it, or choose another run.name."
+        )
+    differing = differing_keys(json.loads(text), identity)
+    if differing:
+        raise InputError(
+            f"checkpoint {path}: belongs to another config ({'; '.join(differing)}). "
+            "Undo the change, or choose another run.name."
+        )
+    for name in TABLES:
+        connection.execute(f"SELECT bit_xor(hash(every)) FROM {name} AS every").fetchall()
+    for name, keys in KEYS.items():
+        sql = f"SELECT count(*) - count(DISTINCT ({', '.join(keys)})) FROM {name}"
+        if doubled := connection.execute(sql).fetchall()[0][0]:
+            raise CheckpointError(
+                f"checkpoint {path}: {doubled} doubled rows in {name}. This is a fault of the program."
+            )
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    if any(words in str(error) for words in ("Permission denied", "Read-only", "No space left")):
+        return CheckpointError(
+            f"checkpoint {path}: cannot be opened for writing ({first_line(error)}). It is not damaged."
+        )
+    return CheckpointError(
+        f"checkpoint {path}: cannot be read ({first_line(error)}). It was left as it is: restore it from a copy, or move it "
+        "and its .wal aside to begin the shard again."
+    )
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
