@@ -27,10 +27,17 @@ def write(path, *lines):
     path.chmod(0o755)
 
 
+def hear_interrupts():
+    """A shell that was started with SIGINT ignored, as by `&` in a script, could not trap it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(project, **environment):
     environment = {"PATH": f"{project}/bin:{os.environ['PATH']}", **environment}
     command = ["bash", str(project / "slurm/run.sh"), "budget=4"]
-    return subprocess.Popen(command, cwd=project, env=environment, start_new_session=True, text=True)
+    return subprocess.Popen(
+        command, cwd=project, env=environment, start_new_session=True, text=True, preexec_fn=hear_interrupts
+    )
 
 
 def wait_for(path):
