@@ -209,7 +209,8 @@ def _row(run: RunBooks, control_: Control | None, draws: Floats) -> Row:
 
 def equal_tokens(correct: Floats, tokens: Floats, net: float) -> float | None:
     """Return the accuracy of plain voting at so many tokens a problem; None outside what was recorded."""
-    if not tokens[0] <= net <= tokens[-1]:
+    # A run of cons@1 or cons@N is at an end of the curve, but for rounding.
+    if not tokens[0] * (1 - 1e-9) <= net <= tokens[-1] * (1 + 1e-9):
         return None
     return float(np.interp(net, tokens, correct))
 
