@@ -60,7 +60,8 @@ def look_ended(job: str) -> bool:
     tasks = queue(job)
     soon = (datetime.now() + timedelta(seconds=10)).isoformat(timespec="seconds")
     for task, state, start, reason in tasks:
-        if state == "PD" and reason == "BeginTime" and start > soon:
+        # In the moment in which its time has come, its start is N/A: let it be.
+        if state == "PD" and reason == "BeginTime" and start != "N/A" and start > soon:
             subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now+3"], capture_output=True, timeout=60)
     return all(state in ENDED for _, state, _, _ in tasks)
 
