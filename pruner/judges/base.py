@@ -67,3 +67,19 @@ class Judge(Protocol):
 
     def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
         """Return the fact that a completion tells, or the missing fact for a request that could not be made."""
+
+
+class WithoutRequests:
+    """What judges share that ask nothing of an engine: every pair's verdict is known at once."""
+
+    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+        return ()
+
+    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+        return ()
+
+    def request(self, key: Key, bench: Bench) -> Request | None:
+        raise AssertionError(f"{type(self).__name__} asks for nothing, but for {key}")
+
+    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
+        raise AssertionError(f"{type(self).__name__} reads nothing, but {key}")

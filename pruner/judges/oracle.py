@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pruner.errors import InputError
-from pruner.judges.base import Bench
-from pruner.samplers.base import Completion, Request
-from pruner.traces import Fact, Key, PairKey, Probe, Verdict
+from pruner.judges.base import Bench, WithoutRequests
+from pruner.traces import Fact, Key, PairKey, Verdict
 from pruner.voting import Equivalent
 
 
@@ -24,7 +23,7 @@ class KnownTrace:
     answer: str | None
 
 
-class OracleJudge:
+class OracleJudge(WithoutRequests):
     """1 for two traces with equal final answers, 0 for others; free of charge."""
 
     name = "oracle"
@@ -34,12 +33,6 @@ class OracleJudge:
         self._traces = traces
         self._equivalent = equivalent
 
-    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
-        return ()
-
-    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
-        return ()
-
     def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
         recorded = known.get(pair)
         if isinstance(recorded, Verdict):
@@ -47,12 +40,6 @@ class OracleJudge:
         left, right = (self._answer(index, bench) for index in (pair.left_trace, pair.right_trace))
         is_same = left is not None and right is not None and self._equivalent(left, right)
         return Verdict(pair, 1.0 if is_same else 0.0)
-
-    def request(self, key: Key, bench: Bench) -> Request | None:
-        raise AssertionError(f"the oracle asks for nothing, but for {key}")
-
-    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
-        raise AssertionError(f"the oracle reads nothing, but {key}")
 
     def _answer(self, index: int, bench: Bench) -> str | None:
         problem_id, prefix = bench.problem.problem_id, bench.traces[index].prefix.text

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from pruner.errors import InputError
-from pruner.judges.base import Bench
+from pruner.judges.base import Bench, WithoutRequests
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, Request
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
@@ -56,7 +56,7 @@ class RecordedProber:
         return Probe(key, self.output_tokens, (), answer or "", answer, shared + self.opening_tokens, 0, shared)
 
 
-class NoisyOracle:
+class NoisyOracle(WithoutRequests):
     """A judge of a given quality: it sees whether two traces' final answers are equal through Gaussian noise.
 
     A pair's evidence is normal with mean +d/2 (same) or -d/2 (different) and unit variance, where d = sqrt(2) *
@@ -78,12 +78,6 @@ class NoisyOracle:
         self._prior = math.log(prior / (1.0 - prior))
         self._pair_tokens = pair_tokens
         self._seed = seed
-
-    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
-        return ()
-
-    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
-        return ()
 
     def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
         recorded = known.get(pair)
@@ -107,12 +101,6 @@ class NoisyOracle:
         noise = _NORMAL.inv_cdf((draw + 0.5) / 2**63)
         evidence = noise + (0.5 if is_same else -0.5) * self._distance
         return 1.0 / (1.0 + math.exp(-(self._distance * evidence + self._prior)))
-
-    def request(self, key: Key, bench: Bench) -> Request | None:
-        raise AssertionError(f"the noisy oracle asks for nothing, but for {key}")
-
-    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
-        raise AssertionError(f"the noisy oracle reads nothing, but {key}")
 
 
 class RecordedJudge:
