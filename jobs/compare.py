@@ -27,11 +27,21 @@ from jobs import entry
 from jobs.signals import StopSignals
 from pruner import frontier
 from pruner.answers import Equivalence
-from pruner.comparison import Control, Row, RunBooks, control, markdown, run_books, table
+from pruner.comparison import (
+    Control,
+    Row,
+    RunBooks,
+    control,
+    markdown,
+    ordered,
+    ordered_control,
+    run_books,
+    table,
+)
 from pruner.comparison_plot import plot_pareto
 from pruner.config import Positive, Section, parse_as
 from pruner.errors import InputError
-from pruner.frontier import cross_validated, frontiers, split_knob
+from pruner.frontier import cross_validated, frontiers, held_out, split_knob
 from pruner.results import write_atomically
 from pruner.run_tables import read_rows
 
@@ -195,6 +205,20 @@ def control_of(groups: dict[str, list[Path]], books: Sequence[RunBooks]) -> Cont
     )
 
 
+def candidates(books: Sequence[RunBooks], control_: Control | None) -> list[RunBooks]:
+    """Return all runs over the problems in one order, plain voting at every k among them."""
+    names = books[0].problems
+    runs = [ordered(run, names) for run in books]
+    if control_ is None:
+        return runs
+    curve = ordered_control(control_, names)
+    plain = [
+        replace(runs[0], method="cons@k", correct=curve.correct[:, k], tokens_net=curve.tokens[:, k])
+        for k in range(curve.correct.shape[1])
+    ]
+    return [*(run for run in runs if run.method != "cons"), *plain]
+
+
 def validated(config: CompareConfig, books: Sequence[RunBooks], control_: Control | None) -> list[RunBooks]:
     """Return the knob's points with constants chosen on other problems."""
     if config.knob is None or control_ is None:
@@ -215,6 +239,8 @@ def write(config: CompareConfig, books: Sequence[RunBooks], control_: Control | 
     text = markdown(rows, f"# {rows[0].problems} problems, {rows[0].repetitions} orders of the traces each")
     if config.marks:
         text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(found, config.marks)}"
+        chosen = held_out(candidates(books, control_), config.marks, config.folds, config.seed)
+        text += f"\n## The best setting, chosen on other problems\n\n{frontier.markdown(chosen, config.marks)}"
     flat = pa.Table.from_pylist([flat_row(row) for row in rows])
     write_atomically(target / "compare.parquet", lambda path: pq.write_table(flat, path))
     write_atomically(target / "compare.md", lambda path: path.write_text(text))

@@ -173,7 +173,7 @@ def table(runs: Sequence[RunBooks], control_: Control | None, bootstrap: int, se
         raise ValueError(f"{other[0]} has other problems than {runs[0].run}")
     draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=bootstrap)
     return [
-        _row(_ordered(run, names), control_ and _ordered_control(control_, names), draws / len(names)) for run in runs
+        _row(ordered(run, names), control_ and ordered_control(control_, names), draws / len(names)) for run in runs
     ]
 
 
@@ -225,7 +225,8 @@ def pareto(rows: Sequence[Row]) -> list[Row]:
     return front
 
 
-def _ordered(run: RunBooks, names: Sequence[str]) -> RunBooks:
+def ordered(run: RunBooks, names: Sequence[str]) -> RunBooks:
+    """Return the run with its problems in this order."""
     if run.problems == tuple(names):
         return run
     order = [run.problems.index(name) for name in names]
@@ -233,7 +234,7 @@ def _ordered(run: RunBooks, names: Sequence[str]) -> RunBooks:
     return RunBooks(**(vars(run) | arrays | {"problems": tuple(names)}))
 
 
-def _ordered_control(found: Control, names: Sequence[str]) -> Control:
+def ordered_control(found: Control, names: Sequence[str]) -> Control:
     order = [found.problems.index(name) for name in names]
     return Control(tuple(names), found.correct[order], found.tokens[order])
 

@@ -38,6 +38,39 @@ def frontiers(rows: Sequence[Row], control: Control | None, marks: Sequence[floa
     ]
 
 
+def held_out(runs: Sequence[RunBooks], marks: Sequence[float], folds: int, seed: int) -> list[Frontier]:
+    """Return every method's frontier as it is on problems that its settings were not chosen on.
+
+    For the problems of each fold, a method's setting is the one that is best on the other folds' problems among those that
+    cost at most so many tokens there. A method with many settings gains by luck in `frontiers`, not here.
+    """
+    by_method: dict[str, list[RunBooks]] = {}
+    for run in runs:
+        by_method.setdefault(run.method, []).append(run)
+    fold_of = _folds(runs[0].problems, folds, seed)
+    found = []
+    for method, own in by_method.items():
+        values = []
+        for mark in marks:
+            chosen = [_best(own, fold_of != fold, mark) for fold in range(folds)]
+            parts = [run.correct[fold_of == fold] for fold, run in enumerate(chosen) if run is not None]
+            values.append(float(np.concatenate(parts).mean()) if len(parts) == folds else None)
+        found.append(Frontier(method, tuple(values)))
+    return found
+
+
+def _best(runs: Sequence[RunBooks], problems: Floats, mark: float) -> RunBooks | None:
+    """Return the run that is best on these problems and costs at most `mark` there; of equals the cheapest."""
+    affordable = [run for run in runs if run.tokens_net[problems].mean() <= mark]
+    return max(
+        affordable, key=lambda run: (run.correct[problems].mean(), -run.tokens_net[problems].mean()), default=None
+    )
+
+
+def _folds(names: Sequence[str], folds: int, seed: int) -> Floats:
+    return np.array([hash64(seed, "fold", name) % folds for name in names])
+
+
 def markdown(found: Sequence[Frontier], marks: Sequence[float]) -> str:
     """Return the frontiers as a Markdown table, a column a method."""
     lines = [
@@ -71,7 +104,7 @@ def cross_validated(runs: Sequence[RunBooks], control: Control, knob: str, folds
     if lacking := [name for name, family in families.items() if sorted(family) != values]:
         raise ValueError(f"constants {lacking[0]!r} lack a value of {knob}")
     names = runs[0].problems
-    fold_of = np.array([hash64(seed, "fold", name) % folds for name in names])
+    fold_of = _folds(names, folds, seed)
     chosen = {}
     for fold in range(folds):
         outside = fold_of != fold

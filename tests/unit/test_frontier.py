@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pruner.comparison import Control, run_books, table
-from pruner.frontier import cross_validated, frontiers, markdown, split_knob
+from pruner.frontier import cross_validated, frontiers, held_out, markdown, split_knob
 from pruner.traces import hash64
 from tests.unit.test_comparison import answers
 
@@ -50,6 +50,16 @@ def test_a_problems_own_outcome_does_not_choose_for_it():
     seed = next(seed for seed in range(99) if len({hash64(seed, "fold", name) % 2 for name in ("p0", "p1")}) == 2)
     [found] = cross_validated(runs, control(2), "c", 2, seed)
     assert found.correct.tolist() == [0.0, 0.0]
+
+
+def test_a_setting_that_is_best_by_luck_gains_nothing_on_other_problems():
+    # Each of 40 settings is right on one problem of its own: the best on the others is never the one that is right here.
+    count = 40
+    runs = [books(f"x={own}", 500, [int(i == own) for i in range(count)]) for own in range(count)]
+    [found] = held_out(runs, [400, 500], 5, 0)
+    assert found.accuracy == (None, 0.0)
+    [steady] = held_out([*runs, books("x=all", 400, [1, 0] * 20)], [400], 5, 0)
+    assert steady.accuracy == (0.5,)
 
 
 def test_a_family_that_lacks_a_point_is_refused():
