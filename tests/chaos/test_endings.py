@@ -67,13 +67,13 @@ def test_a_shard_without_problems_is_done(tmp_path):
 
 def test_after_a_failed_commit_a_run_tells_only_what_is_committed_and_goes_on(tmp_path):
     patch = """
-write, calls = pruner.store.Store._write, []
+write, calls = pruner.store.Store._write_tables, []
 def fail_once(*given):
     calls.append(1)
     if len(calls) == 5:
         raise CheckpointError("checkpoint: could not commit (No space left)")
     return write(*given)
-pruner.store.Store._write = fail_once"""
+pruner.store.Store._write_tables = fail_once"""
     failed = run(tmp_path, patch=patch)
     assert failed.returncode == 1 and "error: checkpoint: could not commit (No space left)" in failed.stderr
     assert states(tmp_path) == ["failed"] and progress(tmp_path)["segments"] > 0
