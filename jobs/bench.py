@@ -24,6 +24,8 @@ from pruner.config import parse_as
 @entry.task
 def main(cfg: DictConfig) -> int:
     config = parse_as(BenchConfig, entry.plain(cfg))
+    if (scratch := config.scratch_folder) is not None:
+        Path(scratch).mkdir(parents=True, exist_ok=True)
     machine = machine_facts()
     outcome: Outcome = importlib.import_module(f"jobs.benches.{config.bench}").run(config)
     print(write_outcome(config.bench, outcome, machine, Path(config.target)))
