@@ -6,6 +6,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from tests.live.jobs_under_test import cannot_run
+
 ARGUMENTS = (
     "--headless=new",
     "--no-sandbox",
@@ -24,7 +26,7 @@ ARGUMENTS = (
 def browser(tmp_path_factory):
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        pytest.skip("needs Debian's chromium and chromium-driver, which tests/run.sh installs as root")
+        cannot_run("needs Debian's chromium and chromium-driver, which tests/run.sh installs as root")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.chaos.harness import CONFIG, SLOW, Difference, kill_many, report, results, run, segments, start, wait
-from tests.live.jobs_under_test import PROJECT
+from tests.live.jobs_under_test import PROJECT, cannot_run
 
 pytestmark = pytest.mark.chaos
 
@@ -60,7 +60,7 @@ def small_disk(path, size):
     path.mkdir()
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True, text=True)
     if made.returncode != 0:
-        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
+        cannot_run(f"a small file system cannot be mounted here: {made.stderr.strip()}")
     try:
         yield path
     finally:

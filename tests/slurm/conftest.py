@@ -4,14 +4,14 @@ import subprocess
 
 import pytest
 
-from tests.live.jobs_under_test import PROJECT
+from tests.live.jobs_under_test import PROJECT, cannot_run
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """A real Slurm on this machine; taken down with everything on it."""
     if os.geteuid() != 0 or shutil.which("slurmctld") is None:
-        pytest.skip("slurm/cluster.sh needs root and Debian's slurm-wlm and munge")
+        cannot_run("slurm/cluster.sh needs root and Debian's slurm-wlm and munge")
     folder = tmp_path_factory.mktemp("slurm") / "cluster"
     environment = os.environ | {"PRUNER_CLUSTER": str(folder), "PRUNER_CLUSTER_CPUS": "2"}
     command = ["bash", str(PROJECT / "slurm/cluster.sh")]
