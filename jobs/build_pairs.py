@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from jobs import entry, parts
 from pruner.answers import Equivalence
-from pruner.config import parse_as
+from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.pairs import LabelledPair, folds_by_problem, label_pairs
 from pruner.prompts import load_tokenizer, token_ends

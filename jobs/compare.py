@@ -1,7 +1,7 @@
 """Methods side by side: every point on the same recorded traces, or runs that are there; a table and a picture.
 
-    python -m jobs.compare sources=[traces.parquet] target=outputs/compare/mine budget=64 sampler.resample=20
-    python -m jobs.compare runs=[outputs/default,"outputs/method=cons"] target=outputs/compare/demo
+    python -m jobs.compare sources=[traces.parquet] target=outputs/compare/mine budget=64 resample=20
+    python -m jobs.compare "runs=[outputs/default,'outputs/method=cons']" target=outputs/compare/demo
 
 Each point is a run of the main job with sampler=replay, several at a time; it can be killed like any other, and the same command
 goes on. Plain voting at equal tokens (cons@k, from the baseline's own traces) stands beside every point.
@@ -39,7 +39,7 @@ from pruner.comparison import (
     table,
 )
 from pruner.comparison_plot import plot_pareto
-from pruner.config import Positive, Section, parse_as
+from pruner.config.section import Positive, Section, parse_as
 from pruner.errors import InputError
 from pruner.frontier import cross_validated, frontiers, held_out, split_knob
 from pruner.results import write_atomically

@@ -1,6 +1,6 @@
 """Compare judges on labelled pairs: AUROC within problems and pooled, TNR@0.2, precision, calibration; tables and plots.
 
-python -m jobs.eval_judge pairs=[.cache/pairs.parquet] target=outputs/judges/mine judges=[conf/shipped_judges/mine,tfidf,length]
+python -m jobs.eval_judge pairs=[.cache/pairs.parquet] target=outputs/judges/mine judges=[.cache/judges/mine,tfidf,length]
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from omegaconf import DictConfig
 
 from jobs import entry, parts
 from pruner.answers import Equivalence
-from pruner.config import LlmJudgeConfig, parse_as
+from pruner.config.judges import LlmJudgeConfig
+from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.judges.base import Judge
 from pruner.judges.card import GenerativeCard, check_base, check_prefix, generative_config, read_card

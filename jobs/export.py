@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.command import ended, root_and_run
 from pruner.errors import InputError
 from pruner.exporting import KINDS, export_replay
 from pruner.querying import Results
@@ -23,27 +24,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--to", choices=(*KINDS, "replay"), required=True)
     parser.add_argument("--output", type=Path, required=True, help="a folder; for replay a .parquet file")
     options = parser.parse_args(arguments)
-    try:
-        print(_export(options.path, options.to, options.output))
-    except InputError as error:
-        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return ended(lambda: print(_export(options.path, options.to, options.output)))
 
 
 def _export(path: Path, kind: str, output: Path) -> str:
     """Return the line that says what was written."""
-    is_run = (path / "run.json").exists()
+    root, only = root_and_run(path)
     if kind == "replay":
-        if not is_run:
+        if only is None:
             raise InputError(f"{path}: got a folder without run.json, expected one run to be replayed.")
         if output.suffix != ".parquet":
             raise InputError(f"--output: got {output}, expected a .parquet file for --to replay.")
-    root = path.parent if is_run else path
-    with Results(root, path.name if is_run else None) as results:
+    with Results(root, only) as results:
         if kind == "replay":
             counts = export_replay(results, root, path.name, output)
         else:

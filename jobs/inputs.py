@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pruner.config import Config, ReplaySamplerConfig
+from pruner.config.job import Config
+from pruner.config.samplers import ReplaySamplerConfig
 from pruner.problems import ProblemSet, read_problems
 from pruner.prompts import model_fingerprint, path_fingerprint
 from pruner.recorded import run_fingerprint

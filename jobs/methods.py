@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pruner.answers import Equivalence
 from pruner.clustering import ClusterRule
-from pruner.config import Config
+from pruner.config.job import Config
 from pruner.methods.adaptive import Adaptive
 from pruner.methods.base import Method
 from pruner.methods.cons import Cons

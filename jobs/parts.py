@@ -16,15 +16,10 @@ from jobs.methods import make_method
 from pruner.accounting import RunFacts
 from pruner.answers import Equivalence, extract_answer
 from pruner.case import Case, TraceRule
-from pruner.config import (
-    Config,
-    FixedPrefixConfig,
-    LlmJudgeConfig,
-    ModelConfig,
-    ReasoningWordsPrefixConfig,
-    TrainedJudgeConfig,
-    VllmSamplerConfig,
-)
+from pruner.config.job import Config
+from pruner.config.judges import LlmJudgeConfig, TrainedJudgeConfig
+from pruner.config.model import FixedPrefixConfig, ModelConfig, ReasoningWordsPrefixConfig
+from pruner.config.samplers import VllmSamplerConfig
 from pruner.errors import InputError
 from pruner.judges.base import Judge, Prober
 from pruner.judges.card import (
@@ -54,7 +49,7 @@ from pruner.prompts import (
     load_tokenizer,
 )
 from pruner.recorded import read_run_traces
-from pruner.replay import Replay
+from pruner.replay import Replay, sampler_settings
 from pruner.runner import JudgeSampler
 from pruner.samplers.base import Decoding, Sampler
 from pruner.samplers.process import ProcessSampler
@@ -366,8 +361,26 @@ def check_models(config: Config, problems: ProblemSet) -> None:
     elif judge.name == "trained":
         card = check_trained(judge, config)
         warn_of_overlap(card, judge.path, [(each.problem_id, each.question) for each in problems.problems])
+    elif judge.name == "oracle" and config.sampler.name == "vllm":
+        assert judge.source is not None
+        check_cuts(config.prefix.max_tokens, config.sampler.segment_tokens, Path(judge.source).expanduser())
     if config.sampler.name == "vllm":
         engine_specs(config, config.sampler, num_devices())  # whether the allocation is enough for both engines
+
+
+def check_cuts(prefix_tokens: int, segment_tokens: int, source: Path) -> None:
+    """Refuse a run whose traces are others: each segment has a seed of its own, so traces are the same only if they are cut at the
+    same places, and methods cut at the prefix.
+
+    Raises:
+        InputError: with what to set.
+    """
+    found, _ = sampler_settings(source)
+    if found != segment_tokens or prefix_tokens % segment_tokens:
+        raise InputError(
+            f"judge.source: {source} has segments of {found} tokens, this run has {segment_tokens} and prefixes of {prefix_tokens}, so "
+            f"its traces are not these. Set sampler.segment_tokens={prefix_tokens}, or a divisor of it, in both runs."
+        )
 
 
 def check_trained(judge: TrainedJudgeConfig, config: Config) -> JudgeCard:

@@ -22,7 +22,9 @@ from jobs.benches.workbench import Workbench, main_config
 from jobs.inputs import read_inputs
 from pruner.accounting import AnswerRow, TraceRow
 from pruner.answers import Equivalence
-from pruner.config import Config, Positive, Seconds, Section, SimulatedSamplerConfig, parse_as
+from pruner.config.job import Config
+from pruner.config.samplers import SimulatedSamplerConfig
+from pruner.config.section import Positive, Seconds, Section, parse_as
 from pruner.errors import InputError
 from pruner.planning import Curve, Disk, Engine, Needs, make_plan
 from pruner.problems import read_problems

@@ -20,6 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.command import ended
 from pruner import tables
 from pruner.errors import InputError
 from pruner.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
@@ -33,15 +34,7 @@ _MAX_ROWS = 200
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    try:
-        print(_answer(options), end="")
-    except InputError as error:
-        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return ended(lambda: print(_answer(options), end=""))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jobs.command import ended, root_and_run
 from pruner.accounting import RunBooks
 from pruner.errors import InputError
 from pruner.querying import Results, read_books
@@ -29,15 +30,7 @@ _MOST_ROWS = 30_000
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    try:
-        print(_make(options))
-    except InputError as error:
-        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return ended(lambda: print(_make(options)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,8 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 def _make(options: argparse.Namespace) -> str:
     """Make the report; return the line that says where it is."""
     path: Path = options.path
-    is_run = (path / "run.json").exists()
-    root, only = (path.parent, path.name) if is_run else (path, None)
+    root, only = root_and_run(path)
     if options.max_chars < 100:
         raise InputError(f"--max-chars: got {options.max_chars}, expected 100 or more.")
     target = options.output or path / "report"

@@ -31,7 +31,8 @@ from jobs.attempt import (
 from jobs.inputs import Inputs, fingerprints, read_inputs
 from jobs.signals import StopSignals
 from pruner.answers import Equivalence
-from pruner.config import NOT_IDENTITY, Config, identity, parse
+from pruner.config.identity import NOT_IDENTITY, identity
+from pruner.config.job import Config, parse
 from pruner.errors import CheckpointError, EngineError, InputError
 from pruner.lease import Lease, this_holder
 from pruner.progress import ProgressDisplay

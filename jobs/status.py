@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pruner.errors import InputError
+from jobs.command import ended, runs_below
 from pruner.manifest import describe, headline, read_manifest, to_json
 
 
@@ -17,22 +17,16 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     arguments = parser.parse_args()
-    try:
-        folders = [folder for path in arguments.paths for folder in runs_below(path)]
-        manifests = [read_manifest(folder) for folder in folders]
-    except InputError as error:
-        print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
-        return 2
-    show = headline if folders != arguments.paths else describe
-    print(to_json(manifests) if arguments.json else "\n".join(show(manifest) for manifest in manifests))
-    return 0
+    return ended(lambda: print(_status(arguments.paths, arguments.json)))
 
 
-def runs_below(path: Path) -> list[Path]:
-    """Return the run itself, or the runs in a folder of runs."""
-    if (path / "run.json").exists():
-        return [path]
-    return sorted(each.parent for each in path.glob("*/run.json")) or [path]
+def _status(paths: list[Path], as_json: bool) -> str:
+    folders = [folder for path in paths for folder in runs_below(path)]
+    manifests = [read_manifest(folder) for folder in folders]
+    if as_json:
+        return to_json(manifests)
+    show = headline if folders != paths else describe
+    return "\n".join(show(manifest) for manifest in manifests)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from jobs import build_pairs, entry, eval_judge, train_judge
 from jobs.signals import StopSignals
-from pruner.config import Section, parse_as
+from pruner.config.section import Section, parse_as
 from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.tables import Row, read_points, write_point, write_table
 from pruner.recorded import PairsConfig, read_pair_sets

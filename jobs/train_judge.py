@@ -20,7 +20,8 @@ from omegaconf import DictConfig
 
 from jobs import entry
 from jobs.signals import StopSignals
-from pruner.config import PromptConfig, parse_as
+from pruner.config.model import PromptConfig
+from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card
 from pruner.judges.pair_prompt import PairPrompt

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from pruner import SCHEMA_VERSION
-from pruner.config import differing_keys
+from pruner.config.identity import differing_keys
 from pruner.errors import CheckpointError, InputError
 from pruner.schemas import KEYS, TABLES
 
@@ -26,7 +26,7 @@ TEXT, NAME = "'", '"'
 # group again at the next checkpoint: with its default of 122,880 rows that came to most of the time (tests/bench/RESULTS.md).
 ROW_GROUP_ROWS = 2048
 # The engine needs the cores and the memory; a commit is small.
-_LIMITS = {"threads": 2, "memory_limit": "512MB"}
+LIMITS: dict[str, str | int] = {"threads": 2, "memory_limit": "512MB"}
 
 
 def latest(paths: Sequence[Path]) -> Path | None:
@@ -77,7 +77,8 @@ def _extent(path: Path) -> tuple[int, int, int]:
 
 def open_database(path: Path, mode: str = "READ_WRITE") -> duckdb.DuckDBPyConnection:
     """Open a checkpoint as the database of a new connection."""
-    connection = duckdb.connect(config=_LIMITS)
+    # What does not fit into memory goes beside the file: by default it would go where the job was started, in one folder for all.
+    connection = duckdb.connect(config={**LIMITS, "temp_directory": f"{path}.tmp"})
     try:
         options = mode if mode == "READ_ONLY" else f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
         connection.execute(f"ATTACH {quoted(str(path), TEXT)} AS shard ({options})")
@@ -171,6 +172,10 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
     if any(words in str(error) for words in ("Permission denied", "Read-only", "No space left")):
         return CheckpointError(
             f"checkpoint {path}: cannot be opened for writing ({first_line(error)}). It is not damaged."
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return CheckpointError(
+            f"checkpoint {path}: reading it takes more memory than there is ({first_line(error)}). It is not damaged."
         )
     return CheckpointError(
         f"checkpoint {path}: cannot be read ({first_line(error)}). It was left as it is: restore it from a copy, or move it "

@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pruner.config import Section, describe_fault
+from pruner.config.section import Section, describe_fault
 from pruner.errors import InputError
 from pruner.problems import REQUIRED, check_rows, limited
 from pruner.traces import hash64

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
-from pruner.config import ModelConfig, PromptConfig
+from pruner.config.model import ModelConfig, PromptConfig
 from pruner.errors import InputError
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt")

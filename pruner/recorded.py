@@ -15,16 +15,11 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from pruner.answers import extract_answer
-from pruner.config import (
-    FixedPrefixConfig,
-    Positive,
-    ReasoningWordsPrefixConfig,
-    Seconds,
-    Section,
-)
+from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
+from pruner.config.section import Positive, Seconds, Section
 from pruner.errors import InputError
 from pruner.pairs import LabelledPair, Recorded
-from pruner.problems import limited
+from pruner.problems import files_fingerprint, limited
 from pruner.results import write_atomically
 
 Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
@@ -184,10 +179,7 @@ def read_run_traces(folder: Path) -> list[FinishedTrace]:
 
 def run_fingerprint(folder: Path) -> str:
     """Return a hash of a run's traces."""
-    digest = blake2b(digest_size=16)
-    for file in sorted((folder / "traces").glob("*.parquet")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return files_fingerprint(sorted((folder / "traces").glob("*.parquet")))
 
 
 def _read_run(folder: Path) -> pa.Table:
@@ -199,7 +191,7 @@ def _read_run(folder: Path) -> pa.Table:
         raise InputError(f"source {folder}: its traces have no text. Run it with results.text=true.")
     names = ["problem_id", "question", "problem_set", "model"]
     problems = pa.concat_tables([pq.read_table(file, columns=names) for file in answers])
-    finished = table.filter(pc.equal(table.column("status"), "finished"))
+    finished = large_texts(table.filter(pc.equal(table.column("status"), "finished")))
     joined = finished.select(["problem_id", "trace_index", "text", "answer"]).join(problems, "problem_id")
     return joined.select(_COLUMNS)
 
@@ -215,12 +207,11 @@ def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
     if missing := [column for column in wanted.values() if column not in table.column_names]:
         raise InputError(f"source {path}: got columns {table.column_names}, missing {missing}. Set columns.*=...")
     absent = {"answer": pa.nulls(table.num_rows, pa.string()), "problem_set": path.stem, "model": ""}
-    return pa.table(
-        {
-            name: table.column(wanted[name]) if name in wanted else _filled(absent[name], table.num_rows)
-            for name in _COLUMNS
-        }
-    )
+    columns_of = {
+        name: table.column(wanted[name]) if name in wanted else _filled(absent[name], table.num_rows)
+        for name in _COLUMNS
+    }
+    return large_texts(pa.table(columns_of))
 
 
 def _filled(value: pa.Array | str, num_rows: int) -> pa.Array:
@@ -272,3 +263,9 @@ def read_pair_sets(paths: Sequence[str]) -> PairSet:
 
 class _WrittenPrefix(Section):
     prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
+
+
+def large_texts(table: pa.Table) -> pa.Table:
+    """Return the table with 64-bit offsets of its texts: joined or sorted, they may come to more than 2 GiB."""
+    place = table.column_names.index("text")
+    return table.set_column(place, "text", table.column("text").cast(pa.large_string()))

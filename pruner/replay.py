@@ -6,10 +6,11 @@ order, under the name `<problem>#<repetition>`.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pruner.config import ReplaySamplerConfig
+from pruner.config.samplers import ReplaySamplerConfig
 from pruner.errors import InputError
-from pruner.problems import ProblemSet, fingerprint, limited
+from pruner.problems import ProblemSet, files_fingerprint, fingerprint, limited
 from pruner.schemas import ANSWERS, ANSWERS_ADDED
-from pruner.traces import PairKey, Probe, ProbeKey, Problem, Verdict, hash64
+from pruner.traces import PairKey, Probe, ProbeKey, Problem, TokenIds, Verdict, hash64
+
+# Rows that are held as Python values at once.
+_BATCH_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,8 @@ class RecordedTrace:
     finish_reason: str | None
     answer: str | None
     text: str = ""
-    token_ids: tuple[int, ...] = ()
-    confidence: tuple[float, ...] = ()
+    token_ids: Sequence[int] = ()
+    confidence: Sequence[float] = ()
     segment_tokens: tuple[int, ...] = ()
     segment_chars: tuple[int, ...] = ()
     probes: tuple[tuple[int, str | None], ...] = ()
@@ -208,9 +212,8 @@ def _read_parquet(path: Path, config: ReplaySamplerConfig) -> Recording:
         )
     present = {name: column for name, column in names.items() if column in table.column_names}
     rows = [
-        {name: row[column] for name, column in present.items()}
-        for batch in table.select(list(dict.fromkeys(present.values()))).to_batches(max_chunksize=1024)
-        for row in batch.to_pylist()
+        _packed({name: row[column] for name, column in present.items()})
+        for row in _rows(table.select(list(dict.fromkeys(present.values()))))
     ]
     if not rows:
         raise InputError(f"traces {path}: holds no traces.")
@@ -228,7 +231,7 @@ def _read_parquet(path: Path, config: ReplaySamplerConfig) -> Recording:
     }
     carried = pa.table({"question": [each.problem.question for each in problems.values()]})
     models = sorted({str(row["model"]) for row in rows if row.get("model")})
-    return Recording(problems, carried, ", ".join(models) or path.stem, _digest([path]))
+    return Recording(problems, carried, ", ".join(models) or path.stem, files_fingerprint([path]))
 
 
 def _faults(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -261,7 +264,11 @@ def _faults(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _length_faults(row: Mapping[str, Any], tokens: int) -> Iterator[str]:
     for name in ("token_ids", "confidence"):
         values = row.get(name)
-        if values is not None and len(values) != tokens:
+        if values is None:
+            continue
+        if isinstance(values, list):
+            yield f"{name} holds something that is no number."
+        elif len(values) != tokens:
             yield f"{name} has {len(values)} entries, num_tokens is {tokens}."
     probes, every = row.get("probes"), row.get("probe_every")
     if probes is None:
@@ -281,8 +288,8 @@ def _trace(row: Mapping[str, Any], no_answer: Sequence[str]) -> RecordedTrace:
         finish_reason=row.get("finish_reason") or ("stop" if answer is not None else "length"),
         answer=answer,
         text=text,
-        token_ids=tuple(row.get("token_ids") or ()),
-        confidence=tuple(row.get("confidence") or ()),
+        token_ids=row.get("token_ids") or (),
+        confidence=row.get("confidence") or (),
         segment_tokens=(tokens,),
         segment_chars=(len(text),),
         probes=tuple(
@@ -316,7 +323,7 @@ def _read_run(folder: Path) -> Recording:
         key: Probe(
             key,
             row["output_tokens"],
-            tuple(row["token_ids"]),
+            TokenIds(row["token_ids"]),
             row["text"],
             row["answer"],
             row["prompt_tokens"],
@@ -341,7 +348,7 @@ def _read_run(folder: Path) -> Recording:
         asked.setdefault((key.problem_id, key.trace_index), []).append((key.num_tokens, probe.answer))
     for row in _rows(tables["traces"]):
         own = asked.get((row["problem_id"], row["trace_index"]), ())
-        traces[row["problem_id"]][row["trace_index"]] = _run_trace(row, tuple(own))
+        traces[row["problem_id"]][row["trace_index"]] = _run_trace(_packed(row), tuple(own))
     names = ("problem_id", "question", "gold", "tokens_prompt", "model")
     rows = answers.select(names).to_pylist()
     problems = {
@@ -356,18 +363,17 @@ def _read_run(folder: Path) -> Recording:
     facts = [file for name in ("traces", "probes", "verdicts") for file in files[name]]
     known = {*ANSWERS.names, *ANSWERS_ADDED.names, "source_problem_id", "repetition"}
     carried = answers.select([name for name in answers.column_names if name not in known])
-    cut, block = _sampler_settings(folder)
-    return Recording(problems, carried, str(rows[0]["model"]), _digest(facts), cut, block, probes, verdicts)
+    cut, block = sampler_settings(folder)
+    return Recording(problems, carried, str(rows[0]["model"]), files_fingerprint(facts), cut, block, probes, verdicts)
 
 
-def _sampler_settings(folder: Path) -> tuple[int | None, int | None]:
+def sampler_settings(folder: Path) -> tuple[int | None, int | None]:
+    """Return a run's segment_tokens and cache_block_tokens. Raises InputError: the folder is no run's."""
     try:
         sampler = json.loads((folder / "run.json").read_text())["config"]["sampler"]
         return sampler["segment_tokens"], sampler["cache_block_tokens"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"sampler.source: {folder / 'run.json'} cannot be read ({error}). Name a run's folder."
-        ) from None
+        raise InputError(f"source {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
 
 
 def _run_trace(row: Mapping[str, Any], probes: tuple[tuple[int, str | None], ...]) -> RecordedTrace:
@@ -377,8 +383,8 @@ def _run_trace(row: Mapping[str, Any], probes: tuple[tuple[int, str | None], ...
         finish_reason=row["finish_reason"],
         answer=row["answer"],
         text=row.get("text") or "",
-        token_ids=tuple(row.get("token_ids") or ()),
-        confidence=tuple(row.get("confidence") or ()),
+        token_ids=row.get("token_ids") or (),
+        confidence=row.get("confidence") or (),
         segment_tokens=tuple(row["segment_tokens"]),
         segment_chars=tuple(row["segment_chars"]),
         probes=probes,
@@ -388,7 +394,7 @@ def _run_trace(row: Mapping[str, Any], probes: tuple[tuple[int, str | None], ...
 def _rows(table: pa.Table | None) -> Iterable[dict[str, Any]]:
     if table is None:
         return
-    for batch in table.to_batches(max_chunksize=1024):
+    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
         yield from batch.to_pylist()
 
 
@@ -399,8 +405,10 @@ def _read_table(path: Path) -> pa.Table:
         raise InputError(f"traces {path}: unreadable Parquet ({str(error).strip().splitlines()[0]}).") from None
 
 
-def _digest(files: Sequence[Path]) -> str:
-    digest = blake2b(digest_size=16)
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _packed(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row with what it has of each token in four bytes; as Python numbers a long trace takes ten times as much."""
+    for name, pack in (("token_ids", TokenIds), ("confidence", lambda values: array("f", values))):
+        if row.get(name) is not None:
+            with contextlib.suppress(TypeError, OverflowError):
+                row[name] = pack(row[name])
+    return row

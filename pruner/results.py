@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -19,13 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner import SCHEMA_VERSION
-from pruner.config import AccountingConfig, ResultsConfig, differing_keys
+from pruner.config.identity import differing_keys
+from pruner.config.job import AccountingConfig, ResultsConfig
 from pruner.errors import InputError
 from pruner.problems import ProblemSet
 from pruner.schemas import READ_VIEWS, VIEWS
-from pruner.store import Store
+from pruner.store import Store, TraceRange
 
-_TRACE_BATCH_PROBLEMS = 64
+# Traces of so many tokens are joined at once.
+_BATCH_TOKENS = 4_000_000
+_BATCH_PROBLEMS = 64
 _SQL_TYPES = {
     "string": "VARCHAR",
     "bool": "BOOLEAN",
@@ -235,7 +238,7 @@ def write_results(
     for name in ("verdicts", "probes"):
         table = store.judged(name)
         write_atomically(folder.parquet(name), lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
-    write_atomically(folder.parquet("traces"), lambda path: _write_traces(path, store, problems, config))
+    write_atomically(folder.parquet("traces"), lambda path: _write_traces(path, store, answers, config))
     return answers
 
 
@@ -256,8 +259,8 @@ def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
     return answers
 
 
-def _write_traces(path: Path, store: Store, problems: ProblemSet, config: ResultsConfig) -> None:
-    batches = _trace_tables(store, len(problems.problems), config)
+def _write_traces(path: Path, store: Store, answers: pa.Table, config: ResultsConfig) -> None:
+    batches = _trace_tables(store, answers, config)
     first = next(batches)
     with pq.ParquetWriter(path, first.schema) as writer:
         writer.write_table(first)
@@ -265,6 +268,50 @@ def _write_traces(path: Path, store: Store, problems: ProblemSet, config: Result
             writer.write_table(table)
 
 
-def _trace_tables(store: Store, num_problems: int, config: ResultsConfig) -> Iterator[pa.Table]:
-    for start in range(0, num_problems, _TRACE_BATCH_PROBLEMS):
-        yield store.traces(start, start + _TRACE_BATCH_PROBLEMS, config.text, config.token_ids, config.confidence)
+def _trace_tables(store: Store, answers: pa.Table, config: ResultsConfig) -> Iterator[pa.Table]:
+    columns = (answers[name].to_pylist() for name in ("problem_index", "tokens_sampled", "traces_started"))
+    for chosen in trace_ranges([Size(*values) for values in zip(*columns, strict=True)]) or [TraceRange(0, 0)]:
+        yield store.traces(chosen, config.text, config.token_ids, config.confidence)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of a finished problem there is."""
+
+    problem_index: int
+    tokens: int
+    traces: int
+
+
+def trace_ranges(sizes: Sequence[Size]) -> list[TraceRange]:
+    """Return ranges of traces that can be joined at once: many small problems, or a part of a large one. Every trace is in one of
+    them, in order.
+
+    Args:
+        sizes: in order of the problems.
+    """
+    ranges: list[TraceRange] = []
+    small: list[Size] = []
+    for size in [*sizes, None]:
+        is_full = (
+            len(small) == _BATCH_PROBLEMS
+            or sum(each.tokens for each in small) + (size.tokens if size else 0) > _BATCH_TOKENS
+        )
+        if small and (size is None or is_full):
+            ranges.append(TraceRange(small[0].problem_index, small[-1].problem_index + 1))
+            small = []
+        if size is not None and size.tokens > _BATCH_TOKENS:
+            ranges += _parts(size)
+        elif size is not None:
+            small.append(size)
+    return ranges
+
+
+def _parts(size: Size) -> list[TraceRange]:
+    """Return equal parts of a problem's traces; the last has no end."""
+    width = max(1, size.traces * _BATCH_TOKENS // size.tokens)
+    whole = TraceRange(size.problem_index, size.problem_index + 1)
+    starts = range(0, max(1, size.traces), width)
+    return [replace(whole, first_trace=start, last_trace=start + width) for start in starts[:-1]] + [
+        replace(whole, first_trace=starts[-1])
+    ]

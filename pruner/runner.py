@@ -18,7 +18,7 @@ from pruner.answers import Equivalence
 from pruner.case import Case, Step
 from pruner.prompts import Prompts
 from pruner.samplers.base import Completion, Request, Sampler
-from pruner.traces import Fact, Problem, Segment, SegmentKey
+from pruner.traces import Fact, Key, Problem, Segment, SegmentKey
 
 
 class FactStore(Protocol):
@@ -97,6 +97,9 @@ class _Counts:
     work_s: float = 0.0
 
 
+_Queued = tuple[int, int, int, Request]
+
+
 @dataclass
 class _Open:
     case: Case
@@ -146,7 +149,9 @@ class Runner:
         self._on_step = on_step
         self._should_stop = should_stop
         self._open: dict[str, _Open] = {}
-        self._queue: list[tuple[int, bool, int, Request]] = []
+        self._queue: list[_Queued] = []
+        self._judge_queue: list[_Queued] = []
+        self._context: dict[Key, int] = {}
         self._order = itertools.count()
         self._opened = 0
         self._facts: list[Fact] = []
@@ -222,15 +227,24 @@ class Runner:
 
     def _submit(self) -> None:
         room = self._config.max_running + max(1, self._config.max_running // 4) - self._sampler.num_running
-        to_sampler: list[Request] = []
-        to_judge: list[Request] = []
-        while self._queue and len(to_sampler) < room:
+        chosen: list[Request] = []
+        while self._queue and len(chosen) < room and self._fits(self._queue[0][-1]):
             request = heapq.heappop(self._queue)[-1]
-            is_judges = self._judge_sampler is not None and not isinstance(request.key, SegmentKey)
-            (to_judge if is_judges else to_sampler).append(request)
-        self._sampler.submit(to_sampler)
-        if self._judge_sampler is not None:
-            self._judge_sampler.submit(to_judge)
+            self._context[request.key] = context_tokens(request)
+            chosen.append(request)
+        self._sampler.submit(chosen)
+        if self._judge_sampler is not None and self._judge_queue:
+            self._judge_sampler.submit([each[-1] for each in sorted(self._judge_queue)])
+            self._judge_queue = []
+
+    def _fits(self, request: Request) -> bool:
+        """Say whether the engine's cache holds the request beside those that run. If it did not, every trace's next segment would
+        find its beginning evicted and read all of it again; so traces that are behind wait."""
+        capacity = self._sampler.capacity_tokens
+        if capacity is None or not self._context:
+            return True
+        prompts = sum(len(each.case.prompt_token_ids) for each in self._open.values())
+        return prompts + sum(self._context.values()) + context_tokens(request) <= capacity
 
     def _step(self) -> list[Completion]:
         completions = self._sampler.step()
@@ -242,6 +256,7 @@ class Runner:
 
     def _take(self, completions: list[Completion]) -> None:
         for completion in completions:
+            self._context.pop(completion.key, None)
             case = self._open[completion.key.problem_id].case
             self._follow(case, case.receive(completion))
         counts = self._counts
@@ -255,9 +270,13 @@ class Runner:
             self._count(fact)
         self._facts += step.facts
         for request in step.requests:
-            # The judge's requests unblock whole problems, so they go before segments of the same problem.
             is_segment = isinstance(request.key, SegmentKey)
-            heapq.heappush(self._queue, (request.priority, is_segment, next(self._order), request))
+            has_own_engine = self._judge_sampler is not None and not is_segment
+            queue = self._judge_queue if has_own_engine else self._queue
+            # The judge's requests unblock whole problems, so they go before segments of the same problem. Of these the first traces
+            # go on before later ones, so that few are under way at once and the engine's cache still holds what they continue.
+            trace_index = request.key.trace_index if isinstance(request.key, SegmentKey) else -1
+            heapq.heappush(queue, (request.priority, trace_index, next(self._order), request))
         if case.is_finished:
             self._close(case)
 
@@ -304,3 +323,9 @@ class Runner:
         self._store.append(facts, answers, traces)
         self._committed_at = time.monotonic()
         self._on_commit(self.status)
+
+
+def context_tokens(request: Request) -> int:
+    """Return how many tokens of the engine's cache a request comes to take; a problem's prompt is shared by its traces."""
+    own = request.trace_tokens if isinstance(request.key, SegmentKey) else len(request.prompt_token_ids)
+    return own + request.max_tokens

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from pruner.accounting import AnswerRow, TraceRow
 from pruner.checkpoint_file import (
+    LIMITS,
     NAME,
     ROW_GROUP_ROWS,
     TEXT,
@@ -34,14 +35,14 @@ from pruner.checkpoint_file import (
     put,
     quoted,
 )
-from pruner.config import AccountingConfig
+from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
 from pruner.fact_rows import fact_tables, table_of
 from pruner.open_facts import OpenFacts
 from pruner.schemas import KEYS, TABLES
 from pruner.traces import Fact, Segment
 
-# Joining whole traces, once nothing is sampled any more, may take more.
+# Joining whole traces may take more.
 _RESULTS_MEMORY = "2GB"
 
 
@@ -78,6 +79,16 @@ class Totals:
     facts: int
     segments: int
     tokens: int
+
+
+@dataclass(frozen=True)
+class TraceRange:
+    """Traces with first <= index < last, of problems with first <= index < last."""
+
+    first_problem: int
+    last_problem: int
+    first_trace: int = 0
+    last_trace: int = 2**31
 
 
 class Store:
@@ -244,14 +255,13 @@ class Store:
         return self._read(sql, parameters)
 
     def traces(
-        self, first_index: int, last_index: int, with_text: bool, with_token_ids: bool, with_confidence: bool = False
+        self, chosen: TraceRange, with_text: bool, with_token_ids: bool, with_confidence: bool = False
     ) -> pa.Table:
-        """Return the traces of finished problems with first_index <= problem_index < last_index, in order.
+        """Return traces of finished problems, in order. All that is joined is held in memory at once.
 
         Args:
             with_confidence: where the method had them sampled.
         """
-        self._connection.execute(f"SET memory_limit = '{_RESULTS_MEMORY}'")
         if with_confidence:
             found = self._read("SELECT 1 FROM segments WHERE confidence IS NOT NULL LIMIT 1")
             with_confidence = found.num_rows > 0
@@ -260,12 +270,20 @@ class Store:
         columns += ["flatten(list(token_ids ORDER BY segment_index)) AS token_ids"] if with_token_ids else []
         columns += ["flatten(list(confidence ORDER BY segment_index)) AS confidence"] if with_confidence else []
         sql = f"""
-            WITH chosen AS (SELECT * FROM traces WHERE problem_index >= $first AND problem_index < $last),
+            WITH chosen AS (
+                SELECT * FROM traces WHERE problem_index >= $first_problem AND problem_index < $last_problem
+                    AND trace_index >= $first_trace AND trace_index < $last_trace),
             joined AS (
                 SELECT {", ".join(columns)} FROM segments
-                WHERE problem_id IN (SELECT problem_id FROM chosen) GROUP BY problem_id, trace_index)
+                WHERE problem_id IN (SELECT problem_id FROM chosen)
+                    AND trace_index >= $first_trace AND trace_index < $last_trace
+                GROUP BY problem_id, trace_index)
             SELECT * FROM chosen LEFT JOIN joined USING (problem_id, trace_index) ORDER BY problem_index, trace_index"""
-        return self._read(sql, {"first": first_index, "last": last_index})
+        self._connection.execute(f"SET memory_limit = '{_RESULTS_MEMORY}'")
+        try:
+            return self._read(sql, asdict(chosen))
+        finally:
+            self._connection.execute(f"SET memory_limit = '{LIMITS['memory_limit']}'")
 
     def judged(self, name: str) -> pa.Table:
         """Return the `verdicts` or `probes` of finished problems, in order, without columns that only measure."""

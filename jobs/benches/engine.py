@@ -18,10 +18,10 @@ from jobs.benches.settings import BenchConfig
 from jobs.benches.workbench import Workbench, begin, main_config
 from jobs.inputs import Inputs, read_inputs
 from pruner.answers import Equivalence
-from pruner.config import Config
+from pruner.config.job import Config
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.vllm import VllmSampler, sampling_params
-from pruner.store import open_store
+from pruner.store import TraceRange, open_store
 from pruner.traces import SegmentKey, TokenIds, hash64
 
 WORDS = (
@@ -177,7 +177,7 @@ def _ours(sampler: BenchSampler, config: Config, scratch: str | None, is_whole: 
         runner.run()
         wall_s = time.monotonic() - started
         answers = store.answers(config.accounting).to_pylist()
-        table = store.traces(0, len(inputs.problems.problems), False, True)
+        table = store.traces(TraceRange(0, len(inputs.problems.problems)), False, True)
         tokens = {
             (row["problem_id"], row["trace_index"]): TokenIds(row["token_ids"])
             for row in table.select(["problem_id", "trace_index", "token_ids"]).to_pylist()

@@ -6,7 +6,7 @@ import random
 import tempfile
 import time
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +19,8 @@ from jobs.benches.settings import BenchConfig
 from jobs.benches.workbench import main_config
 from jobs.inputs import Inputs, read_inputs
 from pruner.clustering import ClusterRule
-from pruner.config import Config, DeepPruneConfig
+from pruner.config.job import Config
+from pruner.config.methods import DeepPruneConfig
 from pruner.judges.base import Bench, Prefixed
 from pruner.methods.base import Compare
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
@@ -30,14 +31,16 @@ from pruner.traces import PairKey, Segment, SegmentKey, Trace, Verdict, hash64
 
 WORDS = (
     "`run`: the main job with judge=llm on the real engine; of the judge's prompt tokens, those that the engine's prefix cache "
-    "served. `pairs`: pairs of the prefixes of that run's traces, judged by the engine alone, once in the order of their first "
-    "member, which stands first in the prompt, and once shuffled; the cache is emptied before each. `compared`: pairs that "
+    "served. `pairs`: prefixes of `prefix_chars`, put together from that run's texts, judged by the engine alone: every later trace "
+    "with each of the first two of its problem, their representatives. The shared one stands first in the prompt, as methods ask, "
+    "or second; the cache is emptied before each. `compared`: pairs that "
     "method=deepprune asks for with noisy verdicts (one in ten is wrong), as a share of K1 members of each of the K clusters for "
     "every newcomer, and of K1 members of each of the clusters that were there."
 )
+_ORDERS = ("shared first", "shared second")
+_REPRESENTATIVES = 2
 _BUDGETS = (64, 512)
 _WRONG = 0.1
-_PREFIX_CHARS = 60
 
 
 def run(config: BenchConfig) -> Outcome:
@@ -50,7 +53,8 @@ def run(config: BenchConfig) -> Outcome:
         prompt, cached = attempt["tokens_judge_prompt"], attempt["tokens_judge_prompt_cached"]
         run_row = {"what": "run", "wall_s": wall_s, "pairs": attempt["judge_calls"], "cached_share": cached / prompt}
         texts = [(row["problem_id"], row["trace_index"], row["text"]) for row in rows(root, "traces") if row["text"]]
-    measured = in_child("jobs.benches.judge", {"texts": texts, "overrides": own, "repeats": config.repeats})["rows"]
+    arguments = {"texts": texts, "overrides": own, "repeats": config.repeats, "prefix_chars": config.prefix_chars}
+    measured = in_child("jobs.benches.judge", arguments)["rows"]
 
     def middle(what: str, name: str, **where: Any) -> float:
         chosen = [row for row in [*found, *measured] if row["what"] == what]
@@ -58,10 +62,11 @@ def run(config: BenchConfig) -> Outcome:
 
     figures = {
         "cached_share_run": run_row["cached_share"],
-        "cached_share_shared_first": middle("pairs", "cached_share", order="shared first"),
-        "cached_share_shuffled": middle("pairs", "cached_share", order="shuffled"),
-        "pairs_per_s_shared_first": middle("pairs", "pairs_per_s", order="shared first"),
-        "pairs_per_s_shuffled": middle("pairs", "pairs_per_s", order="shuffled"),
+        **{
+            f"{name}_{order.replace(' ', '_')}": middle("pairs", name, order=order)
+            for name in ("cached_share", "pairs_per_s")
+            for order in _ORDERS
+        },
         **{f"compared_share_{budget}": middle("compared", "share_of_k_k1", budget=budget) for budget in _BUDGETS},
         **{
             f"compared_share_of_there_{budget}": middle("compared", "share_of_there", budget=budget)
@@ -112,42 +117,56 @@ def _noisy(problem_id: str, pair: tuple[int, int], answers: Sequence[int], draw:
     return Verdict(PairKey(problem_id, *pair), 0.5 + (0.4 if is_same else -0.4))
 
 
-def measure(texts: list[list[Any]], overrides: list[str], repeats: int) -> dict[str, Any]:
+def measure(texts: list[list[Any]], overrides: list[str], repeats: int, prefix_chars: int) -> dict[str, Any]:
     config = main_config(overrides)
     assert config.sampler.name == "vllm"
     spec, _ = parts.engine_specs(config, config.sampler, parts.num_devices())
     sampler = VllmSampler(spec, parts.num_devices() > 0)
     try:
-        requests = pair_requests(config, read_inputs(config), texts)
-        _drain(sampler, requests[:8])
+        inputs = read_inputs(config)
+        by_order = {order: pair_requests(config, inputs, texts, prefix_chars, order) for order in _ORDERS}
+        _drain(sampler, by_order[_ORDERS[0]][:8])
         found = []
         for number in range(repeats):
-            shuffled = random.Random(number).sample(requests, len(requests))
-            for order, chosen in (("shared first", requests), ("shuffled", shuffled)):
-                found.append({"what": "pairs", "round": number, "order": order, **_drain(sampler, chosen)})
+            for order, requests in by_order.items():
+                found.append({"what": "pairs", "round": number, "order": order, **_drain(sampler, requests)})
         return {"rows": found}
     finally:
         sampler.close()
 
 
-def pair_requests(config: Config, inputs: Inputs, texts: Sequence[Sequence[Any]]) -> list[Request]:
-    """Return the judge's requests for all pairs of each problem's traces, by first member."""
+def pair_requests(
+    config: Config, inputs: Inputs, texts: Sequence[Sequence[Any]], prefix_chars: int, order: str
+) -> list[Request]:
+    """Return the judge's requests for each problem's later traces with its first two, newcomer by newcomer.
+
+    Args:
+        texts: problem id, trace index and text of each trace.
+        order: where the trace that pairs share stands in the prompt.
+    """
     settings = parts.generative_judge(config)
     assert settings is not None
     judge = parts.make_generative_judge(settings, config.model, config.model.max_model_len)
     requests = []
     for priority, problem in enumerate(inputs.problems.problems):
+        own = [text for problem_id, _, text in texts if problem_id == problem.problem_id]
         prefixed = {
-            index: Prefixed(Trace(problem.problem_id, index), Prefix(text[:_PREFIX_CHARS], 0))
-            for problem_id, index, text in texts
-            if problem_id == problem.problem_id
+            index: Prefixed(Trace(problem.problem_id, index), Prefix(long_text(own, index, prefix_chars), 0))
+            for index in range(len(own))
         }
         bench = Bench(problem, (), prefixed, priority)
-        for left, right in combinations(sorted(prefixed), 2):
-            request = judge.request(PairKey(problem.problem_id, left, right), bench)
+        for newcomer, shared in product(range(_REPRESENTATIVES, len(own)), range(_REPRESENTATIVES)):
+            pair = (shared, newcomer) if order == _ORDERS[0] else (newcomer, shared)
+            request = judge.request(PairKey(problem.problem_id, *pair), bench)
             assert request is not None
             requests.append(request)
     return requests
+
+
+def long_text(texts: Sequence[str], index: int, num_chars: int) -> str:
+    """Return so many characters of real text: a trace's own, then those of the traces after it, round and round."""
+    joined = "\n".join([*texts[index:], *texts[:index]])
+    return (joined * (num_chars // len(joined) + 1))[:num_chars]
 
 
 def _drain(sampler: VllmSampler, requests: Sequence[Request]) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -40,11 +39,11 @@ def run(config: BenchConfig) -> Outcome:
 def commands(root: Path) -> dict[str, Sequence[str]]:
     """Return what is timed: a query over all runs, a page of one and a page of all."""
     python = [sys.executable, "-m"]
-    found: dict[str, Sequence[str]] = {"query": [*python, "jobs.query", _SQL, "--root", str(root)]}
-    if importlib.util.find_spec("jobs.report") is not None:
-        found["report_of_a_run"] = [*python, "jobs.report", str(root / RUN)]
-        found["report_of_all"] = [*python, "jobs.report", str(root)]
-    return found
+    return {
+        "query": [*python, "jobs.query", _SQL, "--root", str(root)],
+        "report_of_a_run": [*python, "jobs.report", str(root / RUN)],
+        "report_of_all": [*python, "jobs.report", str(root)],
+    }
 
 
 def copy_runs(root: Path, count: int) -> None:

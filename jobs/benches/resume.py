@@ -88,6 +88,7 @@ class FirstRequest:
     """A sampler that looks at the clock when it is first asked for something, and never answers."""
 
     running_tokens = 0
+    capacity_tokens: int | None = None
 
     def __init__(self) -> None:
         self.num_running = 0

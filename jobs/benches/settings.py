@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Len
 
-from pruner.config import Positive, Section
+from pruner.config.section import Positive, Section
 
 
 class BenchConfig(Section):
@@ -23,6 +23,7 @@ class BenchConfig(Section):
     trace_tokens: Positive
     segment_lengths: tuple[Positive, ...]
     deepprune: bool
+    prefix_chars: Positive
     num_runs: Positive
 
     @property

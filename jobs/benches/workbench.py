@@ -15,7 +15,8 @@ from jobs import parts
 from jobs.attempt import killed_attempt, this_process
 from jobs.inputs import Inputs, read_inputs
 from pruner.answers import Equivalence
-from pruner.config import Config, SimulatedSamplerConfig, parse
+from pruner.config.job import Config, parse
+from pruner.config.samplers import SimulatedSamplerConfig
 from pruner.runner import FactStore, KnownFacts, Runner, RunnerConfig, Status
 from pruner.samplers.base import Sampler
 from pruner.samplers.simulated import SimulatedSampler

@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pruner.config import FixedPrefixConfig, LlmJudgeConfig, ReasoningWordsPrefixConfig, Section, describe_fault
+from pruner.config.judges import LlmJudgeConfig
+from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
+from pruner.config.section import Section, describe_fault
 from pruner.errors import InputError
 from pruner.weights import check_adapter_fits, local_folder, weights_fingerprint
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pruner.config import LlmJudgeConfig
+from pruner.config.judges import LlmJudgeConfig
 from pruner.judges.base import Bench
 from pruner.judges.pair_prompt import PairPrompt
 from pruner.prompts import ChatPrompts

@@ -6,17 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pruner.config import (
-    LlmJudgeConfig,
-    ModelConfig,
-    Positive,
-    ProbeJudgeConfig,
-    Seconds,
-    Section,
-    Share,
-    TrainedJudgeConfig,
-    VllmSamplerConfig,
-)
+from pruner.config.judges import LlmJudgeConfig, ProbeJudgeConfig, TrainedJudgeConfig
+from pruner.config.model import ModelConfig
+from pruner.config.samplers import VllmSamplerConfig
+from pruner.config.section import Positive, Seconds, Section, Share
 
 Natural = Annotated[int, Field(ge=0)]
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pruner.clustering import Cluster, ClusterRule, Needs, apply, largest, place, representatives
+from pruner.clustering import Cluster, ClusterRule, Joins, Needs, apply, largest, place, representatives
 from pruner.methods.base import Action, Answer, Compare, Extend, Prepare, Prune
 from pruner.prefix import Truncation
 from pruner.traces import Probe, Trace, Verdict
@@ -68,6 +68,7 @@ class DeepPrune:
         self._next_index = 0
         self._finishing: frozenset[int] | None = None
         self._is_answered = False
+        self._members: tuple[tuple[int, ...], ...] = ()
         self.clusters: tuple[Cluster, ...] = ()
 
     def prefix_tokens(self, trace: Trace) -> int:
@@ -122,14 +123,13 @@ class DeepPrune:
         return self._choose_finishers()
 
     def _place(self, index: int) -> tuple[tuple[int, int], ...]:
-        members = tuple(
-            representatives(self._seed, self._problem_id, cluster, self._rule.cluster.num_compared)
-            for cluster in self.clusters
-        )
-        placement = place(self.clusters, index, self._verdicts, self._rule.cluster, members)
+        placement = place(self.clusters, index, self._verdicts, self._rule.cluster, self._members)
         if isinstance(placement, Needs):
             return placement.pairs
         self.clusters = apply(self.clusters, index, placement)
+        changed = placement.cluster_index if isinstance(placement, Joins) else len(self.clusters) - 1
+        drawn = representatives(self._seed, self._problem_id, self.clusters[changed], self._rule.cluster.num_compared)
+        self._members = (*self._members[:changed], drawn, *self._members[changed + 1 :])
         return ()
 
     def _choose_finishers(self) -> list[Action]:

@@ -84,6 +84,10 @@ class Sampler(Protocol):
     def running_tokens(self) -> int:
         """How many tokens the running requests have made so far, as far as the engine has told: lost if it dies now."""
 
+    @property
+    def capacity_tokens(self) -> int | None:
+        """How many tokens its cache holds at once; None: as many as there are."""
+
     def submit(self, requests: Sequence[Request]) -> None:
         """Hand requests to the engine."""
 

@@ -35,6 +35,10 @@ class ProcessSampler:
     def running_tokens(self) -> int:
         return self._running_tokens
 
+    @property
+    def capacity_tokens(self) -> int | None:
+        return None
+
     def submit(self, requests: Sequence[Request]) -> None:
         if requests:
             self._send(("submit", list(requests)))

@@ -25,6 +25,10 @@ class ReplaySampler:
     def running_tokens(self) -> int:
         return 0
 
+    @property
+    def capacity_tokens(self) -> int | None:
+        return None
+
     def submit(self, requests: Sequence[Request]) -> None:
         self._running += requests
 
@@ -57,5 +61,5 @@ class ReplaySampler:
             finish_reason=trace.finish_reason if is_last else None,
             prompt_tokens=self._replay.source(key.problem_id).prompt_tokens + start,
             cached_tokens=0,
-            confidence=trace.confidence[start:end] or None,
+            confidence=tuple(trace.confidence[start:end]) or None,
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import shake_128
 
-from pruner.config import SimulatedSamplerConfig
+from pruner.config.samplers import SimulatedSamplerConfig
 from pruner.samplers.base import Completion, Request
 from pruner.traces import ProbeKey, SegmentKey, TokenIds, hash64
 
@@ -58,6 +58,10 @@ class SimulatedSampler:
     @property
     def running_tokens(self) -> int:
         return self._config.step_tokens * (self._num_working * self._steps - self._started_sum)
+
+    @property
+    def capacity_tokens(self) -> int | None:
+        return None
 
     def submit(self, requests: Sequence[Request]) -> None:
         self._waiting.extend(requests)

@@ -156,6 +156,11 @@ class VllmSampler:
     def running_tokens(self) -> int:
         return self._running_tokens
 
+    @property
+    def capacity_tokens(self) -> int | None:
+        size: int | None = self._engine.vllm_config.cache_config.kv_cache_size_tokens
+        return size
+
     def submit(self, requests: Sequence[Request]) -> None:
         for request in requests:
             request_id = str(self._count)

@@ -138,7 +138,7 @@ def scores_by_transformers(pairs):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from pruner.config import PromptConfig
+    from pruner.config.model import PromptConfig
     from pruner.judges.card import read_card
     from pruner.judges.pair_prompt import PairPrompt
     from pruner.prompts import ChatPrompts, load_tokenizer
@@ -199,5 +199,8 @@ def test_the_oracle_looks_into_a_finished_run_of_the_same_traces(tmp_path):
     for row in table(tmp_path / "deep", "traces").to_pylist():
         assert whole[row["problem_id"], row["trace_index"]]["text"].startswith(row["text"])
     assert {row["score"] for row in table(tmp_path / "deep", "verdicts").to_pylist()} <= {0.0, 1.0}
-    result = run_job(tmp_path / "no", *SMALL, "judge=oracle", f"judge.source={tmp_path}/cons/run", "seed=1", code=2)
+    source = f"judge.source={tmp_path}/cons/run"
+    result = run_job(tmp_path / "no", *SMALL, "sampler.segment_tokens=12", "judge=oracle", source, "seed=1", code=2)
     assert "has another trace there" in result.stderr or "no such trace" in result.stderr
+    result = run_job(tmp_path / "cut", *SMALL, "judge=oracle", source, code=2)
+    assert "Set sampler.segment_tokens=12" in result.stderr and result.stderr.count("\n") == 1

@@ -8,7 +8,7 @@ from pruner.accounting import AnswerRow, RunFacts, TraceRow
 from pruner.answers import Equivalence, extract_answer
 from pruner.case import Case, TraceRule
 from pruner.clustering import ClusterRule
-from pruner.config import SimulatedSamplerConfig
+from pruner.config.samplers import SimulatedSamplerConfig
 from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.methods.adaptive import Adaptive
 from pruner.methods.base import Method

@@ -12,6 +12,7 @@ from jobs.benches import judge, orchestrator, report, resume
 from jobs.benches.machine import machine_facts
 from jobs.benches.outcome import Outcome, markdown, shown, write_outcome
 from jobs.benches.workbench import main_config
+from jobs.inputs import read_inputs
 
 PROJECT = Path(__file__).parents[2]
 
@@ -63,17 +64,22 @@ def test_few_of_all_pairs_are_compared():
     assert found["share_of_k_k1"] < 0.2 and found["share_of_there"] < 1.0
 
 
-def test_pairs_of_each_problem_are_asked_for_by_first_member():
+@pytest.mark.parametrize("order", ["shared first", "shared second"])
+def test_newcomers_are_paired_with_the_first_two_of_their_problem(order):
     config = main_config(["judge=llm", "problems.limit=2"])
-    from jobs.inputs import read_inputs
-
     inputs = read_inputs(config)
     ids = [problem.problem_id for problem in inputs.problems.problems]
-    texts = [(problem_id, index, f"trace {index}") for problem_id in ids for index in range(3)]
-    found = [request.key for request in judge.pair_requests(config, inputs, texts)]
-    pairs = [(key.left_trace, key.right_trace) for key in found]
-    assert [key.problem_id for key in found] == [ids[0]] * 3 + [ids[1]] * 3
-    assert pairs == [(0, 1), (0, 2), (1, 2)] * 2
+    texts = [(problem_id, index, f"trace {index}") for problem_id in ids for index in range(4)]
+    found = [request.key for request in judge.pair_requests(config, inputs, texts, 50, order)]
+    pairs = [(key.left_trace, key.right_trace)[:: 1 if order == "shared first" else -1] for key in found]
+    assert [key.problem_id for key in found] == [ids[0]] * 4 + [ids[1]] * 4
+    assert pairs == [(0, 2), (1, 2), (0, 3), (1, 3)] * 2
+
+
+def test_long_texts_begin_with_their_own_trace_and_differ():
+    found = [judge.long_text(["one", "two", "three"], index, 40) for index in range(3)]
+    assert [len(text) for text in found] == [40] * 3 and len(set(found)) == 3
+    assert found[1].startswith("two\nthree\none")
 
 
 def test_runs_are_copied_with_names_of_their_own(tmp_path):

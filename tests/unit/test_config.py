@@ -4,7 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from jobs import entry, parts
-from pruner.config import differing_keys, identity, parse
+from pruner.config.identity import differing_keys, identity
+from pruner.config.job import parse
 from pruner.errors import InputError
 
 CONF = str(Path(__file__).parents[2] / "conf")

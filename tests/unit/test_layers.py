@@ -1,6 +1,7 @@
 """Imports point one way, and every library has its owner."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
@@ -16,6 +17,13 @@ LAYERS = [
         "pruner.confidence",
         "pruner.planning",
         "pruner.config",
+        "pruner.config.section",
+        "pruner.config.methods",
+        "pruner.config.judges",
+        "pruner.config.samplers",
+        "pruner.config.model",
+        "pruner.config.job",
+        "pruner.config.identity",
     },
     {
         "pruner.methods",
@@ -88,7 +96,12 @@ OWNERS = {
     "transformers": {"pruner.prompts", "pruner.learning.generative", "jobs.prepare_model"},
     "tqdm": {"pruner.progress"},
     "pydantic": {
-        "pruner.config",
+        "pruner.config.section",
+        "pruner.config.methods",
+        "pruner.config.judges",
+        "pruner.config.samplers",
+        "pruner.config.model",
+        "pruner.config.job",
         "pruner.importing",
         "pruner.recorded",
         "pruner.judges.card",
@@ -147,3 +160,11 @@ def test_hydra_and_slurm_are_read_by_jobs_only():
             and "import hydra" not in text
             and "SLURM_" not in text.replace("SLURM_RESTART_COUNT", "")
         )
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [
+        path.parent.relative_to(PROJECT) for top in ("jobs", "pruner") for path in PROJECT.glob(f"{top}/**/__init__.py")
+    ]
+    assert sorted(listed) == sorted(".".join(path.parts) for path in found)

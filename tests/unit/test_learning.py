@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pruner.config import FixedPrefixConfig
+from pruner.config.model import FixedPrefixConfig
 from pruner.errors import InputError
 from pruner.judges.base import Bench, Prefixed
 from pruner.judges.card import JudgeCard, LexicalCard, check_prefix, overlap, question_hash, read_card, write_card

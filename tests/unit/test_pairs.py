@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.config import parse_as
+from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.pairs import Recorded, folds_by_problem, label_pairs, recorded_prefix
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation

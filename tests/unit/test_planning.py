@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.plan import PlanConfig, plan_run
-from pruner.config import parse_as
+from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.planning import Curve, Disk, Engine, Needs, drain_s, make_plan
 

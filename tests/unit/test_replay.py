@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pruner.config import ReplaySamplerConfig
+from pruner.config.samplers import ReplaySamplerConfig
 from pruner.errors import InputError
 from pruner.judges.recorded import NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning.metrics import auroc
@@ -142,6 +142,12 @@ def test_all_faults_of_a_recording_are_told(tmp_path):
         "row 5: gold_answer is '9', but '4'",
     ):
         assert words in told
+
+
+def test_what_is_recorded_of_each_token_are_numbers(tmp_path):
+    rows = [row | {"token_ids": [1, None, 2][: row["num_tokens"]]} for row in FULL]
+    with pytest.raises(InputError, match="row 0: token_ids holds something that is no number"):
+        read_recording(config(written(tmp_path, rows)))
 
 
 def test_what_stands_for_no_answer_does_not_vote(tmp_path):

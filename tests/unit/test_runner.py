@@ -5,7 +5,8 @@ import random
 import pytest
 
 from pruner.errors import EngineError
-from pruner.traces import Segment
+from pruner.runner import context_tokens
+from pruner.traces import Segment, SegmentKey
 from tests.unit.fakes import MemoryStore, problems, run_once, simulated
 
 METHODS = ["cons", "deepprune", "adaptive", "esc", "deepconf_offline", "deepconf_online"]
@@ -132,3 +133,50 @@ def test_an_interrupted_run_tells_what_it_discarded():
     store = MemoryStore()
     is_done, status = run_once(store, "cons", 8, problems(4), steps=1)
     assert not is_done and status.tokens_in_flight > 0
+
+
+class Watched:
+    """A sampler whose cache holds so many tokens. Remembers what it held at most and how many traces were under way."""
+
+    def __init__(self, capacity_tokens):
+        self.inner, self.capacity_tokens = simulated(), capacity_tokens
+        self.held, self.most_held, self.under_way, self.most_under_way = {}, 0, set(), 0
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def submit(self, requests):
+        self.held |= {request.key: context_tokens(request) for request in requests}
+        self.under_way |= {request.key.trace_index for request in requests if isinstance(request.key, SegmentKey)}
+        self.most_held = max(self.most_held, sum(self.held.values()))
+        self.most_under_way = max(self.most_under_way, len(self.under_way))
+        self.inner.submit(requests)
+
+    def step(self):
+        completions = self.inner.step()
+        for completion in completions:
+            del self.held[completion.key]
+            if completion.finish_reason is not None:
+                self.under_way.discard(completion.key.trace_index)
+        return completions
+
+
+def test_traces_that_began_go_on_before_others_begin():
+    sampler = Watched(None)
+    run_once(MemoryStore(), "cons", 200, problems(1), sampler=sampler)
+    assert sampler.most_under_way <= 16 + 4
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_more_is_under_way_than_the_engines_cache_holds(name):
+    whole, sampler, store = MemoryStore(), Watched(300), MemoryStore()
+    run_once(whole, name, 40, problems(2))
+    run_once(store, name, 40, problems(2), sampler=sampler)
+    assert sampler.most_held <= 300 and rows(store) == rows(whole)
+
+
+def test_a_trace_that_is_longer_than_the_cache_runs_alone():
+    whole, store = MemoryStore(), MemoryStore()
+    run_once(whole, "cons", 4, problems(2))
+    run_once(store, "cons", 4, problems(2), sampler=Watched(1))
+    assert rows(store) == rows(whole)

