@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -94,15 +95,19 @@ def fill(disk, free_kib):
 def interrupted_run(root):
     """Begin a run and kill it in the middle; return what it had committed."""
     pid = start(root, *SLOW)
-    deadline = time.monotonic() + 60
-    while not (root / "run/progress/shard=0000.json").exists() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 120
+    while committed(root / "run/progress/shard=0000.json") < 20 and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.5)
     os.kill(pid, 9)
     wait(pid)
     found = segments(root)
     assert found
     return found
+
+
+def committed(progress):
+    """Return how many segments a running shard has told of."""
+    return json.loads(progress.read_text())["segments"] if progress.exists() else 0
 
 
 def test_a_read_only_folder_is_told_and_nothing_is_lost(tmp_path, reference):
