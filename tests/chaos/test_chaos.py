@@ -127,7 +127,8 @@ def test_a_read_only_folder_is_told_and_nothing_is_lost(tmp_path, reference):
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "zeroed", "emptied"])
 def test_a_damaged_checkpoint_is_told_or_harmless_and_never_begun_anew(tmp_path, reference, damage, suffix):
     root = tmp_path / "root"
-    before = interrupted_run(root)
+    progress = root / "run/progress/shard=0000.json"
+    before, told_of = interrupted_run(root), committed(progress)
     folder = root / "run/checkpoint"
     shutil.copytree(folder, tmp_path / "whole")
     path = folder / f"shard=0000.duckdb{suffix}"
@@ -151,10 +152,12 @@ def test_a_damaged_checkpoint_is_told_or_harmless_and_never_begun_anew(tmp_path,
         result = job(root)
         if result.returncode == 0:
             now = segments(root)
-            assert all(now.get(key) == value for key, value in before.items()), "facts were lost in silence"
+            # Killed between a commit and telling of it, and then without its log: as if killed before that commit.
+            lost = sum(now.get(key) != value for key, value in before.items())
+            assert lost <= len(before) - told_of, "facts were lost in silence"
             assert results(root) == reference
             shutil.rmtree(root / "run")
-            before = interrupted_run(root)
+            before, told_of = interrupted_run(root), committed(progress)
             shutil.rmtree(tmp_path / "whole")
             shutil.copytree(folder, tmp_path / "whole")
             continue
