@@ -28,7 +28,6 @@ from pruner.store import Store, TraceRange
 
 # Traces of so many tokens are joined at once.
 _BATCH_TOKENS = 4_000_000
-_BATCH_PROBLEMS = 64
 _SQL_TYPES = {
     "string": "VARCHAR",
     "bool": "BOOLEAN",
@@ -292,19 +291,21 @@ def trace_ranges(sizes: Sequence[Size]) -> list[TraceRange]:
     """
     ranges: list[TraceRange] = []
     small: list[Size] = []
-    for size in [*sizes, None]:
-        is_full = (
-            len(small) == _BATCH_PROBLEMS
-            or sum(each.tokens for each in small) + (size.tokens if size else 0) > _BATCH_TOKENS
-        )
-        if small and (size is None or is_full):
-            ranges.append(TraceRange(small[0].problem_index, small[-1].problem_index + 1))
-            small = []
-        if size is not None and size.tokens > _BATCH_TOKENS:
+    total = 0
+    for size in sizes:
+        if small and total + size.tokens > _BATCH_TOKENS:
+            ranges.append(_whole(small))
+            small, total = [], 0
+        if size.tokens > _BATCH_TOKENS:
             ranges += _parts(size)
-        elif size is not None:
+        else:
             small.append(size)
-    return ranges
+            total += size.tokens
+    return [*ranges, _whole(small)] if small else ranges
+
+
+def _whole(sizes: Sequence[Size]) -> TraceRange:
+    return TraceRange(sizes[0].problem_index, sizes[-1].problem_index + 1)
 
 
 def _parts(size: Size) -> list[TraceRange]:

@@ -16,6 +16,8 @@ from pruner.samplers.vllm import EngineSpec, VllmSampler
 class ProcessSampler:
     """Drives a VllmSampler in a child process. `step` waits at most `wait_s` for it."""
 
+    capacity_tokens: int | None = None
+
     def __init__(self, spec: EngineSpec, has_gpu: bool, wait_s: float = 0.0) -> None:
         """Start the child; it loads its model while the parent goes on. Errors of loading are raised by `step`."""
         context = multiprocessing.get_context("spawn")
@@ -34,10 +36,6 @@ class ProcessSampler:
     @property
     def running_tokens(self) -> int:
         return self._running_tokens
-
-    @property
-    def capacity_tokens(self) -> int | None:
-        return None
 
     def submit(self, requests: Sequence[Request]) -> None:
         if requests:

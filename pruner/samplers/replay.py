@@ -13,6 +13,8 @@ from pruner.traces import SegmentKey
 class ReplaySampler:
     """Completes everything at the next step, in the order in which it was asked for."""
 
+    capacity_tokens: int | None = None
+
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
         self._running: list[Request] = []
@@ -24,10 +26,6 @@ class ReplaySampler:
     @property
     def running_tokens(self) -> int:
         return 0
-
-    @property
-    def capacity_tokens(self) -> int | None:
-        return None
 
     def submit(self, requests: Sequence[Request]) -> None:
         self._running += requests

@@ -37,6 +37,8 @@ class SimulatedSampler:
     A step costs what completes in it, however many requests run: the sampler must not be what a benchmark measures.
     """
 
+    capacity_tokens: int | None = None
+
     def __init__(self, config: SimulatedSamplerConfig, seed: int) -> None:
         self._config = config
         self._seed = seed
@@ -58,10 +60,6 @@ class SimulatedSampler:
     @property
     def running_tokens(self) -> int:
         return self._config.step_tokens * (self._num_working * self._steps - self._started_sum)
-
-    @property
-    def capacity_tokens(self) -> int | None:
-        return None
 
     def submit(self, requests: Sequence[Request]) -> None:
         self._waiting.extend(requests)
