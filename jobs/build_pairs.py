@@ -14,7 +14,7 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from jobs import entry, parts
-from pruner.answers import Equivalence
+from pruner.answers import cached_key
 from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.pairs import LabelledPair, folds_by_problem, label_pairs
@@ -61,20 +61,18 @@ def build(config: PairsConfig, table: pa.Table) -> list[LabelledPair]:
     tokenizer = load_tokenizer(config.tokenizer, None, False)
     truncation = parts.make_truncation(config.prefix)
     pairs: list[LabelledPair] = []
-    with Equivalence(config.answers, config.answer_time_limit_s) as equivalence:
-        folds = folds_by_problem(table.column("problem_id").to_pylist(), config.folds, config.seed)
-        for traces in traces_by_problem(table, config.patterns, lambda text: token_ends(tokenizer, text)):
-            pairs += label_pairs(
-                traces,
-                truncation,
-                config.segment_tokens,
-                equivalence,
-                config.traces_per_problem,
-                config.pairs_per_problem,
-                folds[traces[0].problem_id],
-                config.seed,
-            )
-            equivalence.forget()
+    folds = folds_by_problem(table.column("problem_id").to_pylist(), config.folds, config.seed)
+    for traces in traces_by_problem(table, config.patterns, lambda text: token_ends(tokenizer, text)):
+        pairs += label_pairs(
+            traces,
+            truncation,
+            config.segment_tokens,
+            lambda answer: cached_key(answer, config.answers),
+            config.traces_per_problem,
+            config.pairs_per_problem,
+            folds[traces[0].problem_id],
+            config.seed,
+        )
     return pairs
 
 

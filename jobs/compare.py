@@ -26,7 +26,6 @@ from omegaconf import DictConfig
 from jobs import entry
 from jobs.signals import StopSignals
 from pruner import frontier
-from pruner.answers import Equivalence
 from pruner.comparison import (
     Control,
     Row,
@@ -188,16 +187,14 @@ def control_of(groups: dict[str, list[Path]], books: Sequence[RunBooks]) -> Cont
         return None
     runs, largest = max(baselines, key=lambda each: each[1].budget)
     parts = []
-    with Equivalence("math") as equivalence:
-        for run in runs:
-            rows = read_rows(run, "answers", ["problem_id", "correct"], ["source_problem_id"])
-            sources = {
-                row["problem_id"]: row.get("source_problem_id") or row["problem_id"]
-                for row in rows
-                if row["correct"] is not None
-            }
-            parts.append(control(read_rows(run, "traces", _TRACES), sources, largest.budget, equivalence))
-            equivalence.forget()
+    for run in runs:
+        rows = read_rows(run, "answers", ["problem_id", "correct"], ["source_problem_id"])
+        sources = {
+            row["problem_id"]: row.get("source_problem_id") or row["problem_id"]
+            for row in rows
+            if row["correct"] is not None
+        }
+        parts.append(control(read_rows(run, "traces", _TRACES, ["answer_key"]), sources, largest.budget))
     return Control(
         largest.problems,
         np.concatenate([part.correct for part in parts]),

@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruner.errors import CheckpointError, EngineError, InputError
+from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
 
 INTERRUPTED = 75
 _MAX_NAME = 160
@@ -80,7 +80,7 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
             _fail(error.faults, 2)
         except OmegaConfBaseException as error:
             _fail([_one_line(error)], 2)
-        except (CheckpointError, EngineError) as error:
+        except (AnswerError, CheckpointError, EngineError) as error:
             _fail([str(error)], 1)
         except OSError as error:
             _fail([f"{error}. What was committed stays; mend this and run the same command again."], 1)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from jobs import entry, parts
-from pruner.answers import Equivalence
+from pruner.answers import cached_key
 from pruner.config.judges import LlmJudgeConfig
 from pruner.config.section import parse_as
 from pruner.errors import InputError
@@ -142,13 +142,9 @@ def score_zero_shot(config: EvalConfig, judge: str, pairs: Sequence[LabelledPair
         return score_generative(config, config.llm, pairs)
     tokenizer = load_tokenizer(config.model.path, config.model.revision, config.model.trust_remote_code)
     prompts = ChatPrompts(tokenizer, config.model.prompt)
-    with Equivalence(config.answers, config.answer_time_limit_s) as equivalence:
-        probe = config.model.probe
-        context = config.model.max_model_len
-        prober = ProbeJudge(
-            EngineProber(probe, prompts.encode_text(probe), config.probe.max_tokens, context), equivalence
-        )
-        return with_engine(config, parts.sampler_spec(config.model, config.sampler, None), prober, prompts, pairs)
+    probe, context = config.model.probe, config.model.max_model_len
+    prober = ProbeJudge(EngineProber(probe, prompts.encode_text(probe), config.probe.max_tokens, context))
+    return with_engine(config, parts.sampler_spec(config.model, config.sampler, None), prober, prompts, pairs)
 
 
 def score_generative(config: EvalConfig, judge: LlmJudgeConfig, pairs: Sequence[LabelledPair]) -> Scored:
@@ -166,7 +162,11 @@ def with_engine(
 
     sampler = VllmSampler(spec, parts.num_devices() > 0)
     try:
-        return score_pairs(judge, sampler, prompts, pairs, config.sampler.max_running_traces, tell)
+
+        def key_of(answer: str) -> str:
+            return cached_key(answer, config.answers)
+
+        return score_pairs(judge, sampler, prompts, pairs, config.sampler.max_running_traces, key_of, tell)
     finally:
         sampler.close()
 

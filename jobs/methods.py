@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pruner.answers import Equivalence
 from pruner.clustering import ClusterRule
 from pruner.config.job import Config
 from pruner.methods.adaptive import Adaptive
@@ -16,20 +15,20 @@ from pruner.methods.waves import Waves, WavesRule
 from pruner.prefix import Truncation
 
 
-def make_method(config: Config, problem_id: str, truncation: Truncation, equivalence: Equivalence) -> Method:
+def make_method(config: Config, problem_id: str, truncation: Truncation) -> Method:
     method = config.method
     if method.name == "cons":
-        return Cons(config.budget, equivalence)
+        return Cons(config.budget)
     if method.name == "adaptive":
-        return Adaptive(config.budget, method.wave, method.threshold, equivalence)
+        return Adaptive(config.budget, method.wave, method.threshold)
     if method.name == "esc":
-        return Esc(config.budget, method.window, equivalence)
+        return Esc(config.budget, method.window)
     if method.name == "deepconf_offline":
         weighing = DeepConfOfflineRule(method.score, method.keep, method.window)
-        return DeepConfOffline(config.budget, weighing, equivalence)
+        return DeepConfOffline(config.budget, weighing)
     if method.name == "deepconf_online":
         stopping = DeepConfOnlineRule(method.warmup, method.keep, method.consensus, method.wave, method.window)
-        return DeepConfOnline(config.budget, stopping, equivalence)
+        return DeepConfOnline(config.budget, stopping)
     if method.name == "waves":
         waves = WavesRule(
             confidence=method.confidence,
@@ -40,7 +39,7 @@ def make_method(config: Config, problem_id: str, truncation: Truncation, equival
             spend_power=method.spend_power,
             brevity=method.brevity,
         )
-        return Waves(config.budget, waves, equivalence)
+        return Waves(config.budget, waves)
     rule = DeepPruneRule(
         cluster=ClusterRule(method.tau, method.k, method.k1, method.assign),
         answer=method.answer,
@@ -48,4 +47,4 @@ def make_method(config: Config, problem_id: str, truncation: Truncation, equival
         num_finished_singletons=method.k3,
         finish_share=method.finish_share,
     )
-    return DeepPrune(problem_id, config.budget, config.seed, rule, truncation, equivalence)
+    return DeepPrune(problem_id, config.budget, config.seed, rule, truncation)

@@ -14,7 +14,8 @@ from typing import Any
 from jobs.inputs import Inputs, set_name
 from jobs.methods import make_method
 from pruner.accounting import RunFacts
-from pruner.answers import Equivalence, extract_answer
+from pruner.answers import cached_key
+from pruner.answers.readings import Reading
 from pruner.case import Case, TraceRule
 from pruner.config.job import Config
 from pruner.config.judges import LlmJudgeConfig, TrainedJudgeConfig
@@ -56,7 +57,7 @@ from pruner.samplers.process import ProcessSampler
 from pruner.samplers.replay import ReplaySampler
 from pruner.samplers.simulated import SimulatedSampler
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
-from pruner.traces import Fact, Problem, Trace
+from pruner.traces import Fact, Problem, Trace, TraceKey
 
 # More tokens than any trace has.
 _WHOLE = 1 << 40
@@ -66,27 +67,28 @@ _CACHE_BLOCK = 16
 OpenCase = Callable[[Problem, tuple[int, ...], int, list[Fact]], Case]
 
 
-def case_opener(config: Config, inputs: Inputs, prompts: Prompts, equivalence: Equivalence) -> OpenCase:
+def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
     """Return the function that makes a problem's case.
 
     Raises:
         InputError: the judge cannot work as configured.
     """
     replay = inputs.replay
-    judge = make_judge(config, replay, prompts, equivalence) if config.method.uses_judge else None
+    judge = make_judge(config, replay, prompts) if config.method.uses_judge else None
     asked = config.method.asked_tokens
     prober = make_prober(config, replay, prompts, asked) if asked is not None else None
     truncation = make_truncation(config.prefix)
     rule = trace_rule(config, replay)
 
-    def extract(trace: Trace) -> str | None:
+    def reading(trace: Trace, gold: str | None) -> Reading:
+        key = TraceKey(trace.problem_id, trace.trace_index)
         if replay is not None:
-            return replay.trace(trace.problem_id, trace.trace_index).answer
-        return extract_answer(trace.text, config.problems.patterns)
+            return Reading(key, answer=replay.trace(trace.problem_id, trace.trace_index).answer, gold=gold)
+        return Reading(key, text=trace.text, gold=gold)
 
     def open_case(problem: Problem, prompt: tuple[int, ...], priority: int, known: list[Fact]) -> Case:
-        method = make_method(config, problem.problem_id, truncation, equivalence)
-        return Case(problem, prompt, priority, method, judge, prober, truncation, rule, extract, known)
+        method = make_method(config, problem.problem_id, truncation)
+        return Case(problem, prompt, priority, method, judge, prober, truncation, rule, reading, known)
 
     return open_case
 
@@ -155,22 +157,26 @@ def make_prober(config: Config, replay: Replay | None, prompts: Prompts, max_tok
     return EngineProber(model.probe, prompts.encode_text(model.probe), max_tokens, model.max_model_len)
 
 
-def make_judge(config: Config, replay: Replay | None, prompts: Prompts, equivalence: Equivalence) -> Judge:
+def make_judge(config: Config, replay: Replay | None, prompts: Prompts) -> Judge:
     """Raises InputError: the judge cannot work as configured."""
+
+    def key_of(answer: str) -> str:
+        return cached_key(answer, config.problems.answers)
+
     judge, model = config.judge, config.model
     if judge.name == "probe":
-        return ProbeJudge(make_prober(config, replay, prompts, judge.max_tokens), equivalence)
+        return ProbeJudge(make_prober(config, replay, prompts, judge.max_tokens))
     if replay is not None and judge.name == "recorded":
         return RecordedJudge(replay)
     if replay is not None and judge.name == "noisy_oracle":
-        return NoisyOracle(replay, equivalence, judge.auroc, judge.prior, judge.pair_tokens, config.seed)
+        return NoisyOracle(replay, key_of, judge.auroc, judge.prior, judge.pair_tokens, config.seed)
     if replay is not None and judge.name == "oracle" and judge.source is None:
-        return NoisyOracle(replay, equivalence, 1.0, 0.5, None, config.seed)
+        return NoisyOracle(replay, key_of, 1.0, 0.5, None, config.seed)
     if judge.name == "oracle":
         assert judge.source is not None
         rows = read_run_traces(Path(judge.source).expanduser())
         traces = {(row.problem_id, row.trace_index): KnownTrace(row.text, row.answer) for row in rows}
-        return OracleJudge(traces, equivalence)
+        return OracleJudge(traces, key_of)
     generative = generative_judge(config)
     if generative is None:
         assert judge.name == "trained"

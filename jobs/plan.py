@@ -21,7 +21,7 @@ from jobs import entry, parts
 from jobs.benches.workbench import Workbench, main_config
 from jobs.inputs import read_inputs
 from pruner.accounting import AnswerRow, TraceRow
-from pruner.answers import Equivalence
+from pruner.answers.reader import AnswerReader
 from pruner.config.job import Config
 from pruner.config.samplers import SimulatedSamplerConfig
 from pruner.config.section import Positive, Seconds, Section, parse_as
@@ -216,9 +216,9 @@ def simulate(
     sampler = ClockedSampler(bench_config.sampler, job.seed, lengths, engine.curve)
     books = _Books([])
     problems = [Problem(f"p{index}", index, f"question {index}", "0") for index in range(sample)]
-    with Equivalence("math") as equivalence:
+    with AnswerReader("math") as reader:
         bench = Workbench(bench_config, read_inputs(bench_config), sampler)
-        bench.runner(books, equivalence, iter(problems), sample, {}).run()
+        bench.runner(books, reader, iter(problems), sample, {}).run()
     sampled = sum(row.tokens_sampled for row in books.answers)
     weights = job.accounting
     judged = sum(

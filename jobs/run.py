@@ -30,10 +30,10 @@ from jobs.attempt import (
 )
 from jobs.inputs import Inputs, fingerprints, read_inputs
 from jobs.signals import StopSignals
-from pruner.answers import Equivalence
+from pruner.answers.reader import AnswerReader
 from pruner.config.identity import NOT_IDENTITY, identity
 from pruner.config.job import Config, parse
-from pruner.errors import CheckpointError, EngineError, InputError
+from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
 from pruner.lease import Lease, this_holder
 from pruner.progress import ProgressDisplay
 from pruner.prompts import Prompts
@@ -96,7 +96,7 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     with (
         lease,
         open_checkpoint(config.checkpoint, folder, who, lease) as store,
-        Equivalence(config.problems.answers, config.answer_time_limit_s) as equivalence,
+        AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader,
     ):
         last = read_progress(folder)
         check_complete(store, folder, last)
@@ -108,9 +108,9 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
         shard = Shard(config, folder, store, problems, todo, len(mine), last)
         if todo:
             prompts = parts.make_prompts(config, inputs)
-            open_case = parts.case_opener(config, inputs, prompts, equivalence)
+            open_case = parts.case_opener(config, inputs, prompts)
             begin_run(folder, who, config.shard.count, values, hydra_files(values))
-            if not work(shard, inputs, prompts, open_case, equivalence, stop):
+            if not work(shard, inputs, prompts, open_case, reader, stop):
                 return interrupted(stop)
         else:
             print(f"nothing to do: all {len(mine)} problems of this shard are answered", file=sys.stderr)
@@ -143,7 +143,7 @@ def work(
     inputs: Inputs,
     prompts: Prompts,
     open_case: parts.OpenCase,
-    equivalence: Equivalence,
+    reader: AnswerReader,
     stop: StopSignals,
 ) -> bool:
     """Run one attempt; return True if the shard is done, False if it was interrupted."""
@@ -178,7 +178,7 @@ def work(
             sampler=sampler,
             judge_sampler=judge_sampler,
             store=store,
-            equivalence=equivalence,
+            reader=reader,
             known=store.open_facts(),
             on_commit=reporter.on_commit,
             on_step=display.show,
@@ -188,7 +188,7 @@ def work(
         end_reason = "done" if is_done else "interrupted"
         display.close(runner.status)
         return is_done
-    except (EngineError, CheckpointError, InputError) as error:
+    except (AnswerError, EngineError, CheckpointError, InputError) as error:
         message = str(error)
         if stop and isinstance(error, EngineError):
             # A signal to all processes of the job ends the engine's own process too: that is the interruption.

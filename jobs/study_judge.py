@@ -26,7 +26,7 @@ from pruner.recorded import PairsConfig, read_pair_sets
 
 # What is the same for all points of a study, and so not in their names.
 NOT_A_POINT = (
-    *("study", "source", "columns", "answers", "patterns", "answer_time_limit_s", "tokenizer", "segment_tokens"),
+    *("study", "source", "columns", "answers", "patterns", "tokenizer", "segment_tokens"),
     *("traces_per_problem", "pairs_per_problem", "train_pairs_per_problem", "folds", "seed", "bootstrap"),
     *("model", "sampler", "trained"),
 )

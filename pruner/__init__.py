@@ -1,3 +1,3 @@
 """Pruned parallel LLM reasoning as a batch job that can be killed at any time and goes on where it was."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4

@@ -12,15 +12,13 @@ attempts. The weighted sum, tokens_net, is made where answers are read (store.St
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from pruner.case import Case
 from pruner.clustering import Cluster
-from pruner.traces import Fact, Probe, Problem, Segment, Trace, Verdict
-
-Equivalent = Callable[[str, str], bool]
+from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Verdict
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class TraceRow:
     finish_reason: str | None
     prune_reason: str | None
     answer: str | None
+    answer_key: str | None
     correct: int | None
     is_voter: bool
     cluster_index: int | None
@@ -203,7 +202,7 @@ def judge_book(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeBook:
     )
 
 
-def trace_rows(case: Case, equivalent: Equivalent) -> list[TraceRow]:
+def trace_rows(case: Case) -> list[TraceRow]:
     """Return a row for each trace that was started, by index."""
     assert case.answer is not None
     cluster_of = {member: j for j, cluster in enumerate(case.method.clusters) for member in cluster.members}
@@ -218,8 +217,9 @@ def trace_rows(case: Case, equivalent: Equivalent) -> list[TraceRow]:
                 status="finished" if trace.is_finished else "pruned",
                 finish_reason=trace.finish_reason,
                 prune_reason=None if trace.is_finished else case.pruned.get(index, "decided"),
-                answer=trace.answer,
-                correct=_is_correct(trace, case.problem, equivalent),
+                answer=trace.answer.text if trace.answer is not None else None,
+                answer_key=trace.answer.key if trace.answer is not None else None,
+                correct=_grade(trace.answer, case.problem) if trace.is_finished else None,
                 is_voter=index in voters,
                 cluster_index=cluster_of.get(index),
                 num_segments=len(trace.segments),
@@ -232,7 +232,7 @@ def trace_rows(case: Case, equivalent: Equivalent) -> list[TraceRow]:
     return rows
 
 
-def answer_row(run: RunFacts, case: Case, traces: list[TraceRow], equivalent: Equivalent) -> AnswerRow:
+def answer_row(run: RunFacts, case: Case, traces: list[TraceRow]) -> AnswerRow:
     """Return the row of an answered problem."""
     outcome, problem = case.answer, case.problem
     assert outcome is not None
@@ -250,11 +250,11 @@ def answer_row(run: RunFacts, case: Case, traces: list[TraceRow], equivalent: Eq
     return replace(
         _blank_row(run, problem),
         status="answered" if outcome.answer is not None else "no_answer",
-        answer=outcome.answer,
-        correct=_matches(outcome.answer, problem, equivalent),
+        answer=outcome.answer.text if outcome.answer is not None else None,
+        correct=_grade(outcome.answer, problem),
         votes=outcome.votes[0].weight if outcome.votes else 0.0,
         votes_total=float(sum(vote.weight for vote in outcome.votes)),
-        vote_answers=tuple(vote.answer for vote in outcome.votes),
+        vote_answers=tuple(vote.answer.text for vote in outcome.votes),
         vote_counts=tuple(vote.weight for vote in outcome.votes),
         any_correct=int(any(row.correct for row in finished)) if has_gold else None,
         single_accuracy=_mean([float(row.correct or 0) for row in finished]) if has_gold else None,
@@ -335,11 +335,8 @@ def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _is_correct(trace: Trace, problem: Problem, equivalent: Equivalent) -> int | None:
-    return _matches(trace.answer, problem, equivalent) if trace.is_finished else None
-
-
-def _matches(answer: str | None, problem: Problem, equivalent: Equivalent) -> int | None:
+def _grade(answer: FinalAnswer | None, problem: Problem) -> int | None:
+    """Return whether an answer is right, as it was graded when its trace ended; no answer is wrong."""
     if problem.answer is None:
         return None
-    return int(answer is not None and equivalent(answer, problem.answer))
+    return 0 if answer is None else answer.correct

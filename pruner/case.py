@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from pruner.answers.readings import Read, Reading
 from pruner.judges.base import Bench, Judge, Prefixed, Prober
 from pruner.methods.base import Action, Answer, Ask, Compare, Extend, Method, Prepare, Prune
 from pruner.prefix import Truncation
 from pruner.samplers.base import Completion, Decoding, Request
 from pruner.traces import (
+    Ending,
     Fact,
     Key,
     PairKey,
@@ -25,6 +27,7 @@ from pruner.traces import (
     SegmentKey,
     TokenIds,
     Trace,
+    TraceKey,
     Verdict,
     cut_at_stop,
     hash64,
@@ -45,10 +48,11 @@ class TraceRule:
 
 @dataclass(frozen=True)
 class Step:
-    """What follows from a fact: facts to store (the given one and those derived from it) and requests to make."""
+    """What follows from a fact: facts to store (the given one and those derived from it), requests to make and answers to read."""
 
     facts: tuple[Fact, ...]
     requests: tuple[Request, ...]
+    readings: tuple[Reading, ...] = ()
 
 
 class Case:
@@ -57,7 +61,7 @@ class Case:
     Args:
         judge: where the method compares traces.
         prober: where the method asks traces.
-        extract: reads the final answer of a finished trace.
+        reading: says what of a finished trace its final answer is read from.
         known: facts of earlier attempts.
     """
 
@@ -71,7 +75,7 @@ class Case:
         prober: Prober | None,
         truncation: Truncation,
         rule: TraceRule,
-        extract: Callable[[Trace], str | None],
+        reading: Callable[[Trace, str | None], Reading],
         known: Iterable[Fact] = (),
     ) -> None:
         self.problem = problem
@@ -87,14 +91,16 @@ class Case:
         self._prober = prober
         self._truncation = truncation
         self._rule = rule
-        self._extract = extract
+        self._reading = reading
         self._prefixed: dict[int, Prefixed] = {}
         self._waiting: dict[Key, dict[PairKey, None]] = {}
         self._in_flight: set[Key] = set()
         self._asked: set[ProbeKey] = set()
+        self._unkeyed: dict[ProbeKey, Probe] = {}
         self._deliveries: deque[Fact] = deque()
         self._new_facts: list[Fact] = []
         self._requests: list[Request] = []
+        self._readings: list[Reading] = []
 
     @property
     def is_finished(self) -> bool:
@@ -119,45 +125,81 @@ class Case:
             self._deliveries.append(segment)
         elif completion.key in self._asked:
             assert self._prober is not None and isinstance(completion.key, ProbeKey)
-            self._learn_asked(self._prober.read(completion.key, completion))
+            self._learn(self._prober.read(completion.key, completion))
         else:
             assert self._judge is not None
-            self._learn_judged(self._judge.read(completion.key, completion, self._bench()))
+            self._learn(self._judge.read(completion.key, completion, self._bench()))
+        return self._settle()
+
+    def take_answer(self, read: Read) -> Step:
+        """Take in the answer of a finished trace, or of a probe, that this case asked to be read."""
+        self._in_flight.discard(read.key)
+        if isinstance(read.key, ProbeKey):
+            assert read.answer is not None
+            self._learn(replace(self._unkeyed.pop(read.key), answer_key=read.answer.key))
+        else:
+            if read.answer is not None:
+                self._store(Ending(read.key, read.answer.text, read.answer.key, read.answer.correct))
+            self._finish_trace(replace(self.traces[read.key.trace_index], answer=read.answer))
         return self._settle()
 
     def _settle(self) -> Step:
         while self._deliveries:
             fact = self._deliveries.popleft()
             if isinstance(fact, Segment):
-                self._apply(self._on_segment(fact))
+                self._on_segment(fact)
             elif isinstance(fact, Probe):
                 self._apply(self.method.on_probe(fact))
-            else:
+            elif isinstance(fact, Verdict):
                 self._apply(self.method.on_verdicts([fact]))
-        step = Step(tuple(self._new_facts), tuple(self._requests))
+        step = Step(tuple(self._new_facts), tuple(self._requests), tuple(self._readings))
         self._new_facts.clear()
         self._requests.clear()
+        self._readings.clear()
         return step
 
     def _store(self, fact: Fact) -> None:
         self.facts[fact.key] = fact
         self._new_facts.append(fact)
 
-    def _learn_judged(self, fact: Probe | Verdict) -> None:
-        """Keep what the judge told, and look again at the pairs that waited for it."""
+    def _learn(self, fact: Probe | Verdict) -> None:
+        """Keep what was judged or asked, and give it to whoever waits for it; the answer of a probe is read first."""
+        if isinstance(fact, Probe) and fact.answer is not None and fact.answer_key is None:
+            self._unkeyed[fact.key] = fact
+            self._in_flight.add(fact.key)
+            self._readings.append(Reading(fact.key, answer=fact.answer))
+            return
         self._store(fact)
+        if fact.key in self._asked:
+            self._deliveries.append(fact)
         for pair in self._waiting.pop(fact.key, {}):
             self._compare(pair)
 
-    def _on_segment(self, segment: Segment) -> list[Action]:
+    def _on_segment(self, segment: Segment) -> None:
         index = segment.key.trace_index
         trace = self._trace(index).append(segment)
-        if trace.is_finished:
-            trace = replace(trace, answer=self._extract(trace))
         self.traces[index] = trace
         if index not in self._prefixed and (prefix := self._truncation.prefix(trace)) is not None:
             self._prefixed[index] = Prefixed(trace, prefix)
-        return [] if index in self.pruned else self.method.on_segment(trace)
+        if trace.is_finished:
+            self._end(trace)
+        elif index not in self.pruned:
+            self._apply(self.method.on_segment(trace))
+
+    def _end(self, trace: Trace) -> None:
+        """Look a finished trace's answer up, or have it read."""
+        key = TraceKey(trace.problem_id, trace.trace_index)
+        known = self.facts.get(key)
+        if isinstance(known, Ending):
+            self._finish_trace(replace(trace, answer=known.final_answer))
+            return
+        self._in_flight.add(key)
+        self._readings.append(self._reading(trace, self.problem.answer))
+
+    def _finish_trace(self, trace: Trace) -> None:
+        self.traces[trace.trace_index] = trace
+        if trace.trace_index not in self.pruned:
+            self._apply(self.method.on_segment(trace))
 
     def _apply(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -228,7 +270,7 @@ class Case:
             return
         request = self._judge.request(key, bench)
         if request is None:
-            self._learn_judged(self._judge.read(key, None, bench))
+            self._learn(self._judge.read(key, None, bench))
         else:
             self._in_flight.add(key)
             self._requests.append(request)
@@ -245,14 +287,10 @@ class Case:
         self._asked.add(key)
         request = self._prober.request(key, self.prompt_token_ids, trace, self._priority)
         if request is None:
-            self._learn_asked(self._prober.read(key, None))
+            self._learn(self._prober.read(key, None))
         else:
             self._in_flight.add(key)
             self._requests.append(request)
-
-    def _learn_asked(self, probe: Probe) -> None:
-        self._store(probe)
-        self._deliveries.append(probe)
 
     def _segment(self, key: SegmentKey, completion: Completion) -> Segment:
         trace = self._trace(key.trace_index)

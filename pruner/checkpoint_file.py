@@ -20,6 +20,8 @@ from pruner.config.identity import differing_keys
 from pruner.errors import CheckpointError, InputError
 from pruner.schemas import KEYS, TABLES
 
+# Versions whose checkpoints are brought up to this one when they are opened.
+UPGRADED = (3,)
 _LOCK_POLL_S = 0.5
 TEXT, NAME = "'", '"'
 # Rows that are compressed and written as one. A commit into a larger group that is not full makes DuckDB write the whole
@@ -65,7 +67,8 @@ def bring(source: Path, target: Path) -> None:
 def _extent(path: Path) -> tuple[int, int, int]:
     try:
         with open_database(path, "READ_ONLY") as connection:
-            facts = " + ".join(f"(SELECT count(*) FROM {name})" for name in KEYS)
+            there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+            facts = " + ".join(f"(SELECT count(*) FROM {name})" for name in KEYS if name in there)
             sql = (
                 f"SELECT (SELECT coalesce(max(attempt), 0) FROM attempts), {facts}, (SELECT count(*) FROM attempt_ends)"
             )
@@ -147,7 +150,9 @@ def quoted(text: str, quote: str) -> str:
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[str, str]) -> None:
     version, text = connection.execute("SELECT schema_version, identity FROM run").fetchall()[0]
-    if version != SCHEMA_VERSION:
+    if version in UPGRADED:
+        upgrade(connection)
+    elif version != SCHEMA_VERSION:
         raise InputError(
             f"checkpoint {path}: written by schema version {version}, this program has {SCHEMA_VERSION}. "
             "Finish it with the version that began it, or choose another run.name."
@@ -166,6 +171,24 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[s
             raise CheckpointError(
                 f"checkpoint {path}: {doubled} doubled rows in {name}. This is a fault of the program."
             )
+
+
+def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give a checkpoint of an older version the tables and columns that it lacks; what it holds stays as it is. Facts that were
+    not kept then, as answers' keys, are made when they are next needed."""
+    connection.execute("BEGIN")
+    for name, schema in TABLES.items():
+        connection.register("empty_rows", schema.empty_table())
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT * FROM empty_rows")
+        sql = (
+            "SELECT column_name, data_type FROM (DESCRIBE empty_rows) ANTI JOIN (DESCRIBE {table}) USING (column_name)"
+        )
+        for column, kind in connection.execute(sql.replace("{table}", name)).fetchall():
+            connection.execute(f"ALTER TABLE {name} ADD COLUMN {column} {kind}")
+        connection.unregister("empty_rows")
+    connection.execute("UPDATE run SET schema_version = ?", [SCHEMA_VERSION])
+    connection.execute("COMMIT")
+    connection.execute("CHECKPOINT")
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:

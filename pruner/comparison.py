@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pruner.voting import Equivalent, group_answers
+from pruner.answers import cached_key
+from pruner.traces import FinalAnswer
+from pruner.voting import group_answers
 
 Floats = NDArray[np.float64]
 
@@ -120,13 +122,11 @@ def run_books(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> Run
     )
 
 
-def control(
-    traces: Iterable[Mapping[str, Any]], sources: Mapping[str, str], budget: int, equivalent: Equivalent
-) -> Control:
+def control(traces: Iterable[Mapping[str, Any]], sources: Mapping[str, str], budget: int) -> Control:
     """Vote over the first k traces of every problem, for all k.
 
     Args:
-        traces: rows of a run of method=cons: problem_id, trace_index, tokens_sampled, answer, correct.
+        traces: rows of a run of method=cons: problem_id, trace_index, tokens_sampled, answer, answer_key (if it has them), correct.
         sources: problem id -> name under which its repetitions are averaged.
     """
     by_problem: dict[str, list[Mapping[str, Any]]] = {}
@@ -135,17 +135,17 @@ def control(
             by_problem.setdefault(row["problem_id"], []).append(row)
     curves: dict[str, list[tuple[Floats, Floats]]] = {}
     for problem_id, rows in by_problem.items():
-        curves.setdefault(sources[problem_id], []).append(vote_curve(rows, budget, equivalent))
+        curves.setdefault(sources[problem_id], []).append(vote_curve(rows, budget))
     names = tuple(dict.fromkeys(sources.values()))
     correct, tokens = (np.array([np.mean([c[i] for c in curves[name]], axis=0) for name in names]) for i in (0, 1))
     return Control(names, correct, tokens)
 
 
-def vote_curve(rows: Sequence[Mapping[str, Any]], budget: int, equivalent: Equivalent) -> tuple[Floats, Floats]:
+def vote_curve(rows: Sequence[Mapping[str, Any]], budget: int) -> tuple[Floats, Floats]:
     """Return whether the vote of the first k traces is right, and their tokens, for k = 1..budget."""
     rows = sorted(rows, key=lambda row: row["trace_index"])
-    groups = group_answers([(number, row["answer"]) for number, row in enumerate(rows)], equivalent)
-    group_of = {member: number for number, (_, members) in enumerate(groups) for member in members}
+    groups = [[number for number, _ in group] for group in group_answers(enumerate(map(_final_answer, rows))).values()]
+    group_of = {member: number for number, members in enumerate(groups) for member in members}
     counts = [0] * len(groups)
     leader, correct, tokens = -1, np.zeros(budget), np.zeros(budget)
     total = 0
@@ -158,8 +158,15 @@ def vote_curve(rows: Sequence[Mapping[str, Any]], budget: int, equivalent: Equiv
                 # Ties go to the answer that the lowest trace index gave: groups are in that order.
                 leader = max(range(len(counts)), key=lambda j: (counts[j], -j))
         tokens[k] = total
-        correct[k] = float(leader >= 0 and bool(rows[groups[leader][1][0]]["correct"]))
+        correct[k] = float(leader >= 0 and bool(rows[groups[leader][0]]["correct"]))
     return correct, tokens
+
+
+def _final_answer(row: Mapping[str, Any]) -> FinalAnswer | None:
+    """Return a trace's answer; in runs that were written before answers had keys, it is keyed now."""
+    if row["answer"] is None:
+        return None
+    return FinalAnswer(row["answer"], row.get("answer_key") or cached_key(row["answer"], "math"))
 
 
 def table(runs: Sequence[RunBooks], control_: Control | None, bootstrap: int, seed: int) -> list[Row]:

@@ -23,3 +23,7 @@ class CheckpointError(RuntimeError):
 
 class EngineError(RuntimeError):
     """The inference engine died or could not be started: exit code 1; what was committed stays."""
+
+
+class AnswerError(RuntimeError):
+    """Answers cannot be read, since the worker that reads them keeps dying: exit code 1; what was committed stays."""

@@ -10,9 +10,9 @@ from operator import attrgetter
 import pyarrow as pa
 
 from pruner.schemas import KEYS, TABLES
-from pruner.traces import Fact, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, Verdict
+from pruner.traces import Ending, Fact, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, TraceKey, Verdict
 
-_KINDS: dict[str, type[Fact]] = {"segments": Segment, "probes": Probe, "verdicts": Verdict}
+_KINDS: dict[str, type[Fact]] = {"segments": Segment, "probes": Probe, "verdicts": Verdict, "endings": Ending}
 
 
 def fact_tables(facts: Sequence[Fact], attempt: int, committed_at: datetime) -> dict[str, pa.Table]:
@@ -91,8 +91,13 @@ def _verdict(row: dict[str, object]) -> Verdict:
     return Verdict(key, **row)  # type: ignore[arg-type]
 
 
+def _ending(row: dict[str, object]) -> Ending:
+    return Ending(TraceKey(row.pop("problem_id"), row.pop("trace_index")), **row)  # type: ignore[arg-type]
+
+
 _READERS: dict[str, Callable[[dict[str, object]], Fact]] = {
     "segments": _segment,
     "probes": _probe,
     "verdicts": _verdict,
+    "endings": _ending,
 }

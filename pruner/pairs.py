@@ -8,13 +8,12 @@ Source: DeepPrune (arXiv 2510.08483): 16 traces a problem, all C(16, 2) = 120 pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from pruner.prefix import Prefix, Truncation
 from pruner.traces import Segment, Trace, hash64, segment_end
-from pruner.voting import Equivalent
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def label_pairs(
     traces: Sequence[Recorded],
     truncation: Truncation,
     segment_tokens: int,
-    equivalent: Equivalent,
+    key_of: Callable[[str], str],
     traces_per_problem: int | None,
     pairs_per_problem: int | None,
     fold: int,
@@ -89,6 +88,7 @@ def label_pairs(
     """Return the pairs of one problem, by trace indexes.
 
     Args:
+        key_of: an answer's canonical key; a pair's label is whether its keys are equal.
         traces: of one problem, in any order; those without an answer or without a complete prefix are left out.
         traces_per_problem: take so many of the lowest indexes; None takes all.
         pairs_per_problem: draw so many by hash; None takes all.
@@ -114,7 +114,7 @@ def label_pairs(
                 right_tokens=right_prefix.num_tokens,
                 left_answer=left.answer,
                 right_answer=right.answer,
-                label=int(equivalent(left.answer, right.answer)),
+                label=int(key_of(left.answer) == key_of(right.answer)),
                 fold=fold,
                 problem_set=left.problem_set,
                 model=left.model,

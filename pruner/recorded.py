@@ -16,7 +16,7 @@ from pydantic import Field
 
 from pruner.answers import extract_answer
 from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
-from pruner.config.section import Positive, Seconds, Section
+from pruner.config.section import Positive, Section
 from pruner.errors import InputError
 from pruner.pairs import LabelledPair, Recorded
 from pruner.problems import files_fingerprint, limited
@@ -71,7 +71,6 @@ class PairsConfig(Section):
     columns: RecordedColumns
     answers: Literal["math", "choice"]
     patterns: tuple[str, ...]
-    answer_time_limit_s: Seconds
     tokenizer: str
     segment_tokens: Positive
     traces_per_problem: Annotated[int, Field(ge=2)] | None
@@ -88,7 +87,7 @@ def pairs_identity(config: PairsConfig, source: pa.Table) -> str:
     for name in source.column_names:
         for value in source.column(name).to_pylist():
             digest.update(repr(value).encode())
-    values = config.model_dump(mode="json", exclude={"source", "target", "answer_time_limit_s"})
+    values = config.model_dump(mode="json", exclude={"source", "target"})
     return json.dumps(values | {"traces": digest.hexdigest()}, sort_keys=True)
 
 

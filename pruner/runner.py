@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pruner.accounting import AnswerRow, RunFacts, TraceRow, answer_row, failed_row, trace_rows
-from pruner.answers import Equivalence
+from pruner.answers.reader import AnswerReader
 from pruner.case import Case, Step
 from pruner.prompts import Prompts
 from pruner.samplers.base import Completion, Request, Sampler
-from pruner.traces import Fact, Key, Problem, Segment, SegmentKey
+from pruner.traces import Ending, Fact, Key, Problem, Segment, SegmentKey
 
 
 class FactStore(Protocol):
@@ -110,6 +110,7 @@ class Runner:
     """Works on the problems of one shard until all are answered or it is told to stop.
 
     Args:
+        reader: reads the final answers of finished traces beside the loop.
         judge_sampler: the judge's own engine, or None if its requests go to the sampler.
         open_case: makes a problem's case from its prompt, its priority and the facts already known.
         known: facts of problems that earlier attempts left open, by problem id.
@@ -129,7 +130,7 @@ class Runner:
         sampler: Sampler,
         judge_sampler: JudgeSampler | None,
         store: FactStore,
-        equivalence: Equivalence,
+        reader: AnswerReader,
         known: KnownFacts,
         on_commit: Callable[[Status], None],
         on_step: Callable[[Status], None],
@@ -143,7 +144,7 @@ class Runner:
         self._sampler = sampler
         self._judge_sampler = judge_sampler
         self._store = store
-        self._equivalence = equivalence
+        self._reader = reader
         self._known = known
         self._on_commit = on_commit
         self._on_step = on_step
@@ -173,6 +174,7 @@ class Runner:
 
         Raises:
             EngineError: an engine died; what had completed before is committed.
+            AnswerError: answers cannot be read; the same.
             CheckpointError: a commit failed.
         """
         try:
@@ -252,6 +254,8 @@ class Runner:
             completions += self._judge_sampler.step()
             if not completions and not self._sampler.num_running and self._judge_sampler.num_running:
                 self._judge_sampler.wait(0.2)
+        if not completions and not any(sampler.num_running for sampler in self._samplers()):
+            self._reader.wait(0.2)
         return completions
 
     def _take(self, completions: list[Completion]) -> None:
@@ -259,6 +263,10 @@ class Runner:
             self._context.pop(completion.key, None)
             case = self._open[completion.key.problem_id].case
             self._follow(case, case.receive(completion))
+        while read := self._reader.take():
+            for answer in read:
+                case = self._open[answer.key.problem_id].case
+                self._follow(case, case.take_answer(answer))
         counts = self._counts
         counts.traces_running = self._sampler.num_running
         counts.tokens_in_flight = self._running_tokens()
@@ -269,6 +277,8 @@ class Runner:
         for fact in step.facts:
             self._count(fact)
         self._facts += step.facts
+        for reading in step.readings:
+            self._reader.submit(reading)
         for request in step.requests:
             is_segment = isinstance(request.key, SegmentKey)
             has_own_engine = self._judge_sampler is not None and not is_segment
@@ -287,19 +297,18 @@ class Runner:
             counts.segments += 1
             counts.tokens += fact.num_tokens
             counts.traces_finished += fact.finish_reason is not None
-        else:
+        elif not isinstance(fact, Ending):
             counts.tokens_judge += fact.output_tokens
 
     def _close(self, case: Case) -> None:
         opened = self._open.pop(case.problem.problem_id)
-        traces = trace_rows(case, self._equivalence)
-        row = answer_row(self._run, case, traces, self._equivalence)
+        traces = trace_rows(case)
+        row = answer_row(self._run, case, traces)
         spent = time.monotonic() - self._started_at
         share = min(1.0, row.tokens_sampled / max(1, self._counts.tokens))
         row = replace(
             row, wall_s=time.monotonic() - opened.opened_at, gpu_seconds=self._config.num_gpus * spent * share
         )
-        self._equivalence.forget()
         self._finish(row, traces)
 
     def _finish(self, row: AnswerRow, traces: list[TraceRow]) -> None:

@@ -75,6 +75,11 @@ TRACES = _schema(
         "redundant (in the chosen cluster), minority (in another) or low_confidence; null if finished",
     ),
     ("answer", pa.string(), "final answer of a finished trace, if it gave one"),
+    (
+        "answer_key",
+        pa.string(),
+        "its canonical key: equal answers of a problem have equal keys; null in runs before version 4",
+    ),
     ("correct", pa.int8(), "1: equals gold, 0: does not; null without gold or if pruned"),
     ("is_voter", pa.bool_(), "its answer counted in the vote"),
     ("cluster_index", pa.int32(), "oldest cluster 0; null if in none"),
@@ -108,6 +113,7 @@ PROBES = _schema(
     ("token_ids", _INTS, "as many; none where a recording does not have them"),
     ("text", pa.string(), ""),
     ("answer", pa.string(), "null if unreadable"),
+    ("answer_key", pa.string(), "its canonical key; null in runs before version 4"),
     ("prompt_tokens", pa.int64(), ""),
     ("cached_tokens", pa.int64(), "measured: served by the engine's prefix cache"),
     ("shared_tokens", pa.int64(), "of the prompt, computed for the trace itself before"),
@@ -124,6 +130,16 @@ VERDICTS = _schema(
     ("cached_tokens", pa.int64(), "measured: served by the engine's prefix cache"),
     ("head_tokens", pa.int64(), "of the prompt, up to the end of the left prefix"),
     ("output_tokens", pa.int64(), ""),
+    ("attempt", pa.int32(), ""),
+    ("committed_at", _TIME, ""),
+)
+
+ENDINGS = _schema(
+    _PROBLEM,
+    _TRACE,
+    ("answer", pa.string(), "final answer of the finished trace"),
+    ("answer_key", pa.string(), "its canonical key"),
+    ("correct", pa.int8(), "1: equals gold, 0: does not; null without gold"),
     ("attempt", pa.int32(), ""),
     ("committed_at", _TIME, ""),
 )
@@ -180,11 +196,13 @@ KEYS = {
     "segments": ("problem_id", "trace_index", "segment_index"),
     "probes": ("problem_id", "trace_index", "num_tokens"),
     "verdicts": ("problem_id", "left_trace", "right_trace"),
+    "endings": ("problem_id", "trace_index"),
 }
 TABLES = {
     "segments": SEGMENTS,
     "probes": PROBES,
     "verdicts": VERDICTS,
+    "endings": ENDINGS,
     "answers": ANSWERS,
     "traces": TRACES,
     "attempts": ATTEMPTS,

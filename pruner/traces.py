@@ -113,7 +113,30 @@ class PairKey:
     right_trace: int
 
 
-Key = SegmentKey | ProbeKey | PairKey
+@dataclass(frozen=True, slots=True)
+class TraceKey:
+    """A trace as a whole: what its ending is keyed by."""
+
+    problem_id: str
+    trace_index: int
+
+
+Key = SegmentKey | ProbeKey | PairKey | TraceKey
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAnswer:
+    """The answer of a trace or a probe.
+
+    Attributes:
+        text: as it was written.
+        key: canonical: answers of one problem are equal exactly when their keys are.
+        correct: 1 if it equals the gold answer, 0 if not; None without a gold answer, and for probes.
+    """
+
+    text: str
+    key: str
+    correct: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +165,7 @@ class Probe:
     """An answer forced out of a prefix: a few greedy tokens after an appended answer opening, then discarded.
 
     output_tokens: how many tokens it decoded; token_ids are as many, or none where a recording does not have them.
+    answer_key: of the answer, see FinalAnswer; None where there is no answer.
     shared_tokens: prompt tokens that the sampler had computed for the trace itself.
     """
 
@@ -153,6 +177,15 @@ class Probe:
     prompt_tokens: int
     cached_tokens: int
     shared_tokens: int
+    answer_key: str | None = None
+
+    @property
+    def final_answer(self) -> FinalAnswer | None:
+        """The forced answer with its key; None if it is unreadable."""
+        if self.answer is None:
+            return None
+        assert self.answer_key is not None, f"{self.key}: an answer without its key"
+        return FinalAnswer(self.answer, self.answer_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +204,21 @@ class Verdict:
     output_tokens: int = 0
 
 
-Fact = Segment | Probe | Verdict
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The final answer of a finished trace, read once; a trace that gave none has no ending."""
+
+    key: TraceKey
+    answer: str
+    answer_key: str
+    correct: int | None
+
+    @property
+    def final_answer(self) -> FinalAnswer:
+        return FinalAnswer(self.answer, self.answer_key, self.correct)
+
+
+Fact = Segment | Probe | Verdict | Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +229,7 @@ class Trace:
         segments: its segments in order, all of them.
         text: the trace's text; cut before a stop string.
         finish_reason: None while it can go on.
-        answer: extracted from a finished trace's text; None if there is none.
+        answer: of a finished trace; None if there is none.
     """
 
     problem_id: str
@@ -191,7 +238,7 @@ class Trace:
     num_tokens: int = 0
     text: str = ""
     finish_reason: str | None = None
-    answer: str | None = None
+    answer: FinalAnswer | None = None
 
     @property
     def is_finished(self) -> bool:

@@ -1,11 +1,11 @@
-"""Votes over the answers of finished traces. Pure: what makes two answers equal is passed in."""
+"""Votes over the answers of finished traces. Pure: answers with equal keys are equal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-Equivalent = Callable[[str, str], bool]
+from pruner.traces import FinalAnswer
 
 
 @dataclass(frozen=True)
@@ -18,34 +18,22 @@ class Vote:
         weight: the sum of their weights; their number in a plain vote.
     """
 
-    answer: str
+    answer: FinalAnswer
     traces: tuple[int, ...]
     weight: float
 
 
-def group_answers(answers: Iterable[tuple[int, str | None]], equivalent: Equivalent) -> list[tuple[str, list[int]]]:
-    """Group (trace_index, answer) by equivalence, in trace order; traces without an answer are left out.
-
-    Each answer joins the first group whose spelling it is equivalent to, so the result does not depend on the order in
-    which traces finished.
-    """
-    groups: list[tuple[str, list[int]]] = []
-    group_of: dict[str, list[int]] = {}
+def group_answers(answers: Iterable[tuple[int, FinalAnswer | None]]) -> dict[str, list[tuple[int, FinalAnswer]]]:
+    """Group (trace_index, answer) by the answers' keys, each group in trace order; traces without an answer are left out."""
+    groups: dict[str, list[tuple[int, FinalAnswer]]] = {}
     for trace_index, answer in sorted(answers, key=lambda item: item[0]):
-        if answer is None:
-            continue
-        if answer not in group_of:
-            members = next((members for spelling, members in groups if equivalent(spelling, answer)), None)
-            if members is None:
-                members = []
-                groups.append((answer, members))
-            group_of[answer] = members
-        group_of[answer].append(trace_index)
+        if answer is not None:
+            groups.setdefault(answer.key, []).append((trace_index, answer))
     return groups
 
 
 def majority_vote(
-    answers: Iterable[tuple[int, str | None]], equivalent: Equivalent, weights: dict[int, float] | None = None
+    answers: Iterable[tuple[int, FinalAnswer | None]], weights: dict[int, float] | None = None
 ) -> tuple[Vote, ...]:
     """Return the votes, most weight first; ties go to the answer that the lowest trace index gave.
 
@@ -56,12 +44,16 @@ def majority_vote(
     Source: self-consistency (Wang et al. 2022).
     """
     votes = [
-        Vote(answer, tuple(members), float(sum(1.0 if weights is None else weights[i] for i in members)))
-        for answer, members in group_answers(answers, equivalent)
+        Vote(
+            members[0][1],
+            tuple(index for index, _ in members),
+            float(sum(1.0 if weights is None else weights[index] for index, _ in members)),
+        )
+        for members in group_answers(answers).values()
     ]
     return tuple(sorted(votes, key=lambda vote: (-vote.weight, vote.traces[0])))
 
 
-def winner(votes: Sequence[Vote]) -> str | None:
+def winner(votes: Sequence[Vote]) -> FinalAnswer | None:
     """Return the leading answer, or None when nobody voted."""
     return votes[0].answer if votes else None

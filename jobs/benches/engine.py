@@ -17,7 +17,7 @@ from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from jobs.benches.workbench import Workbench, begin, main_config
 from jobs.inputs import Inputs, read_inputs
-from pruner.answers import Equivalence
+from pruner.answers.reader import AnswerReader
 from pruner.config.job import Config
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.vllm import VllmSampler, sampling_params
@@ -167,12 +167,12 @@ def _ours(sampler: BenchSampler, config: Config, scratch: str | None, is_whole: 
     inputs = read_inputs(config)
     with (
         tempfile.TemporaryDirectory(dir=scratch) as folder,
-        Equivalence(config.problems.answers, config.answer_time_limit_s) as equivalence,
+        AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader,
         open_store(Path(folder) / "shard.duckdb", {"bench": "engine"}, 0.0) as store,
     ):
         begin(store)
         problems = inputs.problems.problems
-        runner = Workbench(config, inputs, sampler).runner(store, equivalence, iter(problems), len(problems), {})
+        runner = Workbench(config, inputs, sampler).runner(store, reader, iter(problems), len(problems), {})
         started = time.monotonic()
         runner.run()
         wall_s = time.monotonic() - started

@@ -81,7 +81,7 @@ def compared(budget: int, redundancy: float, seed: int) -> dict[str, Any]:
     config = main_config(["method=deepprune", f"budget={budget}", f"seed={seed}"])
     assert isinstance(config.method, DeepPruneConfig)
     rule = DeepPruneRule(ClusterRule(config.method.tau, config.method.k, config.method.k1, "best"), "vote", 1, 1, 1.0)
-    method = DeepPrune(f"p{seed}", budget, seed, rule, FixedTruncation(1), lambda left, right: left == right)
+    method = DeepPrune(f"p{seed}", budget, seed, rule, FixedTruncation(1))
     draw = random.Random(hash64("bench", budget, seed))
     # Most answer alike, the others spread over four answers: then redundancy = share^2 + (1 - share)^2 / 4.
     share = (1 + (1 - 5 * (1 - 4 * redundancy)) ** 0.5) / 5

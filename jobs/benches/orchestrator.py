@@ -11,7 +11,7 @@ from jobs.benches.children import cpu_s, in_child, peak_mb, serve
 from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from jobs.benches.workbench import Workbench, begin, fake_problems
-from pruner.answers import Equivalence
+from pruner.answers.reader import AnswerReader
 
 WORDS = (
     "Runner, cases, method=cons, store and the simulated sampler (16 traces a problem, 4 to 12 whole segments a trace, 64 at once), "
@@ -50,13 +50,13 @@ def run(config: BenchConfig) -> Outcome:
 def measure(segments: int, segment_tokens: int, overrides: list[str], scratch: str | None) -> dict[str, Any]:
     bench = Workbench.of(segment_tokens, overrides)
     problems = fake_problems(segments)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder, Equivalence("math") as equivalence:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder, AnswerReader("math") as reader:
         path = Path(folder) / "shard.duckdb"
         store = bench.open(path)
         begin(store)
         before_mb = peak_mb()
         wall, cpu = time.monotonic(), cpu_s()
-        runner = bench.runner(store, equivalence, iter(problems), len(problems), {})
+        runner = bench.runner(store, reader, iter(problems), len(problems), {})
         runner.run()
         store.close()
         wall, cpu = time.monotonic() - wall, cpu_s() - cpu

@@ -14,7 +14,7 @@ from jobs.benches.children import cpu_s, in_child, peak_mb, serve
 from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from jobs.benches.workbench import Workbench, begin, fake_problems
-from pruner.answers import Equivalence
+from pruner.answers.reader import AnswerReader
 from pruner.samplers.base import Completion, Request
 
 WORDS = (
@@ -50,9 +50,9 @@ def measure(path: str, segments: int, case: str, segment_tokens: int, overrides:
     bench = Workbench.of(segment_tokens, overrides)
     # Some more than are sampled, so that some are open when it stops.
     problems = fake_problems(segments + segments // 4)
-    with Equivalence("math") as equivalence:
+    with AnswerReader("math") as reader:
         if case == "make":
-            return _make(bench, Path(path), segments, equivalence, problems)
+            return _make(bench, Path(path), segments, reader, problems)
         wall, cpu = time.monotonic(), cpu_s()
         store = bench.open(Path(path))
         opened_s = time.monotonic() - wall
@@ -65,7 +65,7 @@ def measure(path: str, segments: int, case: str, segment_tokens: int, overrides:
         read_s = time.monotonic() - wall - opened_s
         first = FirstRequest()
         runner = replace(bench, sampler=first).runner(
-            store, equivalence, iter(todo), len(problems), known, lambda status: first.asked_at is not None
+            store, reader, iter(todo), len(problems), known, lambda status: first.asked_at is not None
         )
         runner.run()
         assert first.asked_at is not None, "nothing is left to do"
@@ -110,11 +110,11 @@ class FirstRequest:
         self.abort()
 
 
-def _make(bench: Workbench, path: Path, segments: int, equivalence: Equivalence, problems: list[Any]) -> dict[str, Any]:
+def _make(bench: Workbench, path: Path, segments: int, reader: AnswerReader, problems: list[Any]) -> dict[str, Any]:
     with bench.open(path) as store:
         begin(store)
         runner = bench.runner(
-            store, equivalence, iter(problems), len(problems), {}, lambda status: status.segments >= segments
+            store, reader, iter(problems), len(problems), {}, lambda status: status.segments >= segments
         )
         runner.run()
     return {"segments": runner.status.segments}

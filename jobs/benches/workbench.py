@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from jobs import parts
 from jobs.attempt import killed_attempt, this_process
 from jobs.inputs import Inputs, read_inputs
-from pruner.answers import Equivalence
+from pruner.answers.reader import AnswerReader
 from pruner.config.job import Config, parse
 from pruner.config.samplers import SimulatedSamplerConfig
 from pruner.runner import FactStore, KnownFacts, Runner, RunnerConfig, Status
@@ -84,7 +84,7 @@ class Workbench:
     def runner(
         self,
         store: FactStore,
-        equivalence: Equivalence,
+        reader: AnswerReader,
         problems: Iterable[Problem],
         num_problems: int,
         known: KnownFacts,
@@ -105,11 +105,11 @@ class Workbench:
             num_problems=num_problems,
             num_done=0,
             prompts=prompts,
-            open_case=parts.case_opener(config, self.inputs, prompts, equivalence),
+            open_case=parts.case_opener(config, self.inputs, prompts),
             sampler=self.sampler,
             judge_sampler=None,
             store=store,
-            equivalence=equivalence,
+            reader=reader,
             known=known,
             on_commit=lambda status: None,
             on_step=lambda status: told.__setitem__(0, status),

@@ -11,6 +11,7 @@ from pruner.config.job import Config
 # What may change between two attempts at one run: where and how fast it works, what it shows, how it weighs.
 NOT_IDENTITY = (
     "dry_run",
+    "answer_time_limit_s",
     "run",
     "shard",
     "checkpoint",
@@ -38,6 +39,8 @@ NOT_IDENTITY = (
     "judge.gpus",
     "judge.gpu_memory_utilization",
 )
+# What decided the results of runs that earlier versions began, and no longer does.
+FORMERLY_IDENTITY = frozenset(("answer_time_limit_s",))
 
 
 def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
@@ -64,7 +67,7 @@ def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
 
 def differing_keys(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Return `key: old -> new` for every key of two identities that differs."""
-    keys = sorted(old.keys() | new.keys())
+    keys = sorted((old.keys() | new.keys()) - FORMERLY_IDENTITY)
     return [
         f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}" for key in keys if old.get(key) != new.get(key)
     ]

@@ -6,13 +6,14 @@ boundaries lie on the same grid; its answers are looked up here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pruner.errors import InputError
 from pruner.judges.base import Bench, WithoutRequests
 from pruner.traces import Fact, Key, PairKey, Verdict
-from pruner.voting import Equivalent
+
+KeyOf = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,17 @@ class OracleJudge(WithoutRequests):
 
     name = "oracle"
 
-    def __init__(self, traces: Mapping[tuple[str, int], KnownTrace], equivalent: Equivalent) -> None:
-        """Args: traces: by problem id and trace index."""
+    def __init__(self, traces: Mapping[tuple[str, int], KnownTrace], key_of: KeyOf) -> None:
+        """Args: traces: by problem id and trace index. key_of: an answer's canonical key."""
         self._traces = traces
-        self._equivalent = equivalent
+        self._key_of = key_of
 
     def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
         recorded = known.get(pair)
         if isinstance(recorded, Verdict):
             return recorded
         left, right = (self._answer(index, bench) for index in (pair.left_trace, pair.right_trace))
-        is_same = left is not None and right is not None and self._equivalent(left, right)
+        is_same = left is not None and right is not None and self._key_of(left) == self._key_of(right)
         return Verdict(pair, 1.0 if is_same else 0.0)
 
     def _answer(self, index: int, bench: Bench) -> str | None:

@@ -13,7 +13,6 @@ from pruner.answers import balanced, last_boxed
 from pruner.judges.base import Bench, Prober
 from pruner.samplers.base import Completion, Decoding, Request
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, TokenIds, Trace, Verdict
-from pruner.voting import Equivalent
 
 _GREEDY = Decoding(temperature=0.0, stop=())
 
@@ -67,9 +66,8 @@ class ProbeJudge:
 
     name = "probe"
 
-    def __init__(self, prober: Prober, equivalent: Equivalent) -> None:
+    def __init__(self, prober: Prober) -> None:
         self._prober = prober
-        self._equivalent = equivalent
 
     def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
         return (self._probe_key(trace_index, bench),)
@@ -87,11 +85,11 @@ class ProbeJudge:
         for key in self._probe_keys(pair, bench):
             probe = known[key]
             assert isinstance(probe, Probe)
-            answers.append(probe.answer)
+            answers.append(probe.final_answer)
         left, right = answers
         if left is None or right is None:
             return Verdict(pair, None)
-        return Verdict(pair, 1.0 if self._equivalent(left, right) else 0.0)
+        return Verdict(pair, 1.0 if left.key == right.key else 0.0)
 
     def request(self, key: Key, bench: Bench) -> Request | None:
         assert isinstance(key, ProbeKey)

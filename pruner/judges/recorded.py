@@ -9,10 +9,10 @@ from statistics import NormalDist
 
 from pruner.errors import InputError
 from pruner.judges.base import Bench, WithoutRequests
+from pruner.judges.oracle import KeyOf
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, Request
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
-from pruner.voting import Equivalent
 
 _NORMAL = NormalDist()
 
@@ -64,16 +64,17 @@ class NoisyOracle(WithoutRequests):
     posterior P(same) under `prior`. With AUROC 1 it is the truth.
 
     Args:
+        key_of: an answer's canonical key.
         pair_tokens: of its prompt beside the two prefixes; None: it costs nothing.
     """
 
     name = "noisy_oracle"
 
     def __init__(
-        self, replay: Replay, equivalent: Equivalent, auroc: float, prior: float, pair_tokens: int | None, seed: int
+        self, replay: Replay, key_of: KeyOf, auroc: float, prior: float, pair_tokens: int | None, seed: int
     ) -> None:
         self._replay = replay
-        self._equivalent = equivalent
+        self._key_of = key_of
         self._distance = math.sqrt(2.0) * _NORMAL.inv_cdf(auroc) if auroc < 1.0 else math.inf
         self._prior = math.log(prior / (1.0 - prior))
         self._pair_tokens = pair_tokens
@@ -85,7 +86,7 @@ class NoisyOracle(WithoutRequests):
             return recorded
         answers = [self._replay.trace(pair.problem_id, i).answer for i in (pair.left_trace, pair.right_trace)]
         left, right = answers
-        is_same = left is not None and right is not None and self._equivalent(left, right)
+        is_same = left is not None and right is not None and self._key_of(left) == self._key_of(right)
         score = self.score(pair, is_same)
         if self._pair_tokens is None:
             return Verdict(pair, score)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pruner.config.judges import LlmJudgeConfig, ProbeJudgeConfig, TrainedJudgeConfig
 from pruner.config.model import ModelConfig
 from pruner.config.samplers import VllmSamplerConfig
-from pruner.config.section import Positive, Seconds, Section, Share
+from pruner.config.section import Positive, Section, Share
 
 Natural = Annotated[int, Field(ge=0)]
 
@@ -103,7 +103,6 @@ class EvalConfig(Section):
     embedding: str | None
     bootstrap: Positive
     answers: Literal["math", "choice"]
-    answer_time_limit_s: Seconds
     seed: Natural
     model: ModelConfig
     llm: LlmJudgeConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pruner.judges.base import Bench, Judge, Prefixed
 from pruner.pairs import LabelledPair
@@ -34,6 +34,7 @@ def score_pairs(
     prompts: Prompts,
     pairs: Sequence[LabelledPair],
     max_running: int,
+    key_of: Callable[[str], str] = lambda answer: answer,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scored:
     """Return the judge's verdict on each pair.
@@ -41,6 +42,7 @@ def score_pairs(
     Args:
         sampler: an engine; None for a judge that asks for none.
         max_running: requests in the engine at once.
+        key_of: the canonical key of a probed answer.
         tell: called with the requests done and their total.
     """
     facts: dict[Key, Fact] = {}
@@ -55,7 +57,7 @@ def score_pairs(
             if request is not None:
                 requests[needed], owner[needed] = request, bench
             elif needed not in requests:
-                facts[needed] = judge.read(needed, None, bench)
+                facts[needed] = keyed(judge.read(needed, None, bench), key_of)
     waiting = list(requests.values())[::-1]
     done = 0
     while done < len(requests):
@@ -63,7 +65,7 @@ def score_pairs(
         while waiting and sampler.num_running < max_running:
             sampler.submit([waiting.pop()])
         for completion in sampler.step():
-            facts[completion.key] = judge.read(completion.key, completion, owner[completion.key])
+            facts[completion.key] = keyed(judge.read(completion.key, completion, owner[completion.key]), key_of)
             done += 1
             tell(done, len(requests))
     read = [fact for fact in facts.values() if isinstance(fact, Probe | Verdict)]
@@ -72,6 +74,13 @@ def score_pairs(
         tokens_read=sum(fact.prompt_tokens for fact in read),
         tokens_cached=sum(fact.cached_tokens for fact in read),
     )
+
+
+def keyed(fact: Probe | Verdict, key_of: Callable[[str], str]) -> Probe | Verdict:
+    """Return a probe with its answer's key; a verdict as it is."""
+    if isinstance(fact, Verdict) or fact.answer is None:
+        return fact
+    return replace(fact, answer_key=key_of(fact.answer))
 
 
 def with_benches(pairs: Sequence[LabelledPair], prompts: Prompts) -> list[tuple[Bench, LabelledPair]]:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from math import comb
 
 from pruner.methods.in_waves import InWaves
-from pruner.voting import Equivalent, majority_vote
+from pruner.traces import FinalAnswer
+from pruner.voting import majority_vote
 
 
 class Adaptive(InWaves):
@@ -18,12 +19,12 @@ class Adaptive(InWaves):
     Source: Aggarwal et al., EMNLP 2023 (arXiv 2305.11860), section 3, the Beta stopping criterion.
     """
 
-    def __init__(self, budget: int, wave: int, threshold: float, equivalent: Equivalent) -> None:
-        super().__init__(budget, wave, equivalent)
+    def __init__(self, budget: int, wave: int, threshold: float) -> None:
+        super().__init__(budget, wave)
         self._threshold = threshold
 
-    def is_settled(self, answers: Mapping[int, str | None], wave: range) -> bool:
-        counts = [len(vote.traces) for vote in majority_vote(answers.items(), self._equivalent)]
+    def is_settled(self, answers: Mapping[int, FinalAnswer | None], wave: range) -> bool:
+        counts = [len(vote.traces) for vote in majority_vote(answers.items())]
         first, second = [*counts, 0, 0][:2]
         return leader_probability(first, second) > self._threshold
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pruner.clustering import Cluster
-from pruner.traces import Probe, Trace, Verdict
+from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import Vote
 
 
@@ -63,7 +63,7 @@ class Answer:
         voters: indexes of the traces that were asked, with or without an answer.
     """
 
-    answer: str | None
+    answer: FinalAnswer | None
     votes: tuple[Vote, ...]
     voters: tuple[int, ...]
 

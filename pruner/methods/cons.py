@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pruner.methods.base import Action, Answer, Extend, WithoutJudge
-from pruner.traces import Trace
-from pruner.voting import Equivalent, majority_vote, winner
+from pruner.traces import FinalAnswer, Trace
+from pruner.voting import majority_vote, winner
 
 
 class Cons(WithoutJudge):
@@ -13,10 +13,9 @@ class Cons(WithoutJudge):
     Source: Wang et al. 2022 (arXiv 2203.11171).
     """
 
-    def __init__(self, budget: int, equivalent: Equivalent) -> None:
+    def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._equivalent = equivalent
-        self._answers: dict[int, str | None] = {}
+        self._answers: dict[int, FinalAnswer | None] = {}
 
     def begin(self) -> list[Action]:
         return [Extend(i) for i in range(self._budget)]
@@ -27,5 +26,5 @@ class Cons(WithoutJudge):
         self._answers[trace.trace_index] = trace.answer
         if len(self._answers) < self._budget:
             return []
-        votes = majority_vote(self._answers.items(), self._equivalent)
+        votes = majority_vote(self._answers.items())
         return [Answer(winner(votes), votes, tuple(range(self._budget)))]

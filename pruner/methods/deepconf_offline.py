@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pruner.confidence import SCORES, keep_threshold, trace_confidences
 from pruner.methods.base import Action, Answer, Extend, WithoutJudge
-from pruner.traces import Trace
-from pruner.voting import Equivalent, Vote, majority_vote, winner
+from pruner.traces import FinalAnswer, Trace
+from pruner.voting import Vote, majority_vote, winner
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,10 @@ class DeepConfOffline(WithoutJudge):
     Source: DeepConf (arXiv 2508.15260), offline thinking with confidence.
     """
 
-    def __init__(self, budget: int, rule: DeepConfOfflineRule, equivalent: Equivalent) -> None:
+    def __init__(self, budget: int, rule: DeepConfOfflineRule) -> None:
         self._budget = budget
         self._rule = rule
-        self._equivalent = equivalent
-        self._answers: dict[int, str | None] = {}
+        self._answers: dict[int, FinalAnswer | None] = {}
         self._scores: dict[int, float] = {}
 
     def begin(self) -> list[Action]:
@@ -43,12 +42,12 @@ class DeepConfOffline(WithoutJudge):
         self._scores[trace.trace_index] = SCORES[self._rule.score](trace_confidences(trace), self._rule.window)
         if len(self._answers) < self._budget:
             return []
-        votes = confident_vote(self._answers, self._scores, self._rule.keep, self._equivalent)
+        votes = confident_vote(self._answers, self._scores, self._rule.keep)
         return [Answer(winner(votes), votes, tuple(range(self._budget)))]
 
 
 def confident_vote(
-    answers: Mapping[int, str | None], scores: Mapping[int, float], keep: float, equivalent: Equivalent
+    answers: Mapping[int, FinalAnswer | None], scores: Mapping[int, float], keep: float
 ) -> tuple[Vote, ...]:
     """Return the weighted vote of the top `keep` share by score of the traces that gave an answer."""
     voters = [index for index, answer in answers.items() if answer is not None]
@@ -56,4 +55,4 @@ def confident_vote(
         return ()
     threshold = keep_threshold([scores[index] for index in voters], keep)
     kept = [(index, answers[index]) for index in voters if scores[index] >= threshold]
-    return majority_vote(kept, equivalent, dict(scores))
+    return majority_vote(kept, dict(scores))

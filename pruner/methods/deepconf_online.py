@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pruner.confidence import LowestGroup, check_count, keep_threshold, segment_confidences
 from pruner.methods.base import Action, Answer, Extend, Prune, WithoutJudge
-from pruner.traces import Trace
-from pruner.voting import Equivalent, Vote, majority_vote, winner
+from pruner.traces import FinalAnswer, Trace
+from pruner.voting import Vote, majority_vote, winner
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,12 @@ class DeepConfOnline(WithoutJudge):
     Source: DeepConf (arXiv 2508.15260), online thinking with confidence.
     """
 
-    def __init__(self, budget: int, rule: DeepConfOnlineRule, equivalent: Equivalent) -> None:
+    def __init__(self, budget: int, rule: DeepConfOnlineRule) -> None:
         self._budget = budget
         self._rule = rule
-        self._equivalent = equivalent
         self._num_started = 0
         self._num_ended = 0
-        self._answers: dict[int, str | None] = {}
+        self._answers: dict[int, FinalAnswer | None] = {}
         self._running: dict[int, LowestGroup] = {}
         self._lowest: dict[int, float] = {}
         self._threshold: float | None = None
@@ -85,12 +84,12 @@ class DeepConfOnline(WithoutJudge):
         votes = self._confident_votes(self._threshold)
         if self._num_started < self._budget and not has_consensus(votes, self._rule.consensus):
             return self._start(self._rule.wave)
-        votes = votes or majority_vote(self._answers.items(), self._equivalent)
+        votes = votes or majority_vote(self._answers.items())
         return [Answer(winner(votes), votes, tuple(sorted(self._answers)))]
 
     def _confident_votes(self, threshold: float) -> tuple[Vote, ...]:
         confident = [(index, self._answers[index]) for index, lowest in self._lowest.items() if lowest >= threshold]
-        return majority_vote(confident, self._equivalent, self._lowest)
+        return majority_vote(confident, self._lowest)
 
 
 def has_consensus(votes: Sequence[Vote], consensus: float | None) -> bool:

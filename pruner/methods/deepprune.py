@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pruner.clustering import Cluster, ClusterRule, Joins, Needs, apply, largest, place, representatives
 from pruner.methods.base import Action, Answer, Compare, Extend, Prepare, Prune
 from pruner.prefix import Truncation
-from pruner.traces import Probe, Trace, Verdict
-from pruner.voting import Equivalent, majority_vote, winner
+from pruner.traces import FinalAnswer, Probe, Trace, Verdict
+from pruner.voting import majority_vote, winner
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,13 @@ class DeepPrune:
         seed: int,
         rule: DeepPruneRule,
         truncation: Truncation,
-        equivalent: Equivalent,
     ) -> None:
         self._problem_id = problem_id
         self._budget = budget
         self._seed = seed
         self._rule = rule
         self._truncation = truncation
-        self._equivalent = equivalent
-        self._answers: dict[int, str | None] = {}
+        self._answers: dict[int, FinalAnswer | None] = {}
         self._prefix_tokens: dict[int, int] = {}
         self._verdicts: dict[tuple[int, int], float | None] = {}
         self._asked: set[tuple[int, int]] = set()
@@ -162,5 +160,5 @@ class DeepPrune:
         weights = dict.fromkeys(self._answers, 1.0)
         if self._rule.answer == "representatives":
             weights |= {cluster.members[0]: float(len(cluster.members)) for cluster in self.clusters}
-        votes = majority_vote(self._answers.items(), self._equivalent, weights)
+        votes = majority_vote(self._answers.items(), weights)
         return [Answer(winner(votes), votes, tuple(sorted(self._answers)))]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pruner.methods.in_waves import InWaves
-from pruner.voting import Equivalent, group_answers
+from pruner.traces import FinalAnswer
+from pruner.voting import group_answers
 
 
 class Esc(InWaves):
@@ -16,9 +17,9 @@ class Esc(InWaves):
     Source: Li et al., ICLR 2024 (arXiv 2401.10480), algorithm 1.
     """
 
-    def __init__(self, budget: int, window: int, equivalent: Equivalent) -> None:
-        super().__init__(budget, window, equivalent)
+    def __init__(self, budget: int, window: int) -> None:
+        super().__init__(budget, window)
 
-    def is_settled(self, answers: Mapping[int, str | None], wave: range) -> bool:
-        groups = group_answers(((index, answers[index]) for index in wave), self._equivalent)
-        return len(groups) == 1 and len(groups[0][1]) == len(wave)
+    def is_settled(self, answers: Mapping[int, FinalAnswer | None], wave: range) -> bool:
+        groups = group_answers((index, answers[index]) for index in wave)
+        return [len(group) for group in groups.values()] == [len(wave)]

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from pruner.methods.base import Action, Answer, Extend, WithoutJudge
-from pruner.traces import Trace
-from pruner.voting import Equivalent, majority_vote, winner
+from pruner.traces import FinalAnswer, Trace
+from pruner.voting import majority_vote, winner
 
 
 class InWaves(WithoutJudge, ABC):
@@ -20,15 +20,14 @@ class InWaves(WithoutJudge, ABC):
         wave: traces started at once; the last wave may be smaller.
     """
 
-    def __init__(self, budget: int, wave: int, equivalent: Equivalent) -> None:
+    def __init__(self, budget: int, wave: int) -> None:
         self._budget = budget
         self._wave = wave
-        self._equivalent = equivalent
-        self._answers: dict[int, str | None] = {}
+        self._answers: dict[int, FinalAnswer | None] = {}
         self._last_wave = range(0)
 
     @abstractmethod
-    def is_settled(self, answers: Mapping[int, str | None], wave: range) -> bool:
+    def is_settled(self, answers: Mapping[int, FinalAnswer | None], wave: range) -> bool:
         """Tell whether no further trace is needed.
 
         Args:
@@ -48,7 +47,7 @@ class InWaves(WithoutJudge, ABC):
             return []
         if num_started < self._budget and not self.is_settled(self._answers, self._last_wave):
             return self._start_wave()
-        votes = majority_vote(self._answers.items(), self._equivalent)
+        votes = majority_vote(self._answers.items())
         return [Answer(winner(votes), votes, tuple(range(num_started)))]
 
     def _start_wave(self) -> list[Action]:

@@ -30,8 +30,8 @@ from math import comb
 
 from pruner.clustering import Cluster
 from pruner.methods.base import Action, Answer, Ask, Extend, Prune
-from pruner.traces import Probe, Trace, Verdict
-from pruner.voting import Equivalent, Vote, majority_vote, winner
+from pruner.traces import FinalAnswer, Probe, Trace, Verdict
+from pruner.voting import Vote, majority_vote, winner
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Tally:
     first: int = 0
     second: int = 0
     votes: int = 0
-    leader: str | None = None
+    leader: FinalAnswer | None = None
     shortest: int = 0
 
 
@@ -98,15 +98,16 @@ class Waves:
 
     clusters: tuple[Cluster, ...] = ()
 
-    def __init__(self, budget: int, rule: WavesRule, equivalent: Equivalent) -> None:
+    def __init__(self, budget: int, rule: WavesRule) -> None:
         self._budget = budget
         self._rule = rule
-        self._equivalent = equivalent
         self._started = 0
         self._running: dict[int, int] = {}  # tokens so far
         self._targets: dict[int, int] = {}  # of those that are still on their way in this round
         self._finished: dict[int, Trace] = {}
-        self._asking: dict[int, str | None] | None = None  # what running traces answered; None: not asked in this round
+        self._asking: dict[int, FinalAnswer | None] | None = (
+            None  # what running traces answered; None: not asked in this round
+        )
 
     def prefix_tokens(self, trace: Trace) -> int:
         return 0
@@ -130,7 +131,7 @@ class Waves:
 
     def on_probe(self, probe: Probe) -> list[Action]:
         assert self._asking is not None
-        self._asking[probe.key.trace_index] = probe.answer
+        self._asking[probe.key.trace_index] = probe.final_answer
         return self._decide_with_asked() if len(self._asking) == len(self._running) else []
 
     def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
@@ -150,7 +151,7 @@ class Waves:
         tally, asked = self._tally(), self._asking
         self._asking = None
         assert asked is not None and tally.leader is not None
-        backing = sum(answer is not None and self._equivalent(tally.leader, answer) for answer in asked.values())
+        backing = sum(answer is not None and answer.key == tally.leader.key for answer in asked.values())
         if regret(tally.first + backing, 0, tally.first + backing) <= self._accepted(tally):
             return self._answer()
         return self._go_on(tally)
@@ -183,7 +184,7 @@ class Waves:
         return self._rule.accepted(spent / tally.shortest)
 
     def _tally(self) -> Tally:
-        votes = majority_vote(self._answers(), self._equivalent)
+        votes = majority_vote(self._answers())
         if not votes:
             return Tally()
         first, second = [*(len(vote.traces) for vote in votes), 0][:2]
@@ -202,9 +203,9 @@ class Waves:
             return ()
         shortest = self._shortest(voters)
         weights = {index: (shortest / self._finished[index].num_tokens) ** self._rule.brevity for index in voters}
-        return majority_vote(answers, self._equivalent, weights)
+        return majority_vote(answers, weights)
 
-    def _answers(self) -> list[tuple[int, str | None]]:
+    def _answers(self) -> list[tuple[int, FinalAnswer | None]]:
         return [(index, trace.answer) for index, trace in self._finished.items()]
 
     def _shortest(self, voters: Sequence[int]) -> int:

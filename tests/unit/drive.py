@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pruner.methods.base import Answer, Ask, Extend, Method, Prune
 from pruner.traces import Probe, ProbeKey, Segment, Trace
+from tests.unit.fakes import said
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class Future:
         ids = tuple(range(1, len(piece) + 1))
         segment = Segment(trace.next_key, len(ids), ids, "x", "stop" if is_last else None, 0, 0, piece)
         trace = trace.append(segment)
-        return replace(trace, answer=self.answer) if is_last else trace
+        return replace(trace, answer=said(self.answer)) if is_last else trace
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """tokens: sampled of each started trace."""
+    """answer: its answers as texts. tokens: sampled of each started trace."""
 
     answer: Answer
     tokens: dict[int, int]
@@ -68,7 +69,9 @@ def drive(
                 trace, asked = traces[action.trace_index], futures[action.trace_index].asked
                 assert action.trace_index not in running and not trace.is_finished
                 running.append(
-                    Probe(ProbeKey("p", trace.trace_index, trace.num_tokens), 1, (1,), asked or "", asked, 0, 0, 0)
+                    Probe(
+                        ProbeKey("p", trace.trace_index, trace.num_tokens), 1, (1,), asked or "", asked, 0, 0, 0, asked
+                    )
                 )
             else:
                 assert isinstance(action, Answer) and not running
@@ -83,6 +86,8 @@ def drive(
         traces[index] = futures[index].go_on(traces[index], segment_tokens)
         take(method.on_segment(traces[index]))
     (answer,) = answers
+    votes = tuple(replace(vote, answer=vote.answer.text) for vote in answer.votes)
+    answer = replace(answer, answer=answer.answer.text if answer.answer is not None else None, votes=votes)
     ended = {index for index, trace in traces.items() if trace.is_finished} | pruned.keys()
     assert ended == traces.keys(), "a trace was left behind"
     assert sorted(traces) == list(range(len(traces))), "a trace index was left out"

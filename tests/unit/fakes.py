@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pruner.accounting import AnswerRow, RunFacts, TraceRow
-from pruner.answers import Equivalence, extract_answer
+from pruner.answers.reader import AnswerReader
+from pruner.answers.readings import Reading
 from pruner.case import Case, TraceRule
 from pruner.clustering import ClusterRule
 from pruner.config.samplers import SimulatedSamplerConfig
@@ -22,14 +23,15 @@ from pruner.prompts import BytePrompts
 from pruner.runner import Runner, RunnerConfig
 from pruner.samplers.base import Decoding
 from pruner.samplers.simulated import SimulatedSampler
-from pruner.traces import Fact, Problem, Segment, Trace
+from pruner.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey
 
 OPENING = " \\boxed{"
 RUN = RunFacts("deepprune", "fake", "set", "probe", 8, 0, 4)
 
 
-def same(left: str, right: str) -> bool:
-    return left == right
+def said(answer: str | None) -> FinalAnswer | None:
+    """An answer that is equal to those of the same spelling only."""
+    return None if answer is None else FinalAnswer(answer, answer)
 
 
 def simulated(**changes: object) -> SimulatedSampler:
@@ -57,12 +59,12 @@ def rule(tau: float = 0.5, k: int = 4, k1: int = 3, assign: str = "best", answer
 
 def method(name: str, problem_id: str, budget: int, truncation: Truncation) -> Method:
     made: dict[str, Method] = {
-        "cons": Cons(budget, same),
-        "deepprune": DeepPrune(problem_id, budget, 0, rule(), truncation, same),
-        "adaptive": Adaptive(budget, 2, 0.9, same),
-        "esc": Esc(budget, 3, same),
-        "deepconf_offline": DeepConfOffline(budget, DeepConfOfflineRule("bottom_10", 0.5, 16), same),
-        "deepconf_online": DeepConfOnline(budget, DeepConfOnlineRule(3, 0.5, 0.95, 2, 16), same),
+        "cons": Cons(budget),
+        "deepprune": DeepPrune(problem_id, budget, 0, rule(), truncation),
+        "adaptive": Adaptive(budget, 2, 0.9),
+        "esc": Esc(budget, 3),
+        "deepconf_offline": DeepConfOffline(budget, DeepConfOfflineRule("bottom_10", 0.5, 16)),
+        "deepconf_online": DeepConfOnline(budget, DeepConfOnlineRule(3, 0.5, 0.95, 2, 16)),
     }
     return made[name]
 
@@ -77,11 +79,11 @@ def open_case(name: str, budget: int, problem: Problem, prompt: tuple[int, ...],
         prompt,
         priority,
         method(name, problem.problem_id, budget, truncation),
-        ProbeJudge(prober, same),
+        ProbeJudge(prober),
         prober,
         truncation,
         trace_rule,
-        lambda trace: extract_answer(trace.text),
+        lambda trace, gold: Reading(TraceKey(trace.problem_id, trace.trace_index), text=trace.text, gold=gold),
         known,
     )
 
@@ -130,7 +132,7 @@ def run_once(
         sampler=sampler or simulated(),
         judge_sampler=None,
         store=store,
-        equivalence=Equivalence("math"),
+        reader=AnswerReader("math"),
         known=store.open_facts(),
         on_commit=lambda status: None,
         on_step=lambda status: None,
@@ -152,5 +154,5 @@ def trace_of(
     if answer is not None:
         from dataclasses import replace
 
-        trace = replace(trace, answer=answer)
+        trace = replace(trace, answer=said(answer))
     return trace

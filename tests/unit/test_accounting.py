@@ -7,7 +7,7 @@ from pruner.traces import PairKey, Probe, ProbeKey, Verdict
 
 def row(tokens, prefix, is_finished):
     status = "finished" if is_finished else "pruned"
-    return TraceRow("p", 0, 0, status, None, None, None, None, False, None, 1, (tokens,), (0,), tokens, prefix)
+    return TraceRow("p", 0, 0, status, None, None, None, None, None, False, None, 1, (tokens,), (0,), tokens, prefix)
 
 
 def test_a_pair_pays_for_its_head_once_a_left_trace():

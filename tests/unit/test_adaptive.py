@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from pruner.methods.adaptive import Adaptive, leader_probability
 from tests.unit.drive import assert_order_does_not_matter, drive, futures, plain
-from tests.unit.fakes import same
 
 
 def adaptive(budget, wave=1, threshold=0.95):
-    return Adaptive(budget, wave, threshold, same)
+    return Adaptive(budget, wave, threshold)
 
 
 @given(futures(), st.integers(1, 9), st.sampled_from([0.5, 0.8, 0.95, 1.0]), st.integers())

@@ -4,13 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.answers import Equivalence, balanced, extract_answer, last_boxed, normalize, numeric, option_letter
-
-
-@pytest.fixture(scope="module")
-def equivalent():
-    with Equivalence("math", 2.0) as equivalence:
-        yield equivalence
+from pruner.answers import balanced, extract_answer, last_boxed, option_letter
 
 
 @pytest.mark.parametrize(
@@ -22,6 +16,11 @@ def equivalent():
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"\fbox{3}", "3"),
         (r"\boxed {4}", "4"),
+        (r"so \boxed 42 it is", "42"),
+        (r"$\boxed 42$", "42"),
+        (r"\boxed{1} \boxed{\boxed{2}}", "2"),
+        (r"} \boxed{5}", "5"),
+        (r"\boxed{\text{a \} b}}", r"\text{a \} b}"),
         (r"\boxed{}", None),
         (r"\boxed{7}, so inside \boxed{}", "7"),
         ("nothing", None),
@@ -44,51 +43,11 @@ def test_what_a_box_holds_has_balanced_braces(text):
         assert balanced(found + "}", 0) == found
 
 
-@pytest.mark.parametrize(
-    ("left", "right", "expected"),
-    [
-        ("21+49=70", "70", True),
-        ("70", "70.0", True),
-        ("1,000", "1000", True),
-        (r"\frac{1}{2}", "0.5", True),
-        (r"\dfrac12", r"\frac{1}{2}", True),
-        (r"2\sqrt{3}", r"\sqrt{12}", True),
-        ("x+1", "1+x", True),
-        ("(1,2)", "(1, 2)", True),
-        (r"\$5", "5", True),
-        ("70", "71", False),
-        ("foo", "bar", False),
-        ("listen", "silent", False),
-        ("Paris", "paris", True),
-        ("1" * 500, "x" * 500, False),
-    ],
-)
-def test_answers_are_equal_in_meaning_not_in_spelling(equivalent, left, right, expected):
-    assert equivalent(left, right) is expected
-    assert equivalent(right, left) is expected
-
-
-def test_a_comparison_that_never_ends_is_cut_off(equivalent):
-    started = time.monotonic()
-    assert not equivalent("9^{9^{9^{9}}}", "9^{9^{9^{8}}}")
-    assert time.monotonic() - started < 60
-    assert equivalent("x+2", "2+x")  # and the next one works
-
-
-def test_numbers_never_start_a_child_process():
-    equivalence = Equivalence("math")
-    assert equivalence("3", "3.0") and not equivalence("3", "4")
-    assert equivalence._worker is None
-
-
-@given(st.integers(-(10**6), 10**6), st.integers(1, 999))
-def test_fractions_are_exact(top, bottom):
-    assert numeric(f"{top}/{bottom}") == numeric(f"\\frac{{{top}}}{{{bottom}}}")
-
-
-@given(st.text(max_size=30))
-def test_normalizing_twice_changes_nothing_more(text):
-    assert normalize(normalize(text)) == normalize(text) or "\\" in text or "$" in text
+def test_thousands_of_boxes_that_never_close_are_read_in_one_pass():
+    started = time.process_time()
+    assert extract_answer("\\boxed{" * 14_000) is None
+    assert extract_answer("\\boxed{7} " + "\\boxed{" * 4_000) == "7"
+    assert time.process_time() - started < 5.0  # 40 s for 4,000 when each began a search of its own
 
 
 @pytest.mark.parametrize(
@@ -110,8 +69,3 @@ def test_normalizing_twice_changes_nothing_more(text):
 )
 def test_option_letters(answer, letter):
     assert option_letter(answer) == letter
-
-
-def test_choices_compare_by_letter():
-    equivalence = Equivalence("choice")
-    assert equivalence("(B)", "B. Paris") and not equivalence("A", "B") and not equivalence("Paris", "Paris is")

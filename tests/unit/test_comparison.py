@@ -3,7 +3,7 @@ import pytest
 
 from pruner.comparison import Control, control, equal_tokens, markdown, pareto, run_books, table, vote_curve
 from pruner.voting import majority_vote, winner
-from tests.unit.fakes import same
+from tests.unit.fakes import said
 
 
 def answers(run, tokens, correct=(1, 0, 1), judge=0.0, method="cons", **extra):
@@ -45,10 +45,10 @@ def flat_control(correct, tokens):
 @pytest.mark.parametrize("given", ["abba", "bbaa", ["a", None, "b", "b"], [None, None, "b", "a"], "cbab"])
 def test_the_control_votes_like_the_method_on_the_first_k_traces(given):
     given = list(given)
-    correct, tokens = vote_curve(traces("p", given), len(given), same)
+    correct, tokens = vote_curve(traces("p", given), len(given))
     for k in range(1, len(given) + 1):
-        voted = winner(majority_vote(list(enumerate(given[:k])), same))
-        assert correct[k - 1] == float(voted == "a"), k
+        voted = winner(majority_vote(enumerate(map(said, given[:k]))))
+        assert correct[k - 1] == float(voted == said("a")), k
         assert tokens[k - 1] == 10 * k
 
 
@@ -57,7 +57,7 @@ def test_repetitions_of_a_problem_count_once():
     books = run_books("r", "", rows)
     assert books.problems == ("p", "q") and books.repetitions == 2
     assert books.correct.tolist() == [0.5, 1.0]
-    found = control([*traces("p0", "ab"), *traces("p1", "ba")], {"p0": "p", "p1": "p"}, 2, same)
+    found = control([*traces("p0", "ab"), *traces("p1", "ba")], {"p0": "p", "p1": "p"}, 2)
     assert found.problems == ("p",)
     assert found.correct.tolist() == [[0.5, 0.5]] and found.tokens.tolist() == [[10.0, 20.0]]
 

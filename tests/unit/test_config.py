@@ -94,7 +94,7 @@ def test_confidences_are_sampled_for_the_methods_that_need_them(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_can_be_made(method):
     found = config(f"method={method}")
-    made = parts.make_method(found, "p", parts.make_truncation(found.prefix), lambda left, right: left == right)
+    made = parts.make_method(found, "p", parts.make_truncation(found.prefix))
     assert len(made.begin()) >= 1
 
 

@@ -13,17 +13,16 @@ from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineRule
 from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineRule
 from pruner.traces import Trace
 from tests.unit.drive import Future, assert_order_does_not_matter, drive, futures
-from tests.unit.fakes import same
 
 WINDOW = 4
 
 
 def offline(budget, score="mean", keep=1.0, window=WINDOW):
-    return DeepConfOffline(budget, DeepConfOfflineRule(score, keep, window), same)
+    return DeepConfOffline(budget, DeepConfOfflineRule(score, keep, window))
 
 
 def online(budget, warmup=4, keep=0.5, consensus=0.95, wave=3, window=WINDOW):
-    return DeepConfOnline(budget, DeepConfOnlineRule(warmup, keep, consensus, wave, window), same)
+    return DeepConfOnline(budget, DeepConfOnlineRule(warmup, keep, consensus, wave, window))
 
 
 def flat(*traces):

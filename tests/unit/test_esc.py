@@ -5,11 +5,10 @@ from hypothesis import strategies as st
 
 from pruner.methods.esc import Esc
 from tests.unit.drive import assert_order_does_not_matter, drive, futures, plain
-from tests.unit.fakes import same
 
 
 def esc(budget, window=3):
-    return Esc(budget, window, same)
+    return Esc(budget, window)
 
 
 def started_by_the_paper(answers, window):
@@ -56,11 +55,3 @@ def test_the_last_window_may_be_shorter():
 def test_it_ends_without_an_answer_where_no_trace_has_one():
     outcome = drive(esc(5), plain(*[None] * 5))
     assert outcome.answer.answer is None and len(outcome.tokens) == 5
-
-
-def test_equal_answers_agree_however_they_are_spelled():
-    def numbers(left, right):
-        return float(left) == float(right)
-
-    outcome = drive(Esc(9, 3, numbers), plain("1", "1.0", "1.00", *["2"] * 6))
-    assert len(outcome.tokens) == 3 and outcome.answer.answer == "1"

@@ -20,7 +20,6 @@ from pruner.methods.adaptive import Adaptive, leader_probability
 from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineRule
 from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineRule
 from tests.unit.drive import Future, drive, plain
-from tests.unit.fakes import same
 
 adaptive_consistency = importlib.import_module("adaptive_consistency")
 
@@ -46,7 +45,7 @@ def test_adaptive_stops_and_votes_as_the_authors_do():
         letters = "".join(letter * draw.randrange(1, 8) for letter in "abcd"[: draw.randrange(1, 5)])
         answers = [draw.choice(letters) for _ in range(draw.randrange(1, 48))]
         threshold = draw.choice([0.7, 0.8, 0.9, 0.95, 0.99])
-        outcome = drive(Adaptive(len(answers), 1, threshold, same), plain(*answers))
+        outcome = drive(Adaptive(len(answers), 1, threshold), plain(*answers))
         assert (len(outcome.tokens), outcome.answer.answer) == theirs_adaptive(answers, threshold)
         stopped += len(outcome.tokens) < len(answers)
     assert 100 < stopped < 400
@@ -65,13 +64,13 @@ def test_the_leaders_probability_is_the_authors_integral_as_far_as_that_is_exact
 def test_on_purpose_no_answer_is_no_vote_for_none():
     answers = [None, None, None, None, "a", "a", "a", "a"]
     assert theirs_adaptive(answers, 0.95) == (4, None), "theirs: None leads, and wins"
-    outcome = drive(Adaptive(8, 1, 0.95, same), plain(*answers))
+    outcome = drive(Adaptive(8, 1, 0.95), plain(*answers))
     assert (len(outcome.tokens), outcome.answer.answer) == (8, "a")
 
 
 def test_on_purpose_adaptive_stops_above_its_threshold_not_at_it():
     assert theirs_adaptive(["a"] * 8, 0.5 + 0.25)[0] == 1
-    assert len(drive(Adaptive(8, 1, 0.75, same), plain(*"a" * 8)).tokens) == 2
+    assert len(drive(Adaptive(8, 1, 0.75), plain(*"a" * 8)).tokens) == 2
 
 
 # DeepConf
@@ -156,9 +155,7 @@ def as_theirs(traces):
 
 
 def offline(traces, score, keep, window=2048):
-    return drive(
-        DeepConfOffline(len(traces), DeepConfOfflineRule(score, keep, window), same), traces, segment_tokens=9999
-    )
+    return drive(DeepConfOffline(len(traces), DeepConfOfflineRule(score, keep, window)), traces, segment_tokens=9999)
 
 
 THEIR_VOTES = {
@@ -251,7 +248,7 @@ def theirs_online(theirs, traces, warmup, percentile, window):
 
 def ours_online(traces, warmup, keep, window, consensus=None, wave=5):
     rule = DeepConfOnlineRule(warmup, keep, consensus, wave, window)
-    return drive(DeepConfOnline(len(traces), rule, same), traces, segment_tokens=1)
+    return drive(DeepConfOnline(len(traces), rule), traces, segment_tokens=1)
 
 
 def lowest_of(trace, window):

@@ -8,10 +8,11 @@ from pruner.errors import InputError
 from pruner.judges.base import Bench, Prefixed
 from pruner.judges.llm import LlmJudge, common_head, probability_of_first
 from pruner.judges.probe import EngineProber, ProbeJudge, read_answer
+from pruner.learning.scoring import keyed
 from pruner.prefix import Prefix
 from pruner.samplers.base import Completion
 from pruner.traces import PairKey, ProbeKey, Problem, Verdict
-from tests.unit.fakes import same, trace_of
+from tests.unit.fakes import trace_of
 from tests.unit.test_config import config
 
 PAIR = PairKey("p", 0, 1)
@@ -44,7 +45,7 @@ def completion(key, **changes):
 
 
 def probe_judge(max_model_len=100):
-    return ProbeJudge(EngineProber(" \\boxed{", (50, 51), 6, max_model_len), same)
+    return ProbeJudge(EngineProber(" \\boxed{", (50, 51), 6, max_model_len))
 
 
 def test_a_probe_continues_prompt_and_prefix_with_the_opening(bench):
@@ -64,7 +65,7 @@ def test_probed_answers_decide_and_an_unreadable_one_is_missing_not_zero(bench, 
     for index, answer in ((0, left), (1, right)):
         key = ProbeKey("p", index, 4)
         text = "" if answer is None else answer + "} and on"
-        known[key] = judge.read(key, Completion(key, 2, (1, 2), text, "stop", 20, 0), bench)
+        known[key] = keyed(judge.read(key, Completion(key, 2, (1, 2), text, "stop", 20, 0), bench), str)
         assert known[key].shared_tokens == 18
     assert judge.needs(PAIR, bench, known) == ()
     assert judge.verdict(PAIR, bench, known).score == score

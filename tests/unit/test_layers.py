@@ -8,11 +8,14 @@ PROJECT = Path(__file__).parents[2]
 LAYERS = [
     {"pruner", "pruner.errors"},
     {"pruner.traces", "pruner.lease", "pruner.schemas"},
+    {"pruner.answers.extraction", "pruner.answers.latex", "pruner.answers.readings", "pruner.answers.expressions"},
+    {"pruner.answers.values"},
+    {"pruner.answers.keys"},
+    {"pruner.answers", "pruner.answers.grading"},
+    {"pruner.answers.worker", "pruner.answers.reader"},
     {
         "pruner.prefix",
         "pruner.voting",
-        "pruner.answers",
-        "pruner.equivalence_worker",
         "pruner.clustering",
         "pruner.confidence",
         "pruner.planning",
@@ -112,7 +115,8 @@ OWNERS = {
     "jinja2": {"pruner.reporting.page"},
     "sklearn": {"pruner.learning.metrics", "pruner.learning.floors"},
     "sentence_transformers": {"pruner.learning.floors"},
-    "math_verify": {"pruner.equivalence_worker"},
+    "math_verify": {"pruner.answers.grading"},
+    "mpmath": {"pruner.answers.values"},
     "multiprocessing": {"pruner.samplers.process"},
 }
 

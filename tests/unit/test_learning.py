@@ -27,7 +27,7 @@ from pruner.prefix import Prefix
 from pruner.prompts import BytePrompts
 from pruner.traces import PairKey, ProbeKey, Problem, Verdict
 from pruner.weights import check_adapter_fits, tensors, weights_fingerprint
-from tests.unit.fakes import same, trace_of
+from tests.unit.fakes import trace_of
 
 QUESTION = "Sam has 2 apples and gets 3 more. How many?"
 
@@ -197,7 +197,7 @@ def test_a_lexical_score_is_a_probability_whatever_the_texts(left, right):
 
 def test_the_oracle_knows_the_end_of_the_same_traces_only():
     known = {("p", 0): KnownTrace("2 + 3 = 5. Done", "5"), ("p", 1): KnownTrace("3 + 2 is 5", "5")}
-    judge, there = OracleJudge(known, same), bench("2 + 3 = 5", "3 + 2", "2 x 3")
+    judge, there = OracleJudge(known, str), bench("2 + 3 = 5", "3 + 2", "2 x 3")
     assert judge.verdict(PairKey("p", 0, 1), there, {}).score == 1.0
     with pytest.raises(InputError, match="no such trace"):
         judge.verdict(PairKey("p", 0, 2), there, {})

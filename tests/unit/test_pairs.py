@@ -11,7 +11,6 @@ from pruner.errors import InputError
 from pruner.pairs import Recorded, folds_by_problem, label_pairs, recorded_prefix
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
 from pruner.recorded import PairsConfig, pairs_identity, read_traces, traces_by_problem, write_pairs, written_identity
-from tests.unit.fakes import same
 
 TRUNCATION = FixedTruncation(3)
 
@@ -31,7 +30,7 @@ def recorded(index, text, answer="a", problem_id="p"):
 
 def pairs(traces, **changes):
     values = {"traces_per_problem": None, "pairs_per_problem": None, "fold": 2, "seed": 0} | changes
-    return label_pairs(traces, TRUNCATION, 256, same, **values)
+    return label_pairs(traces, TRUNCATION, 256, str, **values)
 
 
 def test_a_prefix_is_what_the_main_job_would_have_judged():
@@ -77,7 +76,6 @@ def config(source, target="t.parquet", **changes):
         "columns": {n: n for n in ("problem_id", "question", "trace_index", "text", "answer")},
         "answers": "math",
         "patterns": [],
-        "answer_time_limit_s": 1.0,
         "tokenizer": "none",
         "segment_tokens": 256,
         "traces_per_problem": None,

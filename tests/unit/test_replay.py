@@ -13,7 +13,6 @@ from pruner.replay import RecordedTrace, Replay, read_recording
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.replay import ReplaySampler
 from pruner.traces import PairKey, ProbeKey, SegmentKey
-from tests.unit.fakes import same
 
 ROWS = [
     {"problem_id": "p", "question": "1 + 1?", "gold_answer": "2", "trace_index": 0, "num_tokens": 25, "answer": "2"},
@@ -169,7 +168,7 @@ def test_missing_columns_and_no_file_are_refused(tmp_path):
 
 @pytest.mark.parametrize("quality", [0.5, 0.71, 0.87, 1.0])
 def test_a_noisy_oracle_has_the_quality_that_it_is_given(tmp_path, quality):
-    judge = NoisyOracle(replay(tmp_path), same, quality, 0.5, None, seed=1)
+    judge = NoisyOracle(replay(tmp_path), str, quality, 0.5, None, seed=1)
     labels, scores = [], []
     for number in range(6000):
         label = number % 4 != 0
@@ -182,7 +181,7 @@ def test_a_noisy_oracle_has_the_quality_that_it_is_given(tmp_path, quality):
 
 
 def test_a_noisy_oracles_score_is_a_posterior(tmp_path):
-    judge = NoisyOracle(replay(tmp_path), same, 0.8, 0.75, None, seed=1)
+    judge = NoisyOracle(replay(tmp_path), str, 0.8, 0.75, None, seed=1)
     drawn = [(judge.score(PairKey("p", n, n + 1), n % 4 != 0), n % 4 != 0) for n in range(20000)]
     sure = [is_same for score, is_same in drawn if 0.7 < score < 0.8]
     assert fmean(sure) == pytest.approx(0.75, abs=0.04)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from pruner.methods.waves import Waves, WavesRule, half_tail, regret
 from tests.unit.drive import Future, assert_order_does_not_matter, drive, futures
-from tests.unit.fakes import same
 
 
 def rule(confidence=0.95, every_tokens=4, width=3, asks=False, brevity=1.0):
@@ -17,7 +16,7 @@ def rule(confidence=0.95, every_tokens=4, width=3, asks=False, brevity=1.0):
 
 
 def waves(budget, **changes):
-    return Waves(budget, rule(**changes), same)
+    return Waves(budget, rule(**changes))
 
 
 def of(*traces, asked=None):

@@ -1,0 +1,53 @@
+"""Whether an answer is right: math-verify's word on a gold answer and an answer, lenient and in that one direction.
+
+It decides `correct` and nothing else, once for each trace; votes and judges go by keys. Runs in the worker process only, since
+sympy can run for long.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pruner.answers.extraction import option_letter
+from pruner.answers.keys import plain_key
+
+MAX_CHARS = 400
+_WORDS = re.compile(r"[A-Za-z][A-Za-z ]{2,}")
+_WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([A-Za-z ]{3,})\}")
+
+
+def plain_grade(gold: str, answer: str, kind: str) -> int | None:
+    """Return 1 or 0 where that takes no algebra: equal spellings, whole numbers, words, option letters; None otherwise."""
+    if gold == answer:
+        return 1
+    if kind == "choice":
+        letter = option_letter(answer)
+        return int(letter is not None and letter == option_letter(gold))
+    if plain_key(gold) is not None and plain_key(answer) is not None:
+        return 0
+    words = [_words(text) for text in (gold, answer)]
+    if all(words):
+        # To algebra a word is a product of letters, and `listen` would equal `silent`.
+        return int(words[0] == words[1])
+    return 0 if max(len(gold), len(answer)) > MAX_CHARS else None
+
+
+def _words(text: str) -> str | None:
+    bare = _WRAPPED.sub(r"\1", text.strip("$ ")).strip(" .")
+    return bare.casefold() if _WORDS.fullmatch(bare) else None
+
+
+def grade(gold: str, answer: str) -> int:
+    """Return 1 if math-verify takes the answer for the gold one, else 0. What it cannot parse is wrong.
+
+    Source: math-verify's `verify(gold, answer)`, with its own extraction from `$...$`.
+    """
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    def read(text: str) -> list[object]:
+        config = [LatexExtractionConfig(), ExprExtractionConfig()]
+        wrapped = text if "$" in text or "\\[" in text or "\\(" in text else f"${text}$"
+        return list(parse(wrapped, extraction_config=config, parsing_timeout=None))
+
+    gold_read, answer_read = read(gold), read(answer)
+    return int(bool(gold_read and answer_read) and verify(gold_read, answer_read, timeout_seconds=None))

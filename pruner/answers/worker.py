@@ -1,0 +1,88 @@
+"""The child process of reader.AnswerReader: reads texts or answers as JSON lines, says answer, key and grade.
+
+It is started as `python -m pruner.answers.worker KIND TIME_LIMIT_S PATTERNS`, ignores the signals that stop jobs, and ends when its parent
+closes the pipe. A key takes a bounded amount of work; only grading has a limit of time, beyond which an answer is wrong, as it
+is to math-verify itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import resource
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from pruner.answers.extraction import extract_answer
+from pruner.answers.grading import grade, plain_grade
+from pruner.answers.keys import answer_key
+
+MEMORY_BYTES = 4 << 30
+
+
+class OutOfTime(BaseException):
+    """Grading used up its processor time. No Exception: sympy swallows these."""
+
+
+def _out_of_time(signum: int, frame: FrameType | None) -> None:
+    raise OutOfTime
+
+
+def _limit_processor_seconds(limit_s: float) -> None:
+    """Let the kernel end this process that much processor time from now: a loop in native code sees no signal handler."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(usage.ru_utime + usage.ru_stime + limit_s), hard))
+
+
+def graded(gold: str | None, answer: str, kind: str, time_limit_s: float) -> int | None:
+    """Return 1 if the answer is right, 0 if it is wrong, None without a gold answer."""
+    if gold is None:
+        return None
+    plain = plain_grade(gold, answer, kind)
+    if plain is not None:
+        return plain
+    _limit_processor_seconds(time_limit_s + 10)
+    try:
+        signal.setitimer(signal.ITIMER_PROF, time_limit_s)
+        return grade(gold, answer)
+    except (Exception, OutOfTime):  # whatever sympy or the parser raises on a model's text means: not shown to be right
+        return 0
+    finally:
+        # The signal may come between the last line above and this one.
+        with contextlib.suppress(OutOfTime):
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def answered(request: dict[str, Any], kind: str, time_limit_s: float, patterns: list[str]) -> dict[str, Any]:
+    """Return the answer with its key and its grade; an answer of None where the text gives none."""
+    answer = request["answer"]
+    if answer is None and request["text"] is not None:
+        answer = extract_answer(request["text"], patterns)
+    if answer is None:
+        return {"answer": None}
+    correct = graded(request["gold"], answer, kind, time_limit_s)
+    return {"answer": answer, "answer_key": answer_key(answer, kind), "correct": correct}
+
+
+def main(kind: str, time_limit_s: float, patterns: list[str]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, _out_of_time)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    logging.disable(logging.CRITICAL)
+    if kind == "math":
+        with contextlib.suppress(Exception):
+            grade("1", "2")  # the imports of sympy are not the first answer's time
+    for line in sys.stdin:
+        reply = answered(json.loads(line), kind, time_limit_s, patterns)
+        sys.stdout.write(json.dumps(reply) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]), json.loads(sys.argv[3]))
