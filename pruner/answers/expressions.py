@@ -359,9 +359,9 @@ class _Parser:
     def _word(self, word: str) -> Node:
         if word.isupper():
             return Node("symbol", name=word)
-        letters = [Node("constant", name=letter) if letter in "ei" else Node("symbol", name=letter) for letter in word]
-        if len(letters) > 4:
+        if word in ("am", "pm") or len(word) > 4 or (len(word) > 2 and word.istitle()):
             raise Unreadable("a word")
+        letters = [Node("constant", name=letter) if letter in "ei" else Node("symbol", name=letter) for letter in word]
         # A power belongs to the last letter, so that one is left to be a factor of its own.
         last = Token("letter", word[-1])
         self.tokens = (*self.tokens[: self.place], last, *self.tokens[self.place :])

@@ -11,7 +11,7 @@ import re
 from pruner.answers.extraction import option_letter
 from pruner.answers.keys import plain_key
 
-MAX_CHARS = 400
+MAX_CHARS = 4000
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ]{2,}")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([A-Za-z ]{3,})\}")
 

@@ -35,15 +35,22 @@ _PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,17})")
 _UNITS = frozenset(
     ["mm", "cm", "dm", "km", "nm", "um", "mi", "ft", "yd", "in", "inch", "inches", "foot", "feet", "yard", "yards", "mile", "miles", "meter", "meters", "metre", "metres", "centimeter", "centimeters", "kilometer", "kilometers", "mg", "kg", "lb", "lbs", "oz", "gram", "grams", "kilogram", "kilograms", "pound", "pounds", "ml", "mL", "cl", "dl", "liter", "liters", "litre", "litres", "sec", "secs", "second", "seconds", "min", "mins", "minute", "minutes", "hr", "hrs", "hour", "hours", "day", "days", "week", "weeks", "month", "months", "year", "years", "mph", "kph", "Hz", "kHz", "rad", "radians", "radian", "deg", "degree", "degrees", "dollar", "dollars", "cent", "cents", "euro", "euros", "USD", "EUR", "unit", "units", "sq", "square", "cubic", "cm2", "m2", "per", "percent"]
 )  # fmt: skip
+_NO_UNITS = frozenset(("or", "and", "am", "pm", "a.m.", "p.m.", "a.m", "p.m"))
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _BASE_WORDS = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16"}  # fmt: skip
-_BASED = re.compile(r"[({\s]*([0-9A-Z]*[0-9][0-9A-Z]*)[)}\s]*_\s*\{?\s*(?:\\text\s*\{)?\s*(\d{1,2}|[a-z]+)[}\s]*")
+_BASED = re.compile(
+    r"[({\s]*([0-9A-Z]{0,60}[0-9][0-9A-Z]{0,60})[)}\s]*_\s*\{?\s*(?:\\text\s*\{)?\s*(?:base\s*\}?\s*)?(\d{1,2}|[a-z]{1,9})[}\s]*"
+)
 _OPENING = {"(": ")", "[": "]", "\\{": "\\}", "{": "}", "langle": "rangle", "lfloor": "rfloor", "lceil": "rceil"}
 _CLOSING = frozenset(_OPENING.values())
 _RELATIONS = ("=", "<", ">", "le", "ge", "ne", "approx", "in", "equiv")
 _TURNED = {"<": ">", ">": "<", "le": "ge", "ge": "le"}
 _DEPENDENT = ("y", "z", "w")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]{2,}")
+_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:['-]?[A-Za-z]+|\s+[A-Za-z]+){0,40}")
+_ORDINAL = re.compile(
+    r"(?<=\d)\s*(?:\^?\s*\{?\s*\\(?:text|mathrm|textsuperscript|mbox)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?:st|nd|rd|th)\b)"
+)
+_INTRODUCED = re.compile(r"\\text\s*\{[^{}]{0,80}\b(?:is|are|be|equals|=|:)\s*:?\s*\}(?=.)", re.IGNORECASE)
 _STYLES = re.compile(
     r"\\(?:left|right|text|mathrm|mathbf|textbf|displaystyle|operatorname|[,;:!> ])(?![A-Za-z])|[\s$~]"
 )
@@ -96,9 +103,9 @@ def _limited(key: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return what stands for itself: without spaces, dollars and the commands that only change its looks."""
-    bare = _STYLES.sub("", text.strip()).rstrip(".").replace("{", "").replace("}", "")
-    return bare.casefold() if bare.isalpha() else bare
+    """Return what stands for itself: without spaces, dollars and the commands that only change its looks; words without case."""
+    bare = _STYLES.sub("", text.strip()).rstrip(".!").replace("{", "").replace("}", "")
+    return bare if "\\" in bare else bare.casefold()
 
 
 def _read(answer: str) -> str:
@@ -109,16 +116,18 @@ def _read(answer: str) -> str:
         text = inner.strip()
     words = text.strip("$ .!")
     if _WORDS.fullmatch(words) and not _is_name(words):
-        return "word:" + " ".join(words.casefold().split())
+        return "text:" + _bare(words)
     if based := _based(text.strip("$ .")):
         return based
     try:
-        plain = plain_signs(text).strip()
+        plain = plain_signs(_INTRODUCED.sub("", _ORDINAL.sub("", text))).strip()
         tokens = _trimmed(tokenize(plain))
         if (phrase := _all_words(tokens)) is not None:
-            return "word:" + phrase
+            return "text:" + _bare(phrase)
         return _statement(tokens).key
-    except (Unreadable, RecursionError):
+    except MemoryError:
+        raise
+    except Exception:  # a model may write anything; what cannot be read, for whatever reason, stands for itself
         return "text:" + _bare(text)
 
 
@@ -317,7 +326,7 @@ def _unit_width(tokens: Sequence[Token]) -> int:
 
 
 def _is_unit_text(token: Token) -> bool:
-    return token.kind == "text" and token.text.casefold() not in ("or", "and") and not any(map(str.isdigit, token.text))
+    return token.kind == "text" and token.text.casefold() not in _NO_UNITS and not any(map(str.isdigit, token.text))
 
 
 def _expression(tokens: Sequence[Token], scale: int = 1) -> Item:

@@ -255,7 +255,7 @@ def _text_tokens(command: str, content: str, is_spaced: bool) -> list[Token]:
         return [Token("letter", bare, is_spaced)]
     if bare in _FUNCTION_WORDS:
         return [Token("command", _SAME.get(bare, bare), is_spaced)]
-    if re.fullmatch(r"[-+]?[\d.,/]+%?", inner) or (
+    if re.fullmatch(r"[-+]?[\d.,/]+%?|\(?[A-Za-z]\)?(?:(?:\s*,\s*|,?\s+(?:and|or)\s+)\(?[A-Za-z]\)?)+", inner) or (
         command in ("mathrm", "operatorname") and re.fullmatch(r"[A-Z]{2,}", inner)
     ):
         first, *rest = tokenize(inner)

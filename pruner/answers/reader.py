@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -46,7 +47,7 @@ class AnswerReader:
         time_limit_s: processor seconds that grading one answer may take; beyond it the answer is wrong.
     """
 
-    def __init__(self, kind: str, patterns: Sequence[str] = (), time_limit_s: float = 2.0) -> None:
+    def __init__(self, kind: str, patterns: Sequence[str] = (), time_limit_s: float = 1.5) -> None:
         if kind not in ("math", "choice"):
             raise ValueError(f"answers: got kind {kind!r}, expected math or choice")
         self._kind = kind
@@ -57,6 +58,7 @@ class AnswerReader:
         self._known: OrderedDict[_Asked, FinalAnswer | None] = OrderedDict()
         self._worker: _Worker | None = None
         self._deaths = 0
+        self._given_up: set[_Asked] = set()  # whose grading ended a worker by its limit of time
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +126,7 @@ class AnswerReader:
         if self._worker is None:
             self._worker = _Worker(self._kind, self._time_limit_s, self._patterns)
         for asked in list(itertools.islice(self._waiting, len(self._worker.asked), _AT_ONCE)):
-            self._worker.ask(asked)
+            self._worker.ask(asked, asked in self._given_up)
 
     def _hear(self, wait_s: float) -> None:
         self._feed()
@@ -151,12 +153,18 @@ class AnswerReader:
             self._known[asked] = found
             if len(self._known) > _MAX_REMEMBERED:
                 self._known.popitem(last=False)
+        self._given_up.discard(asked)
         self._done += [Read(key, found) for key in self._waiting.pop(asked)]
 
     def _start_again(self) -> None:
         assert self._worker is not None
         first = self._worker.asked[0] if self._worker.asked else None
+        code = self._worker.wait()
         self.close()
+        if code == -signal.SIGVTALRM and first is not None and first not in self._given_up:
+            self._given_up.add(first)
+            self._feed()
+            return
         self._deaths += 1
         if self._deaths >= _MAX_STARTS:
             shown = "" if first is None else f" at {(first[1] or (first[0] or '')[-60:])[:80]!r}"
@@ -182,16 +190,16 @@ class _Worker:
         )
         self.asked: list[_Asked] = []
         self.replies: queue.Queue[str] = queue.Queue()
-        self._requests: queue.Queue[_Asked | None] = queue.Queue()
+        self._requests: queue.Queue[tuple[_Asked, bool] | None] = queue.Queue()
         self._changed_at = time.monotonic()
         for target in (self._listen, self._speak):
             threading.Thread(target=target, name="answers", daemon=True).start()
 
-    def ask(self, asked: _Asked) -> None:
+    def ask(self, asked: _Asked, is_given_up: bool) -> None:
         if not self.asked:
             self._changed_at = time.monotonic()
         self.asked.append(asked)
-        self._requests.put(asked)
+        self._requests.put((asked, is_given_up))
 
     def check_alive(self, limit_s: float) -> None:
         """End a worker that has said nothing for far longer than an answer may take: it then counts as dead."""
@@ -202,9 +210,10 @@ class _Worker:
         """Write requests beside the loop: a worker that is busy does not read, and a full pipe would block."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError):  # the empty reply says that it is gone
-            while (asked := self._requests.get()) is not None:
-                text, answer, gold = asked
-                self._process.stdin.write(json.dumps({"text": text, "answer": answer, "gold": gold}) + "\n")
+            while (request := self._requests.get()) is not None:
+                (text, answer, gold), is_given_up = request
+                values = {"text": text, "answer": answer, "gold": gold, "is_given_up": is_given_up}
+                self._process.stdin.write(json.dumps(values) + "\n")
                 self._process.stdin.flush()
 
     def _listen(self) -> None:
@@ -215,6 +224,14 @@ class _Worker:
             self._changed_at = time.monotonic()
             self.replies.put(line)
         self.replies.put("")
+
+    def wait(self) -> int:
+        """Return the exit code of a worker that has closed its pipe."""
+        try:
+            return self._process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def close(self) -> None:
         self._requests.put(None)

@@ -35,10 +35,11 @@ Point = Mapping[str, Fraction]
 
 
 def point(name: str, place: int) -> Fraction:
-    """Return a variable's value at one of the points: between 1/4 and 4, of both signs from the third point on."""
+    """Return a variable's value at one of the points: between 1/4 and 4 at the first two, between -4 and -1/4 at the third, of either
+    sign at the last."""
     drawn = hash64("point", name, place)
     value = Fraction(drawn % 943 + 64, 251)
-    return -value if place >= 2 and drawn >> 40 & 1 else value
+    return -value if place == 2 or (place > 2 and drawn >> 40 & 1) else value
 
 
 def evaluate(node: Node, at: Callable[[str], Fraction], is_angle: bool = False) -> Number:

@@ -2,7 +2,8 @@
 
 It is started as `python -m pruner.answers.worker KIND TIME_LIMIT_S PATTERNS`, ignores the signals that stop jobs, and ends when its parent
 closes the pipe. A key takes a bounded amount of work; only grading has a limit of time, beyond which an answer is wrong, as it
-is to math-verify itself.
+is to math-verify itself. Grading that cannot be interrupted ends the process with SIGVTALRM; the parent then asks a new one for the
+key alone.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import resource
 import signal
 import sys
@@ -28,15 +28,12 @@ class OutOfTime(BaseException):
     """Grading used up its processor time. No Exception: sympy swallows these."""
 
 
+# How much later than the handler the kernel ends the process: a loop in native code (a regular expression) sees no handler.
+END_AFTER_S = 0.4
+
+
 def _out_of_time(signum: int, frame: FrameType | None) -> None:
     raise OutOfTime
-
-
-def _limit_processor_seconds(limit_s: float) -> None:
-    """Let the kernel end this process that much processor time from now: a loop in native code sees no signal handler."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(usage.ru_utime + usage.ru_stime + limit_s), hard))
 
 
 def graded(gold: str | None, answer: str, kind: str, time_limit_s: float) -> int | None:
@@ -46,9 +43,9 @@ def graded(gold: str | None, answer: str, kind: str, time_limit_s: float) -> int
     plain = plain_grade(gold, answer, kind)
     if plain is not None:
         return plain
-    _limit_processor_seconds(time_limit_s + 10)
     try:
         signal.setitimer(signal.ITIMER_PROF, time_limit_s)
+        signal.setitimer(signal.ITIMER_VIRTUAL, time_limit_s + END_AFTER_S)
         return grade(gold, answer)
     except (Exception, OutOfTime):  # whatever sympy or the parser raises on a model's text means: not shown to be right
         return 0
@@ -56,6 +53,7 @@ def graded(gold: str | None, answer: str, kind: str, time_limit_s: float) -> int
         # The signal may come between the last line above and this one.
         with contextlib.suppress(OutOfTime):
             signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 def answered(request: dict[str, Any], kind: str, time_limit_s: float, patterns: list[str]) -> dict[str, Any]:
@@ -65,7 +63,8 @@ def answered(request: dict[str, Any], kind: str, time_limit_s: float, patterns: 
         answer = extract_answer(request["text"], patterns)
     if answer is None:
         return {"answer": None}
-    correct = graded(request["gold"], answer, kind, time_limit_s)
+    is_graded = not request.get("is_given_up")
+    correct = graded(request["gold"], answer, kind, time_limit_s) if is_graded else 0
     return {"answer": answer, "answer_key": answer_key(answer, kind), "correct": correct}
 
 
@@ -73,6 +72,7 @@ def main(kind: str, time_limit_s: float, patterns: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, _out_of_time)
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     logging.disable(logging.CRITICAL)
     if kind == "math":

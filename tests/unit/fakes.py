@@ -111,7 +111,14 @@ class MemoryStore:
 
 
 def run_once(
-    store, name: str, budget: int, todo: list[Problem], steps: int | None = None, sampler=None, every: int = 8
+    store,
+    name: str,
+    budget: int,
+    todo: list[Problem],
+    steps: int | None = None,
+    sampler=None,
+    every: int = 8,
+    reader=None,
 ):
     """Run until done or for so many engine steps; return whether it was done."""
     left = [steps if steps is not None else 10**9]
@@ -132,7 +139,7 @@ def run_once(
         sampler=sampler or simulated(),
         judge_sampler=None,
         store=store,
-        reader=AnswerReader("math"),
+        reader=reader or AnswerReader("math"),
         known=store.open_facts(),
         on_commit=lambda status: None,
         on_step=lambda status: None,

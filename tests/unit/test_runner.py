@@ -1,12 +1,14 @@
 """The runner with the simulated sampler: whatever is cut off goes on, and the rows are the same."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from pruner.answers.reader import AnswerReader
 from pruner.errors import EngineError
 from pruner.runner import context_tokens
-from pruner.traces import Segment, SegmentKey
+from pruner.traces import Ending, Segment, SegmentKey, TraceKey
 from tests.unit.fakes import MemoryStore, problems, run_once, simulated
 
 METHODS = ["cons", "deepprune", "adaptive", "esc", "deepconf_offline", "deepconf_online"]
@@ -180,3 +182,38 @@ def test_a_trace_that_is_longer_than_the_cache_runs_alone():
     run_once(whole, "cons", 4, problems(2))
     run_once(store, "cons", 4, problems(2), sampler=Watched(1))
     assert rows(store) == rows(whole)
+
+
+class FlippingReader(AnswerReader):
+    """Keys every answer in a way of its own, as if equality were decided anew at each attempt. asked: what it was asked."""
+
+    def __init__(self, salt):
+        super().__init__("math")
+        self.salt, self.asked = salt, set()
+
+    def submit(self, reading):
+        self.asked.add(reading.key)
+        super().submit(reading)
+
+    def take(self):
+        return [
+            replace(read, answer=read.answer and replace(read.answer, key=f"{self.salt}{read.answer.key}"))
+            for read in super().take()
+        ]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_an_attempt_decided_on_answers_is_never_decided_again(name):
+    """Verdicts that flip between attempts made adaptive and esc fail for good: answers are facts now."""
+    for stop_after in range(1, 12):
+        store = MemoryStore()
+        run_once(store, name, 8, problems(4), steps=stop_after, every=1, reader=FlippingReader("a"))
+        known = {fact.key: fact for fact in store.facts if isinstance(fact, Ending)}
+        second = FlippingReader("b")
+        is_done, _ = run_once(store, name, 8, problems(4), every=1, reader=second)
+        assert is_done and len(store.answers) == 4
+        assert not second.asked & known.keys()
+        assert len({fact.key for fact in store.facts}) == len(store.facts)
+        for row in store.traces:
+            if (ending := known.get(TraceKey(row.problem_id, row.trace_index))) is not None:
+                assert (row.answer, row.answer_key) == (ending.answer, ending.answer_key)
