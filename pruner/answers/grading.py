@@ -13,6 +13,7 @@ from pruner.answers.keys import plain_key
 
 MAX_CHARS = 4000
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ]{2,}")
+_NUMBERS = re.compile(r"[\d.,\s+-]+")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([A-Za-z ]{3,})\}")
 
 
@@ -44,10 +45,19 @@ def grade(gold: str, answer: str) -> int:
     """
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-    def read(text: str) -> list[object]:
-        config = [LatexExtractionConfig(), ExprExtractionConfig()]
-        wrapped = text if "$" in text or "\\[" in text or "\\(" in text else f"${text}$"
-        return list(parse(wrapped, extraction_config=config, parsing_timeout=None))
+    config = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
 
-    gold_read, answer_read = read(gold), read(answer)
-    return int(bool(gold_read and answer_read) and verify(gold_read, answer_read, timeout_seconds=None))
+    def is_same(left: str, right: str) -> bool:
+        read = [parse(text, extraction_config=config, parsing_timeout=None) for text in (left, right)]
+        return bool(read[0] and read[1]) and bool(verify(read[0], read[1], timeout_seconds=None))
+
+    if is_same(_wrapped(gold), _wrapped(answer)):
+        return 1
+    # As plain numbers, `1 000` and `1000,99` are read in other ways than as LaTeX.
+    return int(bool(_NUMBERS.fullmatch(gold) and _NUMBERS.fullmatch(answer)) and is_same(gold, answer))
+
+
+def _wrapped(text: str) -> str:
+    """Return a text as math-verify finds LaTeX in it: what a box held has lost its signs of mathematics."""
+    has_signs = any(sign in text for sign in ("$", "\\[", "\\(", "\\boxed"))
+    return text if has_signs else "$" + " ".join(text.split()) + "$"

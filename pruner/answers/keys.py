@@ -46,7 +46,8 @@ _CLOSING = frozenset(_OPENING.values())
 _RELATIONS = ("=", "<", ">", "le", "ge", "ne", "approx", "in", "equiv")
 _TURNED = {"<": ">", ">": "<", "le": "ge", "ge": "le"}
 _DEPENDENT = ("y", "z", "w")
-_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z]+(?:['-]?[A-Za-z]+|\s+[A-Za-z]+){0,40}")
+_WORDS = re.compile(r"[A-Za-z]+(?:['\s-][A-Za-z]+)*")
+_LONG_WORD = re.compile(r"[A-Za-z]{3}")
 _ORDINAL = re.compile(
     r"(?<=\d)\s*(?:\^?\s*\{?\s*\\(?:text|mathrm|textsuperscript|mbox)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?:st|nd|rd|th)\b)"
 )
@@ -109,13 +110,13 @@ def _bare(text: str) -> str:
 
 
 def _read(answer: str) -> str:
-    text = answer.strip()
+    text = " ".join(answer.split())
     if len(text) > MAX_CHARS:
         return "text:" + _bare(text)
     if "boxed" in text and (inner := last_boxed(text)) is not None and text.startswith("\\boxed"):
         text = inner.strip()
     words = text.strip("$ .!")
-    if _WORDS.fullmatch(words) and not _is_name(words):
+    if _LONG_WORD.search(words) and _WORDS.fullmatch(words) and not _is_name(words):
         return "text:" + _bare(words)
     if based := _based(text.strip("$ .")):
         return based

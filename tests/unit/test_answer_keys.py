@@ -69,7 +69,7 @@ def test_a_key_never_depends_on_what_was_read_before():
 
 def hostile(draw):
     """A text of up to 100,000 characters that a model might write at its worst."""
-    kind, size = draw.randrange(5), draw.choice([5, 20, 60, 200, 400, 999, 100_000])
+    kind, size = draw.randrange(6), draw.choice([5, 20, 60, 200, 400, 999, 100_000])
     if kind == 0:
         return "".join(draw.choice(ATOMS) for _ in range(min(size, 999)))[:999]
     if kind in (1, 2):
@@ -79,6 +79,9 @@ def hostile(draw):
         opening = draw.choice([r"\sqrt{", "9^{", "(", r"\frac{1}{", r"\sin(", "x^{", r"\ln(", r"\binom{9}{"])
         depth = draw.randrange(1, 60)
         return opening * depth + "2.5" + {"(": ")"}.get(opening[-1], "}") * depth
+    if kind == 4:
+        alphabet = draw.choice(["ab", "ab ", "ab'-", "1 \n", "a{}", "1,", "1_ }", "\\text{} is", "a.", "st1 ^{"])
+        return "".join(draw.choice(alphabet) for _ in range(size)) + draw.choice(["", "!", "\\", "7"])
     terms = [
         r"\sin(x)",
         "9^{9^9}",
