@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import resource
 import signal
 import sys
@@ -80,8 +81,11 @@ def main(kind: str, time_limit_s: float, patterns: list[str]) -> None:
             grade("1", "2")  # the imports of sympy are not the first answer's time
     for line in sys.stdin:
         reply = answered(json.loads(line), kind, time_limit_s, patterns)
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(reply) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # the parent is gone
+            os._exit(0)
 
 
 if __name__ == "__main__":
