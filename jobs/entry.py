@@ -18,9 +18,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jobs import signals
 from pruner.errors import CheckpointError, EngineError, InputError
 
-INTERRUPTED = 75
+INTERRUPTED = signals.INTERRUPTED
 _MAX_NAME = 160
 
 
@@ -92,6 +93,7 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
 
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra main; errors in the command line or the config files end the process with one line and exit code 2."""
+    signals.raise_interrupts()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     try:
         main()
