@@ -53,12 +53,16 @@ class StopSignals:
     MOMENT_S = 2.0
 
     def __init__(self) -> None:
-        current = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-        earlier = current if isinstance(current, StopSignals) else None
-        self.received: int | None = earlier.received if earlier else None
-        self._received_at: float = earlier._received_at if earlier else 0.0
-        before = {number: signal.signal(number, self._handle) for number in _heard()}
-        self._launcher: _Handler = earlier._launcher if earlier else before.get(signal.SIGUSR2)
+        self.received: int | None = None
+        self._received_at = 0.0
+        self._launcher: _Handler = signal.getsignal(signal.SIGUSR2)
+        earlier = getattr(self._launcher, "__self__", None)
+        for number in _heard():
+            signal.signal(number, self._handle)
+        if isinstance(earlier, StopSignals):
+            self._launcher = earlier._launcher
+            if earlier.received is not None:
+                self.received, self._received_at = earlier.received, earlier._received_at
 
     def __bool__(self) -> bool:
         return self.received is not None
