@@ -39,10 +39,19 @@ with_uv() {
 # Prints in one line why the last installer failed.
 why() {
   local line
-  line=$(grep --max-count=1 -e 'Failed to fetch' -e '╰' "$log" || grep '^ERROR: ' "$log" | tail -n 1 || true)
+  if line=$(grep --max-count=1 'Failed to fetch' "$log"); then
+    line="$line ($(tail -n 1 "$log" | sed 's/^ *cause: //'))"
+  else
+    line=$(grep --max-count=1 '╰' "$log" || grep '^ERROR: ' "$log" | grep --invert-match ResolutionImpossible | tail -n 1 || true)
+  fi
   [ -n "$line" ] || line=$(tail -n 1 "$log")
   if grep --quiet 'Retrying (' "$log"; then line="$line (a package index could not be reached)"; fi
   sed --regexp-extended 's/^([^[:alnum:]]|ERROR: |error: |cause: )*//; s/`//g' <<<"$line"
+}
+
+# Says whether pip lists builds of torch, and none for CPUs. Otherwise pip might load gigabytes before it finds that out.
+lacks_torch() {
+  [ "$engine" = cpu ] && with_pip index versions torch && ! grep --quiet '+cpu' "$log"
 }
 
 install_with_pip() {
@@ -59,20 +68,22 @@ install_with_uv() {
 
 # Installs the project and sets `tool` to what installed it.
 install_project() {
-  local pip_why uv_why=""
+  local pip_why="finds no CPU build of torch as it is configured" uv_why=""
   if [ "$tool" = uv ]; then
     install_with_uv && return
     uv_why=$(why)
     say "uv: failed ($uv_why)"
   fi
   tool=pip
-  install_with_pip && return
-  pip_why=$(why)
-  say "pip: failed ($pip_why)"
+  if ! lacks_torch; then
+    install_with_pip && return
+    pip_why=$(why)
+  fi
+  say "pip: $pip_why"
   if [ -z "$uv_why" ]; then
     tool=uv uv=.venv/bin/uv
     say "pip: installing uv, which knows PyTorch's own indexes"
-    if with_pip install uv; then install_with_uv && return; fi
+    if with_pip install uv --progress-bar off; then install_with_uv && return; fi
     uv_why=$(why)
   fi
   say "neither pip nor uv could install pruner[$extras]. pip: $pip_why. uv: $uv_why. Make that index or package reachable," \

