@@ -42,7 +42,7 @@ why() {
   if line=$(grep --max-count=1 'Failed to fetch' "$log"); then
     line="$line ($(tail -n 1 "$log" | sed 's/^ *cause: //'))"
   else
-    line=$(grep --max-count=1 '╰' "$log" || grep '^ERROR: ' "$log" | grep --invert-match ResolutionImpossible | tail -n 1 || true)
+    line=$(grep '^ *ERROR: ' "$log" | grep --invert-match ResolutionImpossible | tail -n 1 || grep --max-count=1 '╰' "$log" || true)
   fi
   [ -n "$line" ] || line=$(tail -n 1 "$log")
   if grep --quiet 'Retrying (' "$log"; then line="$line (a package index could not be reached)"; fi
