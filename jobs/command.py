@@ -6,13 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs import signals
 from pruner.errors import InputError
 
 
 def ended(work: Callable[[], int | None]) -> int:
     """Do the work and return its exit code, or that of its error, which is printed: 2 bad input, 1 a fault."""
-    signals.raise_interrupts()
     try:
         code = work() or 0
         sys.stdout.flush()  # a full disk is an error too

@@ -93,7 +93,6 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
 
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra main; errors in the command line or the config files end the process with one line and exit code 2."""
-    signals.raise_interrupts()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     try:
         main()

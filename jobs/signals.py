@@ -8,10 +8,9 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 
 INTERRUPTED = 75
 # Jobs that the same command continues; the other programs are run again.
@@ -27,20 +26,15 @@ def begin(is_resumable: bool) -> None:
         end_at_once()
         # Python gives signals their default action back before its last steps. What is registered first runs last.
         atexit.register(_ignore_all)
-    else:
-        _interrupt_quietly()
+    elif signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # At once, even while native code works, and without a traceback: a shell shows 130.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def end_at_once() -> None:
     """Let a stop end the process at once with 75, as long as nothing needs to be committed."""
     for number in _heard():
         signal.signal(number, _end)
-
-
-def raise_interrupts() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt again, once the imports are over, so that partial files are removed."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StopSignals:
@@ -97,18 +91,6 @@ def _end(number: int, frame: FrameType | None) -> None:
         os._exit(INTERRUPTED)
 
 
-def _interrupt_quietly() -> None:
-    """Let Ctrl-C end the process without a traceback: at once during the imports, by an exception later."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.excepthook = _show_unless_interrupted
-
-
 def _ignore_all() -> None:
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _show_unless_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if not issubclass(kind, KeyboardInterrupt):  # after which Python ends as Ctrl-C ends a process: a shell shows 130
-        sys.__excepthook__(kind, error, trace)
