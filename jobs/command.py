@@ -12,7 +12,9 @@ from pruner.errors import InputError
 def ended(work: Callable[[], int | None]) -> int:
     """Do the work and return its exit code, or that of its error, which is printed: 2 bad input, 1 a fault."""
     try:
-        return work() or 0
+        code = work() or 0
+        sys.stdout.flush()  # a full disk is an error too
+        return code
     except InputError as error:
         print(*(f"error: {fault}" for fault in error.faults), sep="\n", file=sys.stderr)
         return 2

@@ -10,8 +10,10 @@ goes on. Plain voting at equal tokens (cons@k, from the baseline's own traces) s
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -23,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from jobs import entry
+from jobs import entry, signals
 from jobs.signals import StopSignals
 from pruner import frontier
 from pruner.comparison import (
@@ -46,6 +48,8 @@ from pruner.run_tables import read_rows
 
 BASELINE = "method=cons"
 _POLL_S = 0.05
+_GRACE_S = 120.0  # a child that was asked to stop has so long to commit
+_TAIL_BYTES = 65536
 _ANSWERS = (
     *("problem_id", "method", "budget", "correct", "tokens_sampled", "tokens_net", "tokens_prefix", "tokens_finished"),
     *("traces_started", "judge_calls"),
@@ -85,8 +89,10 @@ def main(cfg: DictConfig) -> int:
     else:
         stop = StopSignals()
         groups = folders(config, target)
-        if not run_points(commands(config, target), config.processes, stop):
-            print("interrupted; the same command goes on from here", file=sys.stderr)
+        is_done = run_points(commands(config, target), config.processes, stop)
+        signals.end_at_once()  # what is left is written at its end
+        if stop or not is_done:
+            print(signals.message(stop.received), file=sys.stderr)
             return entry.INTERRUPTED
     books = {name: merged([books_of(folder, name) for folder in each]) for name, each in groups.items()}
     write(config, list(books.values()), control_of(groups, list(books.values())), target)
@@ -130,32 +136,68 @@ def commands(config: CompareConfig, target: Path) -> list[list[str]]:
     return found
 
 
+class Child:
+    """A run of the main job in a process of its own. What it writes to stderr goes into a file: a pipe that nobody reads fills up,
+    and then the child waits for ever."""
+
+    def __init__(self, line: Sequence[str]) -> None:
+        self.line = line
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed when it is read
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "jobs.run", *line], stdout=subprocess.DEVNULL, stderr=self._errors
+        )
+        self._stopped_at: float | None = None
+
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Ask it once to stop; kill it once if it still lives a long while later."""
+        now = time.monotonic()
+        if self._stopped_at is None:
+            self._process.terminate()
+            self._stopped_at = now
+        elif now - self._stopped_at > _GRACE_S:
+            self._process.kill()
+            self._stopped_at = float("inf")
+
+    def errors(self) -> list[str]:
+        """Return what it says was wrong, once it has ended."""
+        with self._errors as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        own = [each.removeprefix("error: ") for each in lines if each.startswith("error: ")]
+        return [f"{' '.join(self.line)}: {each}" for each in own or lines[-1:] or [f"exit code {self.exit_code()}"]]
+
+
 def run_points(lines: Sequence[Sequence[str]], processes: int, stop: StopSignals) -> bool:
-    """Run all of them, so many at a time; return False if told to stop.
+    """Run all of them, so many at a time; return False if a signal stopped this process or one of them.
+
+    What goes wrong in them after a stop is not reported: the same command shows it again.
 
     Raises:
         InputError: one of them refuses what it was given.
     """
-    left, running = list(lines), dict[subprocess.Popen[str], Sequence[str]]()
+    left, running = list(lines), list[Child]()
     failed: list[str] = []
-    while (left and not stop and not failed) or running:
-        while left and len(running) < processes and not stop and not failed:
-            line = left.pop(0)
-            command = [sys.executable, "-m", "jobs.run", *line]
-            running[subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)] = line
-        for process in [each for each in running if each.poll() is not None]:
-            line = running.pop(process)
-            errors = process.communicate()[1].strip().splitlines()
-            if process.returncode not in (0, entry.INTERRUPTED):
-                own = [error.removeprefix("error: ") for error in errors if error.startswith("error: ")]
-                failed += [f"{' '.join(line)}: {error}" for error in own or errors[-1:]]
-        if stop or failed:
-            for process in running:
-                process.terminate()
+    is_stopped = False
+    while (left and not is_stopped and not failed) or running:
+        while left and len(running) < processes and not stop and not is_stopped and not failed:
+            running.append(Child(left.pop(0)))
+        for child in [each for each in running if each.exit_code() is not None]:
+            running.remove(child)
+            errors = child.errors()
+            is_stopped = is_stopped or bool(stop) or child.exit_code() == entry.INTERRUPTED
+            if child.exit_code() not in (0, entry.INTERRUPTED) and not is_stopped:
+                failed += errors
+        is_stopped = is_stopped or bool(stop)
+        if is_stopped or failed:
+            for child in running:
+                child.stop()
         time.sleep(_POLL_S)
     if failed:
         raise InputError(failed)
-    return not stop
+    return not is_stopped
 
 
 def books_of(folder: Path, point: str) -> RunBooks:

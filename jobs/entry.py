@@ -18,9 +18,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jobs import signals
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
 
-INTERRUPTED = 75
+INTERRUPTED = signals.INTERRUPTED
 _MAX_NAME = 160
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from jobs import entry, parts
+from jobs import entry, parts, signals
 from jobs.attempt import (
     Reporter,
     Shard,
@@ -110,7 +110,7 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
             prompts = parts.make_prompts(config, inputs)
             open_case = parts.case_opener(config, inputs, prompts)
             begin_run(folder, who, config.shard.count, values, hydra_files(values))
-            if not work(shard, inputs, prompts, open_case, reader, stop):
+            if stop or not work(shard, inputs, prompts, open_case, reader, stop):
                 return interrupted(stop)
         else:
             print(f"nothing to do: all {len(mine)} problems of this shard are answered", file=sys.stderr)
@@ -134,7 +134,7 @@ def tell(folder: RunFolder) -> None:
 
 
 def interrupted(stop: StopSignals) -> int:
-    print(f"interrupted by signal {stop.received}; the same command goes on from here", file=sys.stderr)
+    print(signals.message(stop.received), file=sys.stderr)
     return entry.INTERRUPTED
 
 

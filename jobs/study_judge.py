@@ -10,6 +10,7 @@ Each step is skipped where it is done, so a study that was interrupted goes on.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from jobs import build_pairs, entry, eval_judge, train_judge
+from jobs import build_pairs, entry, eval_judge, signals, train_judge
 from jobs.signals import StopSignals
 from pruner.config.section import Section, parse_as
 from pruner.learning.config import EvalConfig, TrainConfig
@@ -53,6 +54,10 @@ def main(cfg: DictConfig) -> int:
         }
         if code := train_judge.train(parse_as(TrainConfig, pick(values, TrainConfig) | own), stop):
             return code
+    signals.end_at_once()  # what is left takes minutes and is written at its end
+    if stop:
+        print(signals.message(stop.received), file=sys.stderr)
+        return signals.INTERRUPTED
     judge = str(folder / "judges" / point / "fold_{fold}")
     own = {"target": str(folder / "points" / point), "judges": [judge], "pairs_per_problem": None}
     config = parse_as(EvalConfig, pick(values, EvalConfig) | own)

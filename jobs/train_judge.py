@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from jobs import entry
+from jobs import entry, signals
 from jobs.signals import StopSignals
 from pruner.config.model import PromptConfig
 from pruner.config.section import parse_as
@@ -61,7 +61,7 @@ def train(config: TrainConfig, stop: StopSignals) -> int:
     else:
         card = train_generative(config.trainer, pairs, folder, config.seed, stop)
     if card is None:
-        print(f"interrupted by signal {stop.received}; the same command goes on from here", file=sys.stderr)
+        print(signals.message(stop.received), file=sys.stderr)
         return entry.INTERRUPTED
     if not generative.is_main_process():
         return 0

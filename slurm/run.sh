@@ -19,7 +19,7 @@ stop() {
   [ "$1" != USR1 ] || near_limit=1
   [ -z "$child" ] || kill -s "$1" "$child" 2>/dev/null || true
 }
-for name in TERM INT USR1; do
+for name in TERM INT USR1 HUP; do
   # shellcheck disable=SC2064  # the name of now is meant
   trap "stop $name" "$name"
 done

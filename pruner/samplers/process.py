@@ -84,7 +84,7 @@ class ProcessSampler:
 
 def _serve(pipe: Connection, spec: EngineSpec, has_gpu: bool) -> None:
     """The child: work until the parent says `close` or is gone. Signals to the job are the parent's to answer."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
         sampler = VllmSampler(spec, has_gpu)

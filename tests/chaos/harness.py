@@ -24,6 +24,7 @@ from pathlib import Path
 import duckdb
 
 import jobs.run  # noqa: F401  # what the forked processes need not import again
+from jobs import signals
 from pruner.auditing import audit
 from tests.live.jobs_under_test import table
 
@@ -53,7 +54,10 @@ VARIANTS = {
 }
 TABLES = ("answers", "traces", "verdicts", "probes")
 # What is done to an attempt, and how often in a hundred.
-EVENTS = {"SIGKILL": 55, "SIGTERM": 12, "SIGUSR1": 12, "SIGINT": 6, "SIGSTOP": 10, "none": 5}
+EVENTS = {
+    **{"SIGKILL": 55, "SIGTERM": 8, "SIGUSR1": 8, "SIGINT": 4, "SIGHUP": 2, "SIGSTOP": 10, "none": 5},
+    **{"SIGTERM, SIGTERM": 4, "SIGINT, SIGTERM": 2, "SIGUSR1, SIGUSR1": 2},  # the same stop, heard twice
+}
 
 
 Segments = dict[tuple[str, int, int], tuple[tuple[int, ...], int]]
@@ -66,7 +70,11 @@ class Difference(Exception):
 def start(root: Path, *overrides: str) -> int:
     """Fork a process that runs the main job; return its pid."""
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
+    if not pid:
+        signals.begin(is_resumable=True)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if pid:
         return pid
     code = 1
@@ -79,8 +87,6 @@ def start(root: Path, *overrides: str) -> int:
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
-    except KeyboardInterrupt:  # before the job took over the signals
-        code = 130
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -106,8 +112,8 @@ def run(root: Path, *overrides: str) -> None:
         raise Difference(f"exit code {code}\n{root.with_suffix('.log').read_text()[-3000:]}")
 
 
-def hurt(pid: int, event: str, delay_s: float) -> int:
-    """Do something to a running attempt after a while; return its exit code."""
+def hurt(pid: int, event: str, delay_s: float, gap_s: float) -> int:
+    """Do something to a running attempt after a while, a second signal a gap later; return its exit code."""
     code = wait(pid, delay_s)
     if code is not None:
         return code
@@ -116,8 +122,21 @@ def hurt(pid: int, event: str, delay_s: float) -> int:
         time.sleep(0.05)
         os.kill(pid, signal.SIGCONT)
     elif event != "none":
-        os.kill(pid, signal.Signals[event])
+        first, *second = event.split(", ")
+        os.kill(pid, signal.Signals[first])
+        for name in second:
+            code = wait(pid, gap_s)
+            if code is not None:
+                return code
+            os.kill(pid, signal.Signals[name])
     return wait(pid)  # type: ignore[return-value]
+
+
+def right_codes(event: str) -> tuple[int, ...]:
+    """Return how an attempt may end; it may be done before the event."""
+    if event in ("none", "SIGSTOP"):
+        return (0,)
+    return (0, -signal.SIGKILL) if event == "SIGKILL" else (0, signals.INTERRUPTED)
 
 
 def checkpoint(root: Path) -> Path:
@@ -221,14 +240,14 @@ def hurt_to_the_end(
     code = None
     while code != 0:
         event = draw.choices(names, weights)[0]
-        code = hurt(start(root, *SLOW, *overrides), event, draw.uniform(0.05, latest_s))
+        code = hurt(start(root, *SLOW, *overrides), event, draw.uniform(0.05, latest_s), draw.uniform(0.01, 1.0))
         done["attempts"] += 1
         if code == 0 or event == "none":
             done["attempts left alone or too quick"] += 1
         else:
             done[event] += 1
             done["kills and signals"] += 1
-        if code not in (0, 75, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGINT, 130):
+        if code not in right_codes(event):
             raise Difference(
                 f"{root.name}: exit code {code} after {event}\n{root.with_suffix('.log').read_text()[-3000:]}"
             )

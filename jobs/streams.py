@@ -1,0 +1,69 @@
+"""Standard streams that cannot end a job: one that is closed, or whose reader or terminal is gone, leads nowhere.
+
+Imports nothing that takes time, and nothing of this project.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+_GONE = frozenset({errno.EPIPE, errno.EBADF})
+
+
+def guard() -> None:
+    """Open closed standard streams on /dev/null, and write to those that there are without ever failing for a gone reader.
+
+    A file opened later would get the number of a closed one, and what native code prints would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = _guarded(sys.stdout, 1)
+    sys.stderr = _guarded(sys.stderr, 2)
+
+
+def _guarded(stream: TextIO | None, number: int) -> TextIO:
+    raw = _Guarded(number, is_notice=number == 2)
+    if not isinstance(stream, io.TextIOWrapper):
+        return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+    stream.flush()
+    buffer: Any = raw if stream.write_through else io.BufferedWriter(raw)
+    return io.TextIOWrapper(
+        buffer,
+        stream.encoding,
+        stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _Guarded(io.FileIO):
+    """A standard stream. A disk that is full is an error for results (stdout), not for notices (stderr)."""
+
+    def __init__(self, number: int, is_notice: bool) -> None:
+        super().__init__(number, "w", closefd=False)
+        self.name = "<stderr>" if is_notice else "<stdout>"
+        self._is_notice = is_notice
+        self._gone = _GONE | {errno.EIO} if os.isatty(number) else _GONE
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno in self._gone:
+                self._lead_nowhere()
+            elif not self._is_notice:
+                raise
+            return memoryview(data).nbytes
+
+    def _lead_nowhere(self) -> None:
+        """Also for processes that are started from now on."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
