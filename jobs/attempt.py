@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from pruner.checkpoint_file import bring, latest
 from pruner.config.job import CheckpointConfig, Config
+from pruner.config.section import local_path
 from pruner.errors import CheckpointError
 from pruner.lease import Lease
 from pruner.problems import ProblemSet
@@ -65,7 +65,7 @@ def open_checkpoint(config: CheckpointConfig, folder: RunFolder, identity: Mappi
     """
     path = folder.checkpoint
     if config.dir is not None:
-        path = folder.scratch(Path(config.dir).expanduser())
+        path = folder.scratch(local_path(config.dir))
         if latest([path, folder.checkpoint]) == folder.checkpoint:
             bring(folder.checkpoint, path)
     return open_store(path, identity, config.lock_wait_s, lease.check)

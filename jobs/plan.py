@@ -24,7 +24,21 @@ from pruner.accounting import AnswerRow, TraceRow
 from pruner.answers import Equivalence
 from pruner.config.job import Config
 from pruner.config.samplers import SimulatedSamplerConfig
-from pruner.config.section import Positive, Seconds, Section, parse_as
+from pruner.config.section import (
+    Amount,
+    Budget,
+    FilePath,
+    Natural,
+    Pause,
+    Positive,
+    PositiveShare,
+    Rate,
+    Running,
+    Seconds,
+    Section,
+    local_path,
+    parse_as,
+)
 from pruner.errors import InputError
 from pruner.planning import Curve, Disk, Engine, Needs, make_plan
 from pruner.problems import read_problems
@@ -39,22 +53,22 @@ _LENGTH_COLUMNS = ("num_tokens", "tokens_sampled")
 class PlanConfig(Section):
     """What is planned; conf/plan.yaml tells the words and defaults."""
 
-    problem_set: str | None
+    problem_set: FilePath | None
     num_problems: Positive | None
     overrides: tuple[str, ...]
-    budget: Positive
-    lengths: str | None
+    budget: Budget
+    lengths: FilePath | None
     mean_tokens: Positive | None
-    curve: tuple[tuple[Positive, float], ...]
-    max_running: Positive | None
+    curve: tuple[tuple[Positive, Rate], ...]
+    max_running: Running | None
     tasks: Positive | None
     wall_hours: Seconds
-    load_s: float
-    bytes_per_token: float
-    bytes_per_segment: float
-    kept_share: float | None
-    simulated_problems: int
-    simulated_segments: int
+    load_s: Pause
+    bytes_per_token: Amount
+    bytes_per_segment: Amount
+    kept_share: PositiveShare | None
+    simulated_problems: Natural
+    simulated_segments: Positive
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")
@@ -129,7 +143,7 @@ def trace_lengths(config: PlanConfig) -> list[int]:
         if config.mean_tokens is None:
             raise InputError("plan: got neither lengths nor mean_tokens. Give one of them.")
         return [max(1, config.mean_tokens * (50 + share) // 100) for share in range(101)]
-    path = Path(config.lengths).expanduser()
+    path = local_path(config.lengths)
     files = sorted((path / "traces").glob("*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].exists():
         raise InputError(f"lengths: got {config.lengths!r}, expected a run's folder or Parquet.")

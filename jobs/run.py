@@ -10,7 +10,6 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -33,6 +32,7 @@ from jobs.signals import StopSignals
 from pruner.answers import Equivalence
 from pruner.config.identity import NOT_IDENTITY, identity
 from pruner.config.job import Config, parse
+from pruner.config.section import local_path
 from pruner.errors import CheckpointError, EngineError, InputError
 from pruner.lease import Lease, this_holder
 from pruner.progress import ProgressDisplay
@@ -83,7 +83,7 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     problems = inputs.problems
     parts.check_models(config, problems)
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
-    folder = RunFolder(Path(config.run.root), name, config.shard.index)
+    folder = RunFolder(local_path(config.run.root), name, config.shard.index)
     who = identity(config, fingerprints(config, inputs))
     check_run(folder, who, config.shard.count)
     lease = Lease(folder.lease, this_holder(slurm_job_id()))

@@ -38,7 +38,7 @@ LAYERS = [
         "pruner.methods.in_waves",
         "pruner.samplers",
     },
-    {"pruner.samplers.base", "pruner.prompts"},
+    {"pruner.samplers.base", "pruner.prompts", "pruner.columns"},
     {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.frontier", "pruner.run_tables"},
     {"pruner.replay"},
     {
@@ -102,7 +102,6 @@ OWNERS = {
         "pruner.config.samplers",
         "pruner.config.model",
         "pruner.config.job",
-        "pruner.importing",
         "pruner.recorded",
         "pruner.judges.card",
         "pruner.learning.config",
