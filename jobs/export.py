@@ -7,19 +7,18 @@ runs.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import ended, root_and_run
+from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
 from pruner.exporting import KINDS, export_replay
 from pruner.querying import Results
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m jobs.export", description="Write results for other programs.")
+    parser = Arguments(prog="python -m jobs.export", description="Write results for other programs.")
     parser.add_argument("path", type=Path, help="a run's folder, or a folder of runs")
     parser.add_argument("--to", choices=(*KINDS, "replay"), required=True)
     parser.add_argument("--output", type=Path, required=True, help="a folder; for replay a .parquet file")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.command import ended, root_and_run
+from jobs.command import Arguments, ended, root_and_run
 from pruner.accounting import RunBooks
 from pruner.errors import InputError
 from pruner.querying import Results, read_books
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jobs.report", description="Make a page with figures of runs.")
+    parser = Arguments(prog="python -m jobs.report", description="Make a page with figures of runs.")
     parser.add_argument("path", type=Path, help="a run's folder, or a folder of runs")
     parser.add_argument("--output", type=Path, help="folder of the report (default: report/ in the path)")
     parser.add_argument("--focus", help="of several runs, the one to look at closely (default: the best that prunes)")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from jobs.command import ended, runs_below
+from jobs.command import Arguments, ended, runs_below
 from pruner.manifest import describe, headline, read_manifest, to_json
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Show which shards are done, running, resumable or failed.")
+    parser = Arguments(description="Show which shards are done, running, resumable or failed.")
     parser.add_argument(
         "paths", nargs="*", type=Path, default=[Path("outputs")], help="runs' folders, or one of many runs"
     )

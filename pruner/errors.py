@@ -1,11 +1,8 @@
-"""The two kinds of trouble that a user can cause or must know about, and how text is shown in a line. Knows nothing else of the
-program."""
+"""The kinds of trouble that a user can cause or must know about. Knows nothing else of the program."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-_MAX_LINE = 2_000
 
 
 class InputError(ValueError):
@@ -26,16 +23,6 @@ class CheckpointError(RuntimeError):
 
 class EngineError(RuntimeError):
     """The inference engine died or could not be started: exit code 1; what was committed stays."""
-
-
-def printable(text: str) -> str:
-    """Return the text as one line that any terminal can show: control characters and lone surrogates are escaped, the middle of
-    very long text is left out. Names, paths and file contents get into messages, and must not steer a terminal."""
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
-    half = _MAX_LINE // 2
-    return shown if len(shown) <= _MAX_LINE else f"{shown[:half]} ... {shown[-half:]}"
 
 
 def first_line(error: BaseException) -> str:

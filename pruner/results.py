@@ -5,6 +5,7 @@ Knows the folder's layout and nothing of how the rows came about.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -201,12 +202,29 @@ def _update_accounting(folder: RunFolder, accounting: Mapping[str, Any]) -> None
         write_atomically(folder.run_json, lambda path: path.write_text(text))
 
 
-def views_sql(root: Path) -> str:
-    """Return the views over all runs under a folder; the folder's name is quoted for SQL."""
-    quoted = str(root).replace("'", "''")
+def views_sql(root: Path, run: str | None = None) -> str:
+    """Return the views over all runs under a folder, or over one of them; names are quoted for SQL."""
     text = resources.files("pruner").joinpath("views.sql").read_text()
     columns = "\n".join(_columns_view(name, VIEWS[name]) for name in READ_VIEWS)
-    return text.replace("{columns}", columns).replace("'outputs/", f"'{quoted}/")
+    folder = sql_path(root)
+    text = text.replace("{columns}", columns)
+    if run is not None:
+        text = text.replace("'outputs/*/", "'outputs/" + glob.escape(run).replace("'", "''") + "/")
+    return text.replace("'outputs/", "'" + folder.replace("'", "''") + "/")
+
+
+def sql_path(path: Path) -> str:
+    """Return a path as DuckDB reads it, who takes * ? [ for patterns, a leading ~ for the home folder and `name:` for an address.
+
+    Raises:
+        InputError: it has a backslash, which DuckDB cannot be made to take as it is.
+    """
+    text = str(path)
+    if "\\" in text:
+        raise InputError(f"{text}: DuckDB cannot read a folder with a backslash in its name. Rename it.")
+    if not set(text) & set("*?[]:") and not text.startswith("~"):
+        return text
+    return glob.escape(str(path.absolute()))
 
 
 def _columns_view(name: str, schema: pa.Schema) -> str:

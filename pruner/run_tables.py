@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.columns import matching, read_parquet
+from pruner.columns import is_text, matching, read_parquet
 from pruner.errors import InputError, first_line
 from pruner.schemas import VIEWS
 
@@ -55,3 +56,48 @@ def read_table(file: Path, columns: Sequence[str], optional: Sequence[str] = (),
     schema = VIEWS[file.parent.name]
     typed = [name for name in present if name in schema.names]
     return matching(found, schema, [*typed, *(name for name in columns if name not in names)], str(file))
+
+
+def table_fault(file: Path, schema: pa.Schema) -> str | None:
+    """Return what keeps a file from being a table with such columns; None if nothing does, as far as its footer tells."""
+    try:
+        found = pq.read_schema(file)
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return f"unreadable Parquet ({first_line(error)})."
+    for name in found.names:
+        if name in schema.names and found.names.count(name) == 1:
+            have, want = found.field(name).type, schema.field(name).type
+            if None not in (_form(have), _form(want)) and _form(have) != _form(want):
+                return f"column {name} is {have}, expected {want}."
+    return None
+
+
+def _form(kind: pa.DataType) -> str | None:
+    """Return what a type holds, roughly; None if it fits all."""
+    if pa.types.is_null(kind):
+        return None
+    if is_text(kind):
+        return "text"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list of {_form(kind.value_type)}"
+    if (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    ):
+        return "number"
+    return "time" if pa.types.is_timestamp(kind) else str(kind)
+
+
+def run_json_fault(file: Path) -> str | None:
+    """Return what keeps a file from being a run.json; None if nothing does."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        return f"unreadable ({first_line(error)})."
+    return None if isinstance(values, dict) else f"got {type(values).__name__}, expected an object."

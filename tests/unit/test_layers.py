@@ -6,7 +6,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 LAYERS = [
-    {"pruner", "pruner.errors"},
+    {"pruner", "pruner.errors", "pruner.lines"},
     {"pruner.traces", "pruner.lease", "pruner.schemas"},
     {
         "pruner.prefix",
@@ -39,7 +39,7 @@ LAYERS = [
         "pruner.samplers",
     },
     {"pruner.samplers.base", "pruner.prompts", "pruner.columns"},
-    {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.frontier", "pruner.run_tables"},
+    {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.frontier", "pruner.run_tables", "pruner.tables"},
     {"pruner.replay"},
     {
         "pruner.judges",
@@ -63,7 +63,7 @@ LAYERS = [
         "pruner.samplers.simulated",
         "pruner.store",
     },
-    {"pruner.results", "pruner.runner", "pruner.summary", "pruner.tables", "pruner.named_queries"},
+    {"pruner.results", "pruner.runner", "pruner.summary", "pruner.named_queries"},
     {"pruner.progress", "pruner.querying", "pruner.recorded", "pruner.comparison_plot"},
     {"pruner.auditing", "pruner.exporting", "pruner.manifest"},
     {
