@@ -6,7 +6,6 @@ Nothing here starts an engine but `open_samplers`.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
 from pruner.judges.recorded import NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning import lexical_weights
+from pruner.lines import tell_warnings
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation, Truncation
 from pruner.problems import ProblemSet
 from pruner.prompts import (
@@ -406,10 +406,11 @@ def check_trained(judge: TrainedJudgeConfig, config: Config) -> JudgeCard:
 def warn_of_overlap(card: JudgeCard, path: str, problems: list[tuple[str, str]]) -> None:
     if shared := overlap(card, problems):
         shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
-        print(
-            f"warning: the judge {path} was trained on {len(shared)} of these {len(problems)} problems ({shown}); "
-            "what it does on them says nothing about others",
-            file=sys.stderr,
+        tell_warnings(
+            [
+                f"the judge {path} was trained on {len(shared)} of these {len(problems)} problems ({shown}); "
+                "what it does on them says nothing about others"
+            ]
         )
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from jobs.command import Arguments, ended, runs_below
+from pruner.errors import InputError
+from pruner.lines import tell_warnings
 from pruner.manifest import describe, headline, read_manifest, to_json
 
 
@@ -21,7 +23,14 @@ def main() -> int:
 
 def _status(paths: list[Path], as_json: bool) -> str:
     folders = [folder for path in paths for folder in runs_below(path)]
-    manifests = [read_manifest(folder) for folder in folders]
+    manifests = []
+    for folder in folders:
+        try:
+            manifests.append(read_manifest(folder))
+        except InputError as error:
+            if len(folders) == 1:
+                raise
+            tell_warnings(f"{fault} It is left out." for fault in error.faults)
     if as_json:
         return to_json(manifests)
     show = headline if folders != paths else describe

@@ -26,6 +26,7 @@ from pruner.errors import InputError
 from pruner.problems import ProblemSet
 from pruner.schemas import READ_VIEWS, VIEWS
 from pruner.store import Store, TraceRange
+from pruner.typed import read_object, record_of
 
 # Traces of so many tokens are joined at once.
 _BATCH_TOKENS = 4_000_000
@@ -133,11 +134,21 @@ def write_progress(folder: RunFolder, progress: Progress) -> None:
 
 
 def read_progress(folder: RunFolder) -> Progress | None:
-    """Return what the shard last told of itself; None if it never did or the file is damaged."""
+    """Return what the shard last told of itself; None if it never did.
+
+    Raises:
+        InputError: the file is damaged; names it.
+    """
     try:
-        return Progress(**json.loads(folder.progress.read_text()))
-    except (OSError, ValueError, TypeError):
+        progress = record_of(Progress, read_object(folder.progress))
+        datetime.fromisoformat(progress.updated_at or "2000-01-01")
+        return progress
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder.progress}: unreadable ({error}). The checkpoint has the facts; the next commit writes this file again."
+        ) from None
 
 
 def check_run(folder: RunFolder, identity: Mapping[str, str], shard_count: int) -> None:
@@ -150,9 +161,14 @@ def check_run(folder: RunFolder, identity: Mapping[str, str], shard_count: int) 
         return
     try:
         old = json.loads(folder.run_json.read_text())
-        was = old["identity"] | {"shard.count": str(old["shard_count"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder.run_json}: unreadable ({error}). Restore it, or choose another run.name.") from None
+        was = {str(key): str(value) for key, value in dict(old["identity"]).items()}
+        was |= {"shard.count": str(old["shard_count"])}
+        if not isinstance(old["config"], dict):
+            raise TypeError(f"config: got {old['config']!r:.100}, expected an object")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{folder.run_json}: unreadable ({type(error).__name__}: {error}). Restore it, or choose another run.name."
+        ) from None
     new = dict(identity) | {"shard.count": str(shard_count)}
     differing = differing_keys(was, new)
     if differing:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 LAYERS = [
-    {"pruner", "pruner.errors", "pruner.lines"},
+    {"pruner", "pruner.errors", "pruner.lines", "pruner.typed"},
     {"pruner.traces", "pruner.lease", "pruner.schemas"},
     {
         "pruner.prefix",
