@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from jobs import entry, parts
 from pruner.answers import Equivalence
-from pruner.config.section import local_path, parse_as
+from pruner.config.section import parse_as, target_path
 from pruner.errors import InputError
 from pruner.pairs import LabelledPair, folds_by_problem, label_pairs
 from pruner.prompts import load_tokenizer, token_ends
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> int:
 
 def build_file(config: PairsConfig) -> None:
     """Write the file of pairs, if it is not there already; say what is in it."""
-    target = local_path(config.target)
+    target = target_path(config.target)
     table = read_traces(config)
     identity = pairs_identity(config, table)
     if written_identity(target) == identity:

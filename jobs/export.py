@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.command import Arguments, ended, root_and_run
+from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
 from pruner.exporting import KINDS, export_replay
 from pruner.querying import Results
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
 def _export(path: Path, kind: str, output: Path) -> str:
     """Return the line that says what was written."""
     root, only = root_and_run(path)
+    output = target_path(output) if kind == "replay" else local_path(output)
     if kind == "replay":
         if only is None:
             raise InputError(f"{path}: got a folder without run.json, expected one run to be replayed.")
@@ -36,7 +38,7 @@ def _export(path: Path, kind: str, output: Path) -> str:
             raise InputError(f"--output: got {output}, expected a .parquet file for --to replay.")
     with Results(root, only) as results:
         if kind == "replay":
-            counts = export_replay(results, root, path.name, output)
+            counts = export_replay(results, root, only or path.name, output)
         else:
             runs = [row["run"] for row in results.rows("SELECT DISTINCT run FROM answers ORDER BY run")]
             counts = KINDS[kind](results, runs, output)

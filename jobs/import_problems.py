@@ -9,7 +9,7 @@ import hydra
 from omegaconf import DictConfig
 
 from jobs import entry
-from pruner.config.section import local_path
+from pruner.config.section import target_path
 from pruner.importing import import_table, parse_import
 from pruner.problems import write_problems
 
@@ -18,8 +18,9 @@ from pruner.problems import write_problems
 @entry.task
 def main(cfg: DictConfig) -> int:
     config = parse_import(entry.plain(cfg))
+    target = target_path(config.target)
     table = import_table(config)
-    write_problems(table, local_path(config.target))
+    write_problems(table, target)
     print(f"{table.num_rows} problems in {config.target}")
     return 0
 

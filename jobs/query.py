@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from jobs.command import Arguments, ended
 from pruner import tables
+from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
 from pruner.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
 from pruner.querying import Results
@@ -92,6 +93,7 @@ def _written(table: pa.Table, kind: str, output: Path | None) -> str:
     if kind == "parquet":
         if output is None:
             raise InputError("--format parquet: expected --output, since a terminal cannot show it.")
+        output = target_path(output)
         write_atomically(output, lambda path: pq.write_table(table, path))
         return f"{table.num_rows:,} rows in {output}\n"
     if kind == "csv":
@@ -106,6 +108,7 @@ def _written(table: pa.Table, kind: str, output: Path | None) -> str:
         text = tables.to_text(table, width, _MAX_ROWS if output is None else table.num_rows)
     if output is None:
         return text
+    output = target_path(output)
     write_atomically(output, lambda path: path.write_text(text, encoding="utf-8"))
     return f"{table.num_rows:,} rows in {output}\n"
 
@@ -124,6 +127,7 @@ def _columns(view: str | None) -> str:
 
 def _sql_shell(root: Path) -> str:
     """Return the line for a shell. The file that it names is the one that runs write; it is made again if it is an older one."""
+    root = local_path(root)
     path, text = root / "views.sql", views_sql(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder. Name another --root.")

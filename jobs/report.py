@@ -15,6 +15,7 @@ from pathlib import Path
 
 from jobs.command import Arguments, ended, root_and_run
 from pruner.accounting import RunBooks
+from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.querying import Results, read_books
 from pruner.reporting import figures
@@ -52,7 +53,7 @@ def _make(options: argparse.Namespace) -> str:
     root, only = root_and_run(path)
     if options.max_chars < 100:
         raise InputError(f"--max-chars: got {options.max_chars}, expected 100 or more.")
-    target = options.output or path / "report"
+    target = local_path(options.output or path / "report")
     with Results(root) as results:
         everything = read_books(results)
         runs = ranked([books for books in everything if only in (None, books.run)])

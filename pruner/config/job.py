@@ -15,6 +15,7 @@ from pruner.config.samplers import AnySampler
 from pruner.config.section import (
     Amount,
     Budget,
+    CheckpointPath,
     FilePath,
     Pause,
     Positive,
@@ -34,7 +35,7 @@ class RunConfig(Section):
     """name: the run's folder under root; null names it after the overrides of the command line, `default` if none."""
 
     name: RunName | None = None
-    root: FilePath = "outputs"
+    root: CheckpointPath = "outputs"
 
 
 class ShardConfig(Section):
@@ -81,7 +82,7 @@ class CheckpointConfig(Section):
     every_s: Seconds
     every_segments: Positive
     lock_wait_s: Pause
-    dir: FilePath | None = None
+    dir: CheckpointPath | None = None
     copy_every_s: Seconds = 60.0
     rederive: bool = False
 

@@ -59,7 +59,14 @@ def _run_name(text: str) -> str:
     return text
 
 
+def _checkpoint_path(text: str) -> str:
+    if "?" in text:
+        raise ValueError(f"got {text!r}, expected a path without ?, which DuckDB takes for the end of a file's name")
+    return _path(text)
+
+
 FilePath = Annotated[str, AfterValidator(_path)]
+CheckpointPath = Annotated[str, AfterValidator(_checkpoint_path)]
 RunName = Annotated[str, AfterValidator(_run_name)]
 
 
@@ -132,8 +139,8 @@ def name_fault(name: str) -> str | None:
     """Return what keeps a text from being the name of a run's folder; None if nothing does."""
     if fault := path_fault(name):
         return fault
-    if "/" in name or name.startswith((".", "~")) or name != name.strip():
-        return f"got {_shortened(repr(name))}, expected a folder's name: no / in it, no . ~ or space before it, no space after it"
+    if "/" in name or "?" in name or name.startswith((".", "~")) or name != name.strip():
+        return f"got {_shortened(repr(name))}, expected a folder's name: no / or ? in it, no . ~ or space before it, no space after it"
     if name in RESERVED_NAMES:
         return f"got {name!r}, which stands beside the runs. Choose another name"
     if len(name.encode()) > MAX_NAME_BYTES:
@@ -156,6 +163,18 @@ def local_path(text: str | Path) -> Path:
     except RuntimeError:
         raise InputError(f"path: got {str(text)!r}, but there is no such user.") from None
     return path.absolute() if ":" in str(path).partition("/")[0] else path
+
+
+def target_path(text: str | Path) -> Path:
+    """Return the path of a file that is to be written.
+
+    Raises:
+        InputError: it cannot be one, or is a folder.
+    """
+    path = local_path(text)
+    if not path.name or path.is_dir():
+        raise InputError(f"{text}: got a folder, expected the file to write.")
+    return path
 
 
 def _text_faults(value: Any, key: str = "", depth: int = 0) -> Iterator[str]:
