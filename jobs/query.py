@@ -94,7 +94,8 @@ def _written(table: pa.Table, kind: str, output: Path | None) -> str:
         if output is None:
             raise InputError("--format parquet: expected --output, since a terminal cannot show it.")
         output = target_path(output)
-        write_atomically(output, lambda path: pq.write_table(table, path))
+        stored = tables.storable(table)
+        write_atomically(output, lambda path: pq.write_table(stored, path))
         return f"{table.num_rows:,} rows in {output}\n"
     if kind == "csv":
         text = tables.to_csv(table)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown")
 _LEAST_WIDTH = 6
@@ -37,7 +38,7 @@ def to_json(table: pa.Table) -> str:
 def to_markdown(table: pa.Table) -> str:
     """Return a Markdown table; numbers to the right."""
     numeric = [_is_number(field.type) for field in table.schema]
-    lines = [table.column_names, ["--:" if is_number else "---" for is_number in numeric]]
+    lines = [[_escaped(name) for name in table.column_names], ["--:" if is_number else "---" for is_number in numeric]]
     lines += [[_escaped(shown(value)) for value in row] for row in _rows(table)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
@@ -60,7 +61,7 @@ def to_text(table: pa.Table, width: int | None, max_rows: int) -> str:
     if table.num_rows > max_rows:
         notes.append(f"{max_rows:,} of {table.num_rows:,} rows")
     if len(widths) < len(numeric):
-        notes.append(f"not shown: {', '.join(table.column_names[len(widths) :])}")
+        notes.append(_printable(f"not shown: {', '.join(table.column_names[len(widths) :])}"))
     if notes:
         lines.append(f"({'; '.join(notes)}; --format csv shows all)")
     return "\n".join(lines) + "\n"
@@ -137,6 +138,17 @@ def distinct(table: pa.Table) -> pa.Table:
             free = f"{name}_{number}"
         names.append(free)
     return table.rename_columns(names)
+
+
+def storable(table: pa.Table) -> pa.Table:
+    """Return the table as Parquet can hold it: columns of other types (intervals, unions) as text."""
+    for place, name in enumerate(table.column_names):
+        try:
+            pq.write_table(table.select([place]), pa.BufferOutputStream())
+        except (pa.ArrowException, ValueError):
+            texts = [None if value is None else shown(value) for value in values(table.column(place))]
+            table = table.set_column(place, name, pa.array(texts, pa.string()))
+    return table
 
 
 def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
