@@ -44,7 +44,6 @@ Rate = Annotated[float, Field(gt=0.0, le=1e15)]
 PositiveShare = Annotated[float, Field(gt=0.0, le=1.0)]
 Folds = Annotated[int, Field(ge=1, le=2**15 - 1)]
 Resamplings = Annotated[int, Field(ge=1, le=100_000)]
-Gpus = Annotated[tuple[Annotated[int, Field(ge=0, lt=4096)], ...], Field(min_length=1)]
 
 
 def _path(text: str) -> str:
@@ -65,6 +64,13 @@ def _checkpoint_path(text: str) -> str:
     return _path(text)
 
 
+def _some(ids: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(ids)) < max(1, len(ids)):
+        raise ValueError(f"got {list(ids)}, expected different ids, or null for all")
+    return ids
+
+
+Gpus = Annotated[tuple[Annotated[int, Field(ge=0, lt=4096)], ...], AfterValidator(_some)]
 FilePath = Annotated[str, AfterValidator(_path)]
 CheckpointPath = Annotated[str, AfterValidator(_checkpoint_path)]
 RunName = Annotated[str, AfterValidator(_run_name)]
@@ -158,8 +164,10 @@ def local_path(text: str | Path) -> Path:
     """
     if fault := path_fault(str(text)):
         raise InputError(f"path: {fault}.")
+    path = Path(text)
     try:
-        path = Path(text).expanduser()
+        if not Path(str(path).partition("/")[0]).exists():  # a folder of that very name is what is meant
+            path = path.expanduser()
     except RuntimeError:
         raise InputError(f"path: got {str(text)!r}, but there is no such user.") from None
     return path.absolute() if ":" in str(path).partition("/")[0] else path
