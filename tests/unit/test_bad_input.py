@@ -439,8 +439,10 @@ def test_a_damaged_table_of_one_run_is_named_and_left_out(root):
             ("query", "leaderboard", "--root", str(root)),
             ("export", str(root), "--to", "jsonl", "--output", str(root.parent / "x")),
         ):
-            if damage is wrong_type and "leaderboard" not in arguments:
-                continue  # read as text, it does no harm there
+            if (damage is wrong_type and "leaderboard" not in arguments) or (
+                damage is bad_text and "leaderboard" in arguments
+            ):
+                continue  # the one is read as text, the other is not read: they do no harm there
             result = call(job, *arguments)
             assert result.code == 0, result.errors
             assert f"warning: {file}: " in result.errors and "The run run is left out." in result.errors
