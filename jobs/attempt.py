@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from pruner.checkpoint_file import bring, latest
 from pruner.config.job import CheckpointConfig, Config
-from pruner.errors import CheckpointError
+from pruner.config.section import local_path
+from pruner.errors import CheckpointError, InputError
 from pruner.lease import Lease
+from pruner.lines import tell_errors, tell_warnings
 from pruner.problems import ProblemSet
 from pruner.results import (
     Progress,
@@ -65,10 +65,19 @@ def open_checkpoint(config: CheckpointConfig, folder: RunFolder, identity: Mappi
     """
     path = folder.checkpoint
     if config.dir is not None:
-        path = folder.scratch(Path(config.dir).expanduser())
+        path = folder.scratch(local_path(config.dir))
         if latest([path, folder.checkpoint]) == folder.checkpoint:
             bring(folder.checkpoint, path)
     return open_store(path, identity, config.lock_wait_s, lease.check)
+
+
+def last_progress(folder: RunFolder) -> Progress | None:
+    """Return what the shard last told of itself; None, and a warning, if that is damaged: the facts are in the checkpoint."""
+    try:
+        return read_progress(folder)
+    except InputError as error:
+        tell_warnings(error.faults)
+        return None
 
 
 def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> None:
@@ -84,10 +93,7 @@ def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> No
     if last.segments <= held.segments:
         what = f"{held.facts} of {last.facts} segments and verdicts"
     if last.scratch is not None:
-        print(
-            f"warning: going on from a copy with {what}; the others are on {last.host} in {last.scratch}",
-            file=sys.stderr,
-        )
+        tell_warnings([f"going on from a copy with {what}; the others are on {last.host} in {last.scratch}"])
         return
     raise CheckpointError(
         f"checkpoint {store.path}: holds {what} that were committed. Was it damaged or put back from an old copy? Restore "
@@ -104,12 +110,12 @@ def finish_attempt(shard: Shard, reporter: Reporter, end: AttemptEnd) -> None:
         reporter.refresh_answers()
         write_attempts(shard.folder, shard.store)
     except (CheckpointError, OSError) as error:
-        print(f"error: could not record the end of the attempt ({error})", file=sys.stderr)
+        tell_errors([f"could not record the end of the attempt ({error})"])
 
 
 def tell_done(shard: Shard) -> None:
     """Tell that the shard is finished and its results are written, if it was not told before."""
-    last, totals, process = read_progress(shard.folder), shard.store.totals, this_process()
+    last, totals, process = last_progress(shard.folder), shard.store.totals, this_process()
     if last is None:
         last = Progress("done", 0, process.host, process.pid, process.slurm_job_id, 0, 0, 0, 0, 0, 0)
     done = replace(
@@ -200,14 +206,18 @@ def slurm_job_id() -> str | None:
 
 
 def this_process() -> AttemptStart:
-    restart = os.environ.get("SLURM_RESTART_COUNT")
     return AttemptStart(
         host=socket.gethostname(),
         pid=os.getpid(),
         slurm_job_id=slurm_job_id(),
-        slurm_restart=int(restart) if restart else None,
+        slurm_restart=small_number(os.environ.get("SLURM_RESTART_COUNT")),
         versions={name: found for name in _VERSIONED if (found := installed(name))},
     )
+
+
+def small_number(text: str | None) -> int | None:
+    """Return a number of the environment; None if it is none that a 32-bit column holds."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def installed(package: str) -> str | None:

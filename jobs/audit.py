@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import ended, runs_below
+from jobs.command import Arguments, ended, runs_below
 from pruner.auditing import audit
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check that answers, traces and checkpoints tell of the same tokens.")
+    parser = Arguments(description="Check that answers, traces and checkpoints tell of the same tokens.")
     parser.add_argument(
         "paths", nargs="*", type=Path, default=[Path("outputs")], help="runs' folders, or one of many runs"
     )

@@ -17,7 +17,7 @@ from jobs import entry
 from jobs.benches.machine import machine_facts
 from jobs.benches.outcome import Outcome, write_outcome
 from jobs.benches.settings import BenchConfig
-from pruner.config.section import parse_as
+from pruner.config.section import local_path, parse_as
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="bench")
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> int:
         Path(scratch).mkdir(parents=True, exist_ok=True)
     machine = machine_facts()
     outcome: Outcome = importlib.import_module(f"jobs.benches.{config.bench}").run(config)
-    print(write_outcome(config.bench, outcome, machine, Path(config.target)))
+    print(write_outcome(config.bench, outcome, machine, local_path(config.target)))
     print(json.dumps({"bench": config.bench, **outcome.figures, "machine": machine}))
     return 0
 

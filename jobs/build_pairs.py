@@ -7,15 +7,13 @@ Run again it does nothing; changed, it writes the file anew.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import hydra
 import pyarrow as pa
 from omegaconf import DictConfig
 
 from jobs import entry, parts
 from pruner.answers import cached_key
-from pruner.config.section import parse_as
+from pruner.config.section import parse_as, target_path
 from pruner.errors import InputError
 from pruner.pairs import LabelledPair, folds_by_problem, label_pairs
 from pruner.prompts import load_tokenizer, token_ends
@@ -38,7 +36,7 @@ def main(cfg: DictConfig) -> int:
 
 def build_file(config: PairsConfig) -> None:
     """Write the file of pairs, if it is not there already; say what is in it."""
-    target = Path(config.target).expanduser()
+    target = target_path(config.target)
     table = read_traces(config)
     identity = pairs_identity(config, table)
     if written_identity(target) == identity:

@@ -40,7 +40,19 @@ from pruner.comparison import (
     table,
 )
 from pruner.comparison_plot import plot_pareto
-from pruner.config.section import Positive, Section, parse_as
+from pruner.config.section import (
+    Budget,
+    FilePath,
+    Folds,
+    Orders,
+    Processes,
+    Rate,
+    Resamplings,
+    Section,
+    Seed,
+    local_path,
+    parse_as,
+)
 from pruner.errors import InputError
 from pruner.frontier import cross_validated, frontiers, held_out, split_knob
 from pruner.results import write_atomically
@@ -62,19 +74,19 @@ class CompareConfig(Section):
     the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens a problem at which
     frontiers are told. knob: a setting of the user's; the others of its method are then cross-validated over `folds` folds."""
 
-    sources: tuple[str, ...]
-    runs: tuple[str, ...]
-    target: str
+    sources: tuple[FilePath, ...]
+    runs: tuple[FilePath, ...]
+    target: FilePath
     points: tuple[str, ...]
     common: tuple[str, ...]
-    budget: Positive
-    resample: Positive | None
-    seed: int
-    processes: Positive
-    bootstrap: Positive
-    marks: tuple[float, ...]
+    budget: Budget
+    resample: Orders | None
+    seed: Seed
+    processes: Processes
+    bootstrap: Resamplings
+    marks: tuple[Rate, ...]
     knob: str | None
-    folds: Positive
+    folds: Folds
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="compare")
@@ -83,7 +95,7 @@ def main(cfg: DictConfig) -> int:
     config = parse_as(CompareConfig, entry.plain(cfg))
     if bool(config.sources) == bool(config.runs):
         raise InputError("compare: expected either sources=[...] (recorded traces) or runs=[...] (folders of runs).")
-    target = Path(config.target)
+    target = local_path(config.target)
     if config.runs:
         groups = {name: [Path(name)] for name in config.runs}
     else:

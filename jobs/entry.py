@@ -19,7 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jobs import signals
-from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
+from pruner.config.identity import flatten
+from pruner.config.section import MAX_NAME_BYTES, did_you_mean
+from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, first_line
+from pruner.lines import show_everything, tell_errors
 
 INTERRUPTED = signals.INTERRUPTED
 _MAX_NAME = 160
@@ -34,7 +37,10 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise InputError([f"config: {key} must be set. Add {key}=... to the command." for key in missing])
-    values = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        values = OmegaConf.to_container(cfg, resolve=True)
+    except RecursionError:
+        raise InputError("config: a value refers to itself. Look for ${...} in the command.") from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
@@ -50,8 +56,8 @@ def run_name(overrides: Sequence[str], ignored: Sequence[str]) -> str:
         if not any(key == name or key.startswith(name + ".") for name in ignored):
             value = PurePath(value).stem if "/" in value else value
             kept.append(f"{key}={value}")
-    name = re.sub(r"[^\w=.,+-]+", "_", ",".join(sorted(kept))) or "default"
-    return name[:_MAX_NAME]
+    name = re.sub(r"[^\w=.,+-]+", "_", ",".join(sorted(kept))).lstrip(".") or "default"
+    return name[:_MAX_NAME].encode()[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def task_overrides() -> list[str]:
@@ -79,43 +85,75 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
             code = function(cfg)
         except InputError as error:
             _fail(error.faults, 2)
-        except OmegaConfBaseException as error:
+        except (HydraException, OmegaConfBaseException) as error:
             _fail([_one_line(error)], 2)
         except (AnswerError, CheckpointError, EngineError) as error:
             _fail([str(error)], 1)
         except OSError as error:
             _fail([f"{error}. What was committed stays; mend this and run the same command again."], 1)
+        except Exception as error:
+            raise Fault from error
         if code:
             _end([], code)
 
     return wrapped
 
 
+class Fault(Exception):
+    """A fault of the program inside a job's function, so that it is told from one in what Hydra was given."""
+
+
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra main; errors in the command line or the config files end the process with one line and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
+    show_everything()
     try:
         main()
+    except Fault as fault:
+        assert fault.__cause__ is not None
+        raise fault.__cause__ from None
     except PointFailed as error:
         _fail(error.lines, error.code)
     except (HydraException, OmegaConfBaseException) as error:
         _fail([_one_line(error)], 2)
-    except ValueError as error:
-        if "Only one of --run" not in str(error):
-            raise
-        _fail([str(error)], 2)
+    except OSError as error:
+        _fail([f"hydra: {error}. Hydra's own folders (hydra.run.dir, hydra.sweep.dir) must be such as can be made."], 2)
+    except Exception as error:  # Hydra, on what it was given: our own are Faults
+        _fail([f"config: {first_line(error)}. Look at the hydra.* options in the command."], 2)
 
 
 def _one_line(error: Exception) -> str:
-    text = "config: " + " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    """Return what Hydra says, without the folders that it searched, and with the key or choice that was probably meant."""
+    text, hint = str(error).partition("Config search path:")[0], _meant(error)
+    if hint:
+        text = text.partition("To append to your")[0]
+    text = "config: " + " ".join(line.strip() for line in text.splitlines() if line.strip()) + hint
     if "override_grammar" in text:
         text += """. A value with = or , in it needs quotes of its own: key="'value'"."""
     return text
 
 
+def _meant(error: BaseException) -> str:
+    """Return ` Did you mean ...?` for a key that does not exist or a group without such a choice, else nothing."""
+    found = re.search(r"Could not find '([^']*)'\s+Available options in '[^']*':\n((?:\t[^\n]*\n?)+)", str(error))
+    if found:
+        return did_you_mean(found[1].rpartition("/")[2], found[2].split())
+    cause = error.__cause__ or error.__context__
+    node, key = getattr(cause, "parent_node", None), getattr(cause, "full_key", None)
+    if not isinstance(node, DictConfig) or not key:
+        return ""
+    above, _, last = str(key).rpartition(".")
+    if last in node:
+        return ""
+    if near := did_you_mean(last, [str(name) for name in node]):
+        return near if not above else near.replace("mean ", f"mean {above}.")
+    everywhere = flatten(OmegaConf.to_container(node._get_root(), resolve=False))  # type: ignore[arg-type]
+    same = [name for name in everywhere if name.rpartition(".")[2] == last and not name.startswith("hydra.")]
+    return f" Did you mean {same[0]}?" if same else ""
+
+
 def _fail(lines: Sequence[str], code: int) -> NoReturn:
-    for line in lines:
-        print(f"error: {line}", file=sys.stderr)
+    tell_errors(lines)
     _end(lines, code)
 
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from jobs import entry, parts
 from pruner.answers import cached_key
 from pruner.config.judges import LlmJudgeConfig
-from pruner.config.section import parse_as
+from pruner.config.section import local_path, parse_as
 from pruner.errors import InputError
 from pruner.judges.base import Judge
 from pruner.judges.card import GenerativeCard, check_base, check_prefix, generative_config, read_card
@@ -97,10 +97,8 @@ def check(config: EvalConfig, judge: str, data: PairSet, pairs: Sequence[Labelle
 def folders(judge: str, pairs: Sequence[LabelledPair]) -> dict[int | None, Path]:
     """Return the judge's folder, or with {fold} in it one for each fold of the pairs."""
     if "{fold}" not in judge:
-        return {None: Path(judge).expanduser()}
-    return {
-        fold: Path(judge.replace("{fold}", str(fold))).expanduser() for fold in sorted({pair.fold for pair in pairs})
-    }
+        return {None: local_path(judge)}
+    return {fold: local_path(judge.replace("{fold}", str(fold))) for fold in sorted({pair.fold for pair in pairs})}
 
 
 def score(config: EvalConfig, judge: str, pairs: Sequence[LabelledPair]) -> Judged:
@@ -173,7 +171,7 @@ def with_engine(
 
 def evaluate(config: EvalConfig, judged: Sequence[Judged], pairs: Sequence[LabelledPair]) -> str:
     """Write scores, tables and plots; return the table as Markdown."""
-    folder = Path(config.target).expanduser()
+    folder = local_path(config.target)
     write_scores(judged, pairs, folder / "scores.parquet")
     rows = []
     for group, places in groups(pairs).items():

@@ -7,19 +7,19 @@ runs.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import ended, root_and_run
+from jobs.command import Arguments, ended, root_and_run
+from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
 from pruner.exporting import KINDS, export_replay
 from pruner.querying import Results
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m jobs.export", description="Write results for other programs.")
+    parser = Arguments(prog="python -m jobs.export", description="Write results for other programs.")
     parser.add_argument("path", type=Path, help="a run's folder, or a folder of runs")
     parser.add_argument("--to", choices=(*KINDS, "replay"), required=True)
     parser.add_argument("--output", type=Path, required=True, help="a folder; for replay a .parquet file")
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
 def _export(path: Path, kind: str, output: Path) -> str:
     """Return the line that says what was written."""
     root, only = root_and_run(path)
+    output = target_path(output) if kind == "replay" else local_path(output)
     if kind == "replay":
         if only is None:
             raise InputError(f"{path}: got a folder without run.json, expected one run to be replayed.")
@@ -37,7 +38,7 @@ def _export(path: Path, kind: str, output: Path) -> str:
             raise InputError(f"--output: got {output}, expected a .parquet file for --to replay.")
     with Results(root, only) as results:
         if kind == "replay":
-            counts = export_replay(results, root, path.name, output)
+            counts = export_replay(results, root, only or path.name, output)
         else:
             runs = [row["run"] for row in results.rows("SELECT DISTINCT run FROM answers ORDER BY run")]
             counts = KINDS[kind](results, runs, output)

@@ -5,12 +5,11 @@ python -m jobs.import_problems source=set.csv target=set.parquet columns.questio
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import hydra
 from omegaconf import DictConfig
 
 from jobs import entry
+from pruner.config.section import target_path
 from pruner.importing import import_table, parse_import
 from pruner.problems import write_problems
 
@@ -19,8 +18,9 @@ from pruner.problems import write_problems
 @entry.task
 def main(cfg: DictConfig) -> int:
     config = parse_import(entry.plain(cfg))
+    target = target_path(config.target)
     table = import_table(config)
-    write_problems(table, Path(config.target).expanduser())
+    write_problems(table, target)
     print(f"{table.num_rows} problems in {config.target}")
     return 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pruner.config.job import Config
 from pruner.config.samplers import ReplaySamplerConfig
+from pruner.config.section import local_path
 from pruner.problems import ProblemSet, read_problems
 from pruner.prompts import model_fingerprint, path_fingerprint
 from pruner.recorded import run_fingerprint
@@ -31,7 +32,7 @@ def read_inputs(config: Config) -> Inputs:
     sampler = config.sampler
     if sampler.name != "replay":
         return Inputs(read_problems(config.problems.path, config.problems.limit))
-    path = Path(sampler.source).expanduser()
+    path = local_path(sampler.source)
     recording = _recording(sampler, path.stat().st_mtime_ns if path.exists() else 0)
     replay = Replay(recording, sampler.resample, config.seed)
     replay.check_budget(config.budget)
@@ -68,5 +69,5 @@ def fingerprints(config: Config, inputs: Inputs) -> dict[str, str]:
     elif judge.name == "trained":
         found["judge"] = path_fingerprint(judge.path)
     elif judge.name == "oracle" and judge.source is not None:
-        found["judge"] = run_fingerprint(Path(judge.source).expanduser())
+        found["judge"] = run_fingerprint(local_path(judge.source))
     return found

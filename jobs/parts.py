@@ -6,7 +6,6 @@ Nothing here starts an engine but `open_samplers`.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pruner.config.job import Config
 from pruner.config.judges import LlmJudgeConfig, TrainedJudgeConfig
 from pruner.config.model import FixedPrefixConfig, ModelConfig, ReasoningWordsPrefixConfig
 from pruner.config.samplers import VllmSamplerConfig
+from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.judges.base import Judge, Prober
 from pruner.judges.card import (
@@ -39,6 +39,7 @@ from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
 from pruner.judges.recorded import NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning import lexical_weights
+from pruner.lines import tell_warnings
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation, Truncation
 from pruner.problems import ProblemSet
 from pruner.prompts import (
@@ -174,7 +175,7 @@ def make_judge(config: Config, replay: Replay | None, prompts: Prompts) -> Judge
         return NoisyOracle(replay, key_of, 1.0, 0.5, None, config.seed)
     if judge.name == "oracle":
         assert judge.source is not None
-        rows = read_run_traces(Path(judge.source).expanduser())
+        rows = read_run_traces(local_path(judge.source))
         traces = {(row.problem_id, row.trace_index): KnownTrace(row.text, row.answer) for row in rows}
         return OracleJudge(traces, key_of)
     generative = generative_judge(config)
@@ -182,7 +183,7 @@ def make_judge(config: Config, replay: Replay | None, prompts: Prompts) -> Judge
         assert judge.name == "trained"
         if replay is not None and not replay.recording.has_text:
             raise InputError("judge: got trained, but the recorded traces of sampler.source have no text to read.")
-        return LexicalJudge(lexical_weights.load(Path(judge.path).expanduser(), len(FEATURES)))
+        return LexicalJudge(lexical_weights.load(local_path(judge.path), len(FEATURES)))
     return make_generative_judge(generative, model, judge_context(config))
 
 
@@ -203,12 +204,12 @@ def generative_judge(config: Config) -> LlmJudgeConfig | None:
     if isinstance(judge, TrainedJudgeConfig):
         card = trained_card(judge).judge
         if isinstance(card, GenerativeCard):
-            return generative_config(card, Path(judge.path).expanduser(), judge)
+            return generative_config(card, local_path(judge.path), judge)
     return None
 
 
 def trained_card(judge: TrainedJudgeConfig) -> JudgeCard:
-    return read_card(Path(judge.path).expanduser())
+    return read_card(local_path(judge.path))
 
 
 def judge_context(config: Config) -> int:
@@ -369,7 +370,7 @@ def check_models(config: Config, problems: ProblemSet) -> None:
         warn_of_overlap(card, judge.path, [(each.problem_id, each.question) for each in problems.problems])
     elif judge.name == "oracle" and config.sampler.name == "vllm":
         assert judge.source is not None
-        check_cuts(config.prefix.max_tokens, config.sampler.segment_tokens, Path(judge.source).expanduser())
+        check_cuts(config.prefix.max_tokens, config.sampler.segment_tokens, local_path(judge.source))
     if config.sampler.name == "vllm":
         engine_specs(config, config.sampler, num_devices())  # whether the allocation is enough for both engines
 
@@ -390,7 +391,7 @@ def check_cuts(prefix_tokens: int, segment_tokens: int, source: Path) -> None:
 
 
 def check_trained(judge: TrainedJudgeConfig, config: Config) -> JudgeCard:
-    folder = Path(judge.path).expanduser()
+    folder = local_path(judge.path)
     card = read_card(folder)
     check_prefix(card, config.prefix, folder)
     if isinstance(card.judge, GenerativeCard):
@@ -411,10 +412,11 @@ def check_trained(judge: TrainedJudgeConfig, config: Config) -> JudgeCard:
 def warn_of_overlap(card: JudgeCard, path: str, problems: list[tuple[str, str]]) -> None:
     if shared := overlap(card, problems):
         shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
-        print(
-            f"warning: the judge {path} was trained on {len(shared)} of these {len(problems)} problems ({shown}); "
-            "what it does on them says nothing about others",
-            file=sys.stderr,
+        tell_warnings(
+            [
+                f"the judge {path} was trained on {len(shared)} of these {len(problems)} problems ({shown}); "
+                "what it does on them says nothing about others"
+            ]
         )
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import pyarrow as pa
-import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from jobs import entry, parts
@@ -22,9 +20,25 @@ from jobs.benches.workbench import Workbench, main_config
 from jobs.inputs import read_inputs
 from pruner.accounting import AnswerRow, TraceRow
 from pruner.answers.reader import AnswerReader
+from pruner.columns import TEXT, limited, read_parquet, typed_table
 from pruner.config.job import Config
 from pruner.config.samplers import SimulatedSamplerConfig
-from pruner.config.section import Positive, Seconds, Section, parse_as
+from pruner.config.section import (
+    MAX_COUNT,
+    Amount,
+    Budget,
+    FilePath,
+    Natural,
+    Pause,
+    Positive,
+    PositiveShare,
+    Rate,
+    Running,
+    Seconds,
+    Section,
+    local_path,
+    parse_as,
+)
 from pruner.errors import InputError
 from pruner.planning import Curve, Disk, Engine, Needs, make_plan
 from pruner.problems import read_problems
@@ -39,22 +53,22 @@ _LENGTH_COLUMNS = ("num_tokens", "tokens_sampled")
 class PlanConfig(Section):
     """What is planned; conf/plan.yaml tells the words and defaults."""
 
-    problem_set: str | None
+    problem_set: FilePath | None
     num_problems: Positive | None
     overrides: tuple[str, ...]
-    budget: Positive
-    lengths: str | None
+    budget: Budget
+    lengths: FilePath | None
     mean_tokens: Positive | None
-    curve: tuple[tuple[Positive, float], ...]
-    max_running: Positive | None
+    curve: tuple[tuple[Positive, Rate], ...]
+    max_running: Running | None
     tasks: Positive | None
     wall_hours: Seconds
-    load_s: float
-    bytes_per_token: float
-    bytes_per_segment: float
-    kept_share: float | None
-    simulated_problems: int
-    simulated_segments: int
+    load_s: Pause
+    bytes_per_token: Amount
+    bytes_per_segment: Amount
+    kept_share: PositiveShare | None
+    simulated_problems: Natural
+    simulated_segments: Positive
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")
@@ -129,24 +143,27 @@ def trace_lengths(config: PlanConfig) -> list[int]:
         if config.mean_tokens is None:
             raise InputError("plan: got neither lengths nor mean_tokens. Give one of them.")
         return [max(1, config.mean_tokens * (50 + share) // 100) for share in range(101)]
-    path = Path(config.lengths).expanduser()
+    path = local_path(config.lengths)
     files = sorted((path / "traces").glob("*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].exists():
         raise InputError(f"lengths: got {config.lengths!r}, expected a run's folder or Parquet.")
-    try:
-        return [length for file in files for length in _file_lengths(file)]
-    except pa.ArrowException as error:
-        raise InputError(f"lengths: {config.lengths} is unreadable ({str(error).splitlines()[0]}).") from None
+    lengths = [length for file in files for length in _file_lengths(file)]
+    if not lengths:
+        raise InputError(f"lengths: {config.lengths} has no finished traces.")
+    return lengths
 
 
 def _file_lengths(file: Path) -> list[int]:
-    names = pq.read_schema(file).names
-    column = next((name for name in _LENGTH_COLUMNS if name in names), None)
+    table = read_parquet(file, f"lengths: {file}", [*_LENGTH_COLUMNS, "status"])
+    column = next((name for name in _LENGTH_COLUMNS if name in table.column_names), None)
     if column is None:
-        raise InputError(f"lengths: {file} has columns {names}, expected one of {list(_LENGTH_COLUMNS)}.")
+        raise InputError(f"lengths: {file} has none of the columns {list(_LENGTH_COLUMNS)}.")
+    table, outside = typed_table(table, {column: (1, MAX_COUNT), "status": TEXT}, f"lengths: {file}")
+    if outside:
+        raise InputError([f"lengths: {file}: {fault}" for fault in limited([str(each) for each in outside])])
     # A pruned trace's length is not a trace's.
-    filters = [("status", "=", "finished")] if "status" in names else None
-    return [int(length) for length in pq.read_table(file, columns=[column], filters=filters)[column].to_pylist()]
+    rows = table.to_pylist()
+    return [row[column] for row in rows if row.get("status", "finished") == "finished" and row[column] is not None]
 
 
 def problem_needs(

@@ -20,8 +20,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.command import ended
+from jobs.command import Arguments, ended
 from pruner import tables
+from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
 from pruner.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
 from pruner.querying import Results
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jobs.query", description="SQL over all runs under a folder.")
+    parser = Arguments(prog="python -m jobs.query", description="SQL over all runs under a folder.")
     parser.add_argument("query", nargs="?", help=f"a SELECT over {', '.join(VIEWS)}; or the name of a shipped query")
     parser.add_argument("--root", default="outputs", type=Path, help="folder of the runs (default: outputs)")
     parser.add_argument("--file", type=Path, help="read the query from a file")
@@ -87,10 +88,14 @@ def _named(text: str, queries: dict[str, NamedQuery]) -> NamedQuery:
 
 
 def _written(table: pa.Table, kind: str, output: Path | None) -> str:
+    if kind in ("csv", "json", "parquet"):
+        table = tables.distinct(table)
     if kind == "parquet":
         if output is None:
             raise InputError("--format parquet: expected --output, since a terminal cannot show it.")
-        write_atomically(output, lambda path: pq.write_table(table, path))
+        output = target_path(output)
+        stored = tables.storable(table)
+        write_atomically(output, lambda path: pq.write_table(stored, path))
         return f"{table.num_rows:,} rows in {output}\n"
     if kind == "csv":
         text = tables.to_csv(table)
@@ -104,7 +109,8 @@ def _written(table: pa.Table, kind: str, output: Path | None) -> str:
         text = tables.to_text(table, width, _MAX_ROWS if output is None else table.num_rows)
     if output is None:
         return text
-    write_atomically(output, lambda path: path.write_text(text))
+    output = target_path(output)
+    write_atomically(output, lambda path: path.write_text(text, encoding="utf-8"))
     return f"{table.num_rows:,} rows in {output}\n"
 
 
@@ -122,6 +128,7 @@ def _columns(view: str | None) -> str:
 
 def _sql_shell(root: Path) -> str:
     """Return the line for a shell. The file that it names is the one that runs write; it is made again if it is an older one."""
+    root = local_path(root)
     path, text = root / "views.sql", views_sql(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder. Name another --root.")

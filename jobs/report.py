@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.command import ended, root_and_run
+from jobs.command import Arguments, ended, root_and_run
 from pruner.accounting import RunBooks
+from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.querying import Results, read_books
 from pruner.reporting import figures
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jobs.report", description="Make a page with figures of runs.")
+    parser = Arguments(prog="python -m jobs.report", description="Make a page with figures of runs.")
     parser.add_argument("path", type=Path, help="a run's folder, or a folder of runs")
     parser.add_argument("--output", type=Path, help="folder of the report (default: report/ in the path)")
     parser.add_argument("--focus", help="of several runs, the one to look at closely (default: the best that prunes)")
@@ -52,7 +53,7 @@ def _make(options: argparse.Namespace) -> str:
     root, only = root_and_run(path)
     if options.max_chars < 100:
         raise InputError(f"--max-chars: got {options.max_chars}, expected 100 or more.")
-    target = options.output or path / "report"
+    target = local_path(options.output or path / "report")
     with Results(root) as results:
         everything = read_books(results)
         runs = ranked([books for books in everything if only in (None, books.run)])

@@ -10,7 +10,6 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -23,6 +22,7 @@ from jobs.attempt import (
     check_complete,
     finish_attempt,
     killed_attempt,
+    last_progress,
     open_checkpoint,
     slurm_job_id,
     tell_done,
@@ -33,8 +33,10 @@ from jobs.signals import StopSignals
 from pruner.answers.reader import AnswerReader
 from pruner.config.identity import NOT_IDENTITY, identity
 from pruner.config.job import Config, parse
+from pruner.config.section import local_path
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
 from pruner.lease import Lease, this_holder
+from pruner.lines import printable
 from pruner.progress import ProgressDisplay
 from pruner.prompts import Prompts
 from pruner.querying import run_books
@@ -42,7 +44,6 @@ from pruner.results import (
     RunFolder,
     begin_run,
     check_run,
-    read_progress,
     write_attempts,
     write_results,
 )
@@ -83,7 +84,7 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     problems = inputs.problems
     parts.check_models(config, problems)
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
-    folder = RunFolder(Path(config.run.root), name, config.shard.index)
+    folder = RunFolder(local_path(config.run.root), name, config.shard.index)
     who = identity(config, fingerprints(config, inputs))
     check_run(folder, who, config.shard.count)
     lease = Lease(folder.lease, this_holder(slurm_job_id()))
@@ -98,7 +99,7 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
         open_checkpoint(config.checkpoint, folder, who, lease) as store,
         AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader,
     ):
-        last = read_progress(folder)
+        last = last_progress(folder)
         check_complete(store, folder, last)
         if config.checkpoint.rederive:
             store.forget_derived()
@@ -130,7 +131,7 @@ def tell(folder: RunFolder) -> None:
     try:
         print(summary(run_books(folder.root, folder.name), str(folder.path)))
     except InputError as error:  # the work is done; what cannot be summed up does not undo that
-        print(f"done; nothing to sum up: {error}")
+        print(printable(f"done; nothing to sum up: {error}"))
 
 
 def interrupted(stop: StopSignals) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from jobs.command import ended, runs_below
+from jobs.command import Arguments, ended, runs_below
+from pruner.errors import InputError
+from pruner.lines import tell_warnings
 from pruner.manifest import describe, headline, read_manifest, to_json
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Show which shards are done, running, resumable or failed.")
+    parser = Arguments(description="Show which shards are done, running, resumable or failed.")
     parser.add_argument(
         "paths", nargs="*", type=Path, default=[Path("outputs")], help="runs' folders, or one of many runs"
     )
@@ -22,7 +23,14 @@ def main() -> int:
 
 def _status(paths: list[Path], as_json: bool) -> str:
     folders = [folder for path in paths for folder in runs_below(path)]
-    manifests = [read_manifest(folder) for folder in folders]
+    manifests = []
+    for folder in folders:
+        try:
+            manifests.append(read_manifest(folder))
+        except InputError as error:
+            if len(folders) == 1:
+                raise
+            tell_warnings(f"{fault} It is left out." for fault in error.faults)
     if as_json:
         return to_json(manifests)
     show = headline if folders != paths else describe

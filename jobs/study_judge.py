@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -20,7 +19,7 @@ from omegaconf import DictConfig
 
 from jobs import build_pairs, entry, eval_judge, signals, train_judge
 from jobs.signals import StopSignals
-from pruner.config.section import Section, parse_as
+from pruner.config.section import Section, local_path, parse_as
 from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.tables import Row, read_points, write_point, write_table
 from pruner.recorded import PairsConfig, read_pair_sets
@@ -37,7 +36,7 @@ NOT_A_POINT = (
 @entry.task
 def main(cfg: DictConfig) -> int:
     values = entry.plain(cfg)
-    folder = Path(values["study"]).expanduser()
+    folder = local_path(values["study"])
     point = entry.run_name(entry.task_overrides(), NOT_A_POINT)
     prefix = "-".join(str(values["prefix"][key]) for key in ("name", "count", "max_tokens") if key in values["prefix"])
     pairs = folder / "pairs" / f"{prefix}.parquet"

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from jobs import entry, signals
 from jobs.signals import StopSignals
 from pruner.config.model import PromptConfig
-from pruner.config.section import parse_as
+from pruner.config.section import local_path, parse_as
 from pruner.errors import InputError
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card
 from pruner.judges.pair_prompt import PairPrompt
@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> int:
 
 def train(config: TrainConfig, stop: StopSignals) -> int:
     """Train one judge; return the exit code."""
-    folder = Path(config.target).expanduser()
+    folder = local_path(config.target)
     data = read_pair_sets(config.pairs)
     pairs = training_pairs(config, data.pairs)
     made_with = what_it_is_made_with(config, data)

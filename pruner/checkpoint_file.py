@@ -29,6 +29,8 @@ TEXT, NAME = "'", '"'
 ROW_GROUP_ROWS = 2048
 # The engine needs the cores and the memory; a commit is small.
 LIMITS: dict[str, str | int] = {"threads": 2, "memory_limit": "512MB"}
+# A file of another kind would make DuckDB look for an extension, on the network too.
+NO_EXTENSIONS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 
 
 def latest(paths: Sequence[Path]) -> Path | None:
@@ -81,9 +83,9 @@ def _extent(path: Path) -> tuple[int, int, int]:
 def open_database(path: Path, mode: str = "READ_WRITE") -> duckdb.DuckDBPyConnection:
     """Open a checkpoint as the database of a new connection."""
     # What does not fit into memory goes beside the file: by default it would go where the job was started, in one folder for all.
-    connection = duckdb.connect(config={**LIMITS, "temp_directory": f"{path}.tmp"})
+    connection = duckdb.connect(config={**LIMITS, **NO_EXTENSIONS, "temp_directory": f"{path}.tmp"})
     try:
-        options = mode if mode == "READ_ONLY" else f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
+        options = "TYPE duckdb, " + (mode if mode == "READ_ONLY" else f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}")
         connection.execute(f"ATTACH {quoted(str(path), TEXT)} AS shard ({options})")
         connection.execute("USE shard")
     except duckdb.Error:
@@ -149,7 +151,11 @@ def quoted(text: str, quote: str) -> str:
 
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[str, str]) -> None:
-    version, text = connection.execute("SELECT schema_version, identity FROM run").fetchall()[0]
+    try:
+        [(version, text)] = connection.execute("SELECT schema_version, identity FROM run").fetchall()
+        old = {str(key): str(value) for key, value in dict(json.loads(text)).items()}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(path, ValueError(f"its table run is not readable: {error}")) from error
     if version in UPGRADED:
         upgrade(connection)
     elif version != SCHEMA_VERSION:
@@ -157,13 +163,16 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[s
             f"checkpoint {path}: written by schema version {version}, this program has {SCHEMA_VERSION}. "
             "Finish it with the version that began it, or choose another run.name."
         )
-    differing = differing_keys(json.loads(text), identity)
+    differing = differing_keys(old, identity)
     if differing:
         raise InputError(
             f"checkpoint {path}: belongs to another config ({'; '.join(differing)}). "
             "Undo the change, or choose another run.name."
         )
-    for name in TABLES:
+    for name, schema in TABLES.items():
+        found = {row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
+        if missing := [column for column in schema.names if column not in found]:
+            raise damaged(path, ValueError(f"its table {name} has no {missing}"))
         connection.execute(f"SELECT bit_xor(hash(every)) FROM {name} AS every").fetchall()
     for name, keys in KEYS.items():
         sql = f"SELECT count(*) - count(DISTINCT ({', '.join(keys)})) FROM {name}"

@@ -1,4 +1,4 @@
-"""The two kinds of trouble that a user can cause or must know about. Knows nothing else of the program."""
+"""The kinds of trouble that a user can cause or must know about. Knows nothing else of the program."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ class EngineError(RuntimeError):
 
 class AnswerError(RuntimeError):
     """Answers cannot be read, since the worker that reads them keeps dying: exit code 1; what was committed stays."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or the error's name if it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,10 +54,10 @@ def _write_lines(path: Path, parts: Iterator[pa.Table]) -> int:
 
     def write(partial: Path) -> None:
         nonlocal count
-        with open(partial, "w") as file:
+        with open(partial, "w", encoding="utf-8") as file:
             for part in parts:
                 count += part.num_rows
-                file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in part.to_pylist())
+                file.writelines(tables.as_json(row) + "\n" for row in tables.plain_rows(part))
 
     write_atomically(path, write)
     return count

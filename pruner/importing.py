@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
-from pydantic import ValidationError
 
-from pruner.config.section import Section, describe_fault
-from pruner.errors import InputError
-from pruner.problems import REQUIRED, check_rows, limited
+from pruner.columns import limited, plain_column, plain_table, read_parquet
+from pruner.config.section import FilePath, Section, Seed, local_path, parse_as, text_fault
+from pruner.errors import InputError, first_line
+from pruner.problems import REQUIRED, check_rows
 from pruner.traces import hash64
 
+# A row must fit into a block.
+_CSV_BLOCK = 1 << 26
 LETTERS = "ABCD"
 GPQA_COLUMNS = (
     "Question",
@@ -38,12 +40,12 @@ class ColumnsConfig(Section):
 
 
 class ImportConfig(Section):
-    source: str
-    target: str
+    source: FilePath
+    target: FilePath
     format: Literal["columns", "gpqa"]
     columns: ColumnsConfig
     answer_pattern: str | None
-    seed: int
+    seed: Seed
     keep: bool
 
 
@@ -57,10 +59,7 @@ class Options:
 
 def parse_import(values: Mapping[str, Any]) -> ImportConfig:
     """Return the typed config. Raises InputError with a line a fault."""
-    try:
-        config = ImportConfig(**values)
-    except ValidationError as error:
-        raise InputError([describe_fault(item) for item in error.errors()]) from None
+    config = parse_as(ImportConfig, values)
     try:
         groups = 1 if config.answer_pattern is None else re.compile(config.answer_pattern).groups
     except re.error as error:
@@ -76,7 +75,7 @@ def import_table(config: ImportConfig) -> pa.Table:
     Raises:
         InputError: with all faults, each with its row.
     """
-    source = read_source(Path(config.source).expanduser())
+    source = read_source(local_path(config.source))
     if source.num_rows == 0:
         raise InputError(f"{config.source}: has no rows.")
     table = from_gpqa(source, config) if config.format == "gpqa" else from_columns(source, config)
@@ -88,19 +87,24 @@ def import_table(config: ImportConfig) -> pa.Table:
 
 def read_source(path: Path) -> pa.Table:
     """Read a file by its ending. Raises InputError: none such, unreadable, or an unknown ending."""
+    what = f"source {path}"
     if not path.exists():
-        raise InputError(f"source {path}: no such file.")
+        raise InputError(f"{what}: no such file.")
+    if not path.is_file():
+        raise InputError(f"{what}: got a folder or device, expected a file.")
+    if path.suffix == ".parquet":
+        return read_parquet(path, what)
     try:
         if path.suffix in (".csv", ".tsv"):
             delimiter = "\t" if path.suffix == ".tsv" else ","
             return _read_csv(path, pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True))
         if path.suffix in (".jsonl", ".json", ".ndjson"):
             return _read_json_lines(path)
-        if path.suffix == ".parquet":
-            return pq.read_table(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"source {path}: unreadable ({str(error).strip().splitlines()[0]}).") from None
-    raise InputError(f"source {path}: got ending {path.suffix!r}, expected .csv, .tsv, .jsonl, .json or .parquet.")
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{what}: unreadable ({first_line(error)}).") from None
+    raise InputError(f"{what}: got ending {path.suffix!r}, expected .csv, .tsv, .jsonl, .json or .parquet.")
 
 
 def _read_csv(path: Path, options: pyarrow.csv.ParseOptions) -> pa.Table:
@@ -114,23 +118,58 @@ def _read_csv(path: Path, options: pyarrow.csv.ParseOptions) -> pa.Table:
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=True,
+        check_utf8=False,  # checked below, where the row is known
     )
-    return pyarrow.csv.read_csv(path, parse_options=options, convert_options=convert)
+    read = pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK)
+    return plain_table(
+        pyarrow.csv.read_csv(path, read_options=read, parse_options=options, convert_options=convert), f"source {path}"
+    )
 
 
 def _read_json_lines(path: Path) -> pa.Table:
-    """Read an object a line; a column of mixed types becomes text."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"source {path}: expected a JSON object in every line.")
+    """Read an object a line; a column of mixed types becomes text. Lines end where LF stands: a text may hold any other
+    line separator of Unicode."""
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except UnicodeDecodeError:
+            raise InputError(f"source {path}: line {number + 1} is not valid UTF-8.") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"source {path}: unreadable line {number + 1} ({first_line(error)}).") from None
+        if row is None:
+            continue
+        if not isinstance(row, dict):
+            raise InputError(
+                f"source {path}: expected a JSON object in every line, got {type(row).__name__} in line {number + 1}."
+            )
+        if any(text_fault(text) for text in _texts_in(row)):
+            raise InputError(f"source {path}: line {number + 1} holds text that is not valid Unicode.")
+        rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
+    table = pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
+    return plain_table(table, f"source {path}")
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Yield all texts of a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from _texts_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts_in(item)
 
 
 def _json_column(values: list[Any]) -> pa.Array:
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        found = pa.array(values)
+        plain_column(pa.chunked_array([found]))
+        return found
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
         return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
 
 
@@ -198,7 +237,8 @@ def _table(
 
 
 def _texts(table: pa.Table, name: str) -> list[str | None]:
-    return [None if value is None else str(value) for value in table.column(name).to_pylist()]
+    """Return a column's values as they would be written; what is no number (NaN) is none."""
+    return [None if value is None or value != value else str(value) for value in table.column(name).to_pylist()]
 
 
 def _last_match(pattern: str, answer: str | None) -> str | None:

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pruner.config.job import MAX_SHARDS
 from pruner.errors import InputError
 from pruner.lease import Holder, is_live, read_holder
+from pruner.lines import printable
 from pruner.progress import duration
 from pruner.results import Progress, RunFolder, read_progress
+from pruner.typed import read_object
 
-STATES = ("done", "running", "resumable", "failed", "waiting")
+STATES = ("done", "running", "resumable", "failed", "waiting", "unreadable")
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class ShardState:
 
     Attributes:
         state: done; running (a live process holds its lease); resumable (interrupted or killed: the same command goes on);
-            failed (ended by a fault, see progress.message; resumable too, once that is mended); waiting (never begun).
+            failed (ended by a fault, see progress.message; resumable too, once that is mended); waiting (never begun);
+            unreadable (what it told of itself is damaged, see fault; the same command goes on).
         holder: who works on it, if it is running.
     """
 
@@ -30,6 +34,7 @@ class ShardState:
     state: str
     progress: Progress | None
     holder: Holder | None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,16 +68,23 @@ def read_manifest(path: Path) -> Manifest:
         InputError: it is not the folder of a run.
     """
     try:
-        count = int(json.loads((path / "run.json").read_text())["shard_count"])
+        values = read_object(path / "run.json")
+        count = values.get("shard_count")
+        if type(count) is not int or not 1 <= count <= MAX_SHARDS:
+            raise ValueError(f"shard_count: got {count!r:.100}, expected 1 to {MAX_SHARDS}")
     except FileNotFoundError:
         raise InputError(f"{path}: got a folder without run.json, expected a run's, e.g. outputs/default.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / 'run.json'}: cannot be read ({error}).") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path / 'run.json'}: cannot be read ({error}). Restore it.") from None
     return Manifest(path, tuple(read_shard(RunFolder(path.parent, path.name, index)) for index in range(count)))
 
 
 def read_shard(folder: RunFolder) -> ShardState:
-    progress = read_progress(folder)
+    progress, fault = None, None
+    try:
+        progress = read_progress(folder)
+    except InputError as error:
+        fault = str(error)
     holder = read_holder(folder.lease)
     if holder is not None and not is_live(folder.lease, holder):
         holder = None
@@ -80,11 +92,13 @@ def read_shard(folder: RunFolder) -> ShardState:
         state = "done"
     elif holder is not None:
         state = "running"
+    elif fault is not None:
+        state = "unreadable"
     elif progress is None:
         state = "waiting"
     else:
         state = "failed" if progress.state == "failed" else "resumable"
-    return ShardState(folder.shard_index, state, progress, holder)
+    return ShardState(folder.shard_index, state, progress, holder, fault)
 
 
 def describe(manifest: Manifest) -> str:
@@ -96,11 +110,11 @@ def describe(manifest: Manifest) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     errors = [
-        f"shard {shard.index}: {shard.progress.message}"
+        f"shard {shard.index}: {message}"
         for shard in manifest.shards
-        if shard.progress is not None and shard.progress.message
+        if (message := shard.fault or (shard.progress.message if shard.progress is not None else None))
     ]
-    return "\n".join([headline(manifest), *lines, *errors])
+    return "\n".join([headline(manifest), *(printable(line) for line in [*lines, *errors])])
 
 
 def headline(manifest: Manifest) -> str:
@@ -112,7 +126,7 @@ def headline(manifest: Manifest) -> str:
     tokens = f"{sum(each.tokens for each in told):,} tokens"
     eta = "" if manifest.counts.keys() <= {"done"} else f", ETA {duration(manifest.eta_s)}"
     shards = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards)} shards"
-    return f"{manifest.path}: {shards}: {states}; {problems}, {tokens}{eta}"
+    return printable(f"{manifest.path}: {shards}: {states}; {problems}, {tokens}{eta}")
 
 
 def _row(shard: ShardState) -> tuple[str, ...]:
@@ -151,6 +165,7 @@ def to_json(manifests: Sequence[Manifest]) -> str:
                     "shard": shard.index,
                     "state": shard.state,
                     "holder": vars(shard.holder) if shard.holder else None,
+                    "fault": shard.fault,
                     "progress": vars(shard.progress) if shard.progress else None,
                 }
                 for shard in manifest.shards

@@ -1,4 +1,4 @@
-"""Problem sets: read, validate and shard them. Owns the reading of Parquet; knows no model."""
+"""Problem sets: read, validate and shard them. Knows no model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pruner.columns import is_text, limited, read_parquet
+from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.traces import Problem
 
 REQUIRED = ("problem_id", "question", "answer")
-_MAX_FAULTS = 20
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def read_problems(path: str, limit: int | None) -> ProblemSet:
     Raises:
         InputError: with all faults, each with its row.
     """
-    table = _read_table(path)
+    table = read_parquet(local_path(path), f"problems {path}")
     missing = [name for name in REQUIRED if name not in table.column_names]
     if missing:
         raise InputError(
@@ -52,7 +53,7 @@ def read_problems(path: str, limit: int | None) -> ProblemSet:
     ill_typed = [
         f"problems {path}: column {name} is {table.schema.field(name).type}, expected string."
         for name in REQUIRED
-        if not _is_text(table.schema.field(name).type) and not (name == "answer" and _is_null(table, name))
+        if not is_text(table.schema.field(name).type)
     ]
     if ill_typed:
         raise InputError(ill_typed)
@@ -88,14 +89,6 @@ def check_rows(ids: Sequence[object], questions: Sequence[object], answers: Sequ
     return faults
 
 
-def limited(faults: Sequence[str]) -> list[str]:
-    """Return the faults, shortened to what a reader will read; the last line counts the rest."""
-    shown = list(faults[:_MAX_FAULTS])
-    if len(faults) > _MAX_FAULTS:
-        shown.append(f"{len(faults) - _MAX_FAULTS} more faults of the same kinds.")
-    return shown
-
-
 def fingerprint(problems: Sequence[Problem]) -> str:
     digest = blake2b(digest_size=16)
     for problem in problems:
@@ -121,22 +114,3 @@ def write_problems(table: pa.Table, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     pq.write_table(table, partial)
     partial.replace(path)
-
-
-def _read_table(path: str) -> pa.Table:
-    file = Path(path).expanduser()
-    if not file.exists():
-        raise InputError(f"problems {path}: no such file. Set problems.path to a Parquet file.")
-    try:
-        return pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"problems {path}: unreadable or truncated Parquet ({reason}). Write it again.") from None
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _is_null(table: pa.Table, name: str) -> bool:
-    return pa.types.is_null(table.schema.field(name).type)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pruner.config.model import ModelConfig, PromptConfig
+from pruner.config.section import local_path
 from pruner.errors import InputError
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt")
@@ -109,7 +110,7 @@ def check_model_folder(path: str, key: str) -> None:
         InputError: the folder or its config.json is missing.
     """
     looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
-    if looks_local and not (Path(path).expanduser() / "config.json").is_file():
+    if looks_local and not (local_path(path) / "config.json").is_file():
         raise InputError(
             f"{key}: got {path!r}, expected a model folder with a config.json. "
             "Run `python -m jobs.prepare_model` for the default model, or name another folder."
@@ -126,7 +127,7 @@ def model_fingerprint(model: ModelConfig) -> str:
 
 def path_fingerprint(path: str, revision: str | None = None) -> str:
     """Return the fingerprint of a model or adapter folder; see `model_fingerprint`."""
-    folder = Path(path).expanduser()
+    folder = local_path(path)
     if not folder.is_dir():
         return f"{path}@{revision or 'main'}"
     digest = blake2b(digest_size=16)

@@ -18,10 +18,17 @@ from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pruner.accounting import RunBooks
-from pruner.errors import InputError
-from pruner.results import views_sql
+from pruner.checkpoint_file import NO_EXTENSIONS, open_database
+from pruner.config.section import local_path
+from pruner.errors import InputError, first_line
+from pruner.lines import tell_warnings
+from pruner.results import sql_path, views_sql
+from pruner.run_tables import run_json_fault, table_fault
+from pruner.schemas import READ_VIEWS, VIEWS
+from pruner.tables import plain_rows
 
 _TRIES = 40
 Rows = list[dict[str, Any]]
@@ -37,38 +44,41 @@ _FINAL = (
 
 
 class Results:
-    """The views of all runs under a folder, read-only.
+    """The views of all runs under a folder, read-only. A run with a damaged file is left out, and named in a warning.
 
     Args:
         root: folder of the runs.
-        run: read this one only.
+        run: read this one only; a damaged file of it is an error.
 
     Raises:
         InputError: there are none, or the views cannot be read.
     """
 
     def __init__(self, root: Path, run: str | None = None) -> None:
-        if not any(root.glob(f"{glob.escape(run) if run else '*'}/answers/*.parquet")):
+        root = local_path(root)
+        if not any(glob.iglob(f"{glob.escape(str(root))}/{glob.escape(run) if run else '*'}/answers/*.parquet")):
             raise InputError(f"{root}: no run has written answers here yet. Name another --root.")
         self._root, self._run = root, run
-        views = views_sql(root)
-        if run is not None:
-            views = views.replace(f"{_quoted(str(root))[:-1]}/*/", f"{_quoted(f'{root}/{glob.escape(run)}')[:-1]}/")
-        self._statements = _view_statements(views)
+        self._views = _view_statements(views_sql(root, run))
+        self._statements = dict(self._views)
+        self._left_out: set[str] = set()
+        self._as_text: dict[str, dict[str, dict[str, str]]] = {}
         self._open()
 
     def _open(self) -> None:
         # Python variables are no tables, and nothing is spilled to disk.
-        config = {"python_enable_replacements": "false", "temp_directory": ""}
-        self._connection = duckdb.connect(config=config)
+        self._connection = duckdb.connect(
+            config={**NO_EXTENSIONS, "python_enable_replacements": "false", "temp_directory": ""}
+        )
         self._made: set[str] = set()
         self._seen: dict[str, tuple[int, int, int]] = {}
-        folder = str(self._root).rstrip("/") + "/"
+        # A folder whose name DuckDB would take for a pattern is asked for by a pattern that only it fits.
+        folders = dict.fromkeys(f"{name.rstrip('/')}/" for name in (str(self._root), sql_path(self._root)))
         for setting in (
             "TimeZone = 'UTC'",
             "parquet_metadata_cache = true",
             "enable_external_file_cache = false",
-            f"allowed_directories = [{_quoted(folder)}]",
+            f"allowed_directories = [{', '.join(_quoted(folder) for folder in folders)}]",
             "enable_external_access = false",
             "lock_configuration = true",
         ):
@@ -90,30 +100,29 @@ class Results:
         """
         statement = _select(sql, parameters or {})
         views = self._needed(statement)
-        failed: duckdb.Error | None = None
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(random.uniform(0.02, 0.25))
+        reason = "files are replaced faster than they can be read"
+        for _ in range(_TRIES):
             before = self._files(views)
             if any(self._seen.get(path, told) != told for path, told in before.items()):
                 # What this connection remembers of a file is of one that was replaced since.
-                self._connection.close()
-                self._open()
+                self._reopen()
             self._seen |= before
+            failed: duckdb.Error | None = None
             try:
                 self._make_views(views)
                 table = self._connection.sql(statement, params=dict(parameters or {})).to_arrow_table()
-            except _FINAL as error:
-                raise InputError(f"query: {_explained(error)}") from None
             except duckdb.Error as error:
                 failed = error
-            else:
-                failed = None
-            if self._files(views) == before:
-                if failed is None:
-                    return table
-                break
-        reason = _explained(failed) if failed is not None else "files are replaced faster than they can be read"
+            is_same = self._files(views) == before
+            if failed is None and is_same:
+                return table
+            if failed is not None:
+                reason = _explained(failed)
+                if is_same and self._mend(views, failed):
+                    continue
+                if is_same or isinstance(failed, _FINAL):
+                    break
+            time.sleep(random.uniform(0.02, 0.25))
         raise InputError(f"query: {reason}")
 
     def _needed(self, sql: str) -> list[str]:
@@ -142,20 +151,119 @@ class Results:
 
         DuckDB opens a file for its footer and again for its rows: where it was replaced in between, rows may be wrong.
         """
-        found = {}
+        return {path: status for view in views for path in self._paths(view) if (status := _status(path)) is not None}
+
+    def _paths(self, view: str) -> list[str]:
+        """Return the files that a view reads, without those of runs that are left out."""
         folder = f"{glob.escape(str(self._root))}/{glob.escape(self._run) if self._run else '*'}"
-        for view in views:
-            for path in glob.iglob(f"{folder}/run.json" if view == "runs" else f"{folder}/{view}/*.parquet"):
-                try:
-                    status = os.stat(path)
-                except FileNotFoundError:
-                    continue
-                found[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
-        return found
+        found = glob.iglob(f"{folder}/run.json" if view == "runs" else f"{folder}/{view}/*.parquet")
+        return [path for path in found if self._run_of(path) not in self._left_out]
+
+    def _run_of(self, path: str) -> str:
+        return Path(path).relative_to(self._root).parts[0]
+
+    def _reopen(self) -> None:
+        self._connection.close()
+        self._open()
+
+    def _mend(self, views: Sequence[str], failed: duckdb.Error) -> bool:
+        """Find out why a query failed: leave runs with damaged files out, read columns as text whose types do not fit together.
+        Return whether it may work now.
+
+        Raises:
+            InputError: a file of the only run is damaged.
+        """
+        if isinstance(failed, duckdb.ParserException | duckdb.PermissionException):
+            return False
+        views = [view for view in views if view in READ_VIEWS]
+        is_deep = not isinstance(failed, _FINAL)
+        faults = {
+            path: fault for view in views for path in self._paths(view) if (fault := self._fault(view, path, is_deep))
+        }
+        if faults:
+            lines = [f"{path}: {fault}" for path, fault in faults.items()]
+            runs = {self._run_of(path) for path in faults}
+            if self._run is not None:
+                raise InputError(lines)
+            tell_warnings(
+                [f"{line} The run {self._run_of(path)} is left out." for path, line in zip(faults, lines, strict=True)]
+            )
+            self._left_out |= runs
+        else:
+            mixed = {view: found for view in views if view not in self._as_text and (found := self._mixed(view))}
+            if not mixed:
+                return False
+            for view, columns in mixed.items():
+                tell_warnings(
+                    [f"column {name} of {view} has another type in some runs; it is read as text" for name in columns]
+                )
+            self._as_text |= mixed
+        self._statements = {name: self._named_files(name) for name in self._views}
+        self._reopen()
+        return True
+
+    def _fault(self, view: str, path: str, is_deep: bool) -> str | None:
+        """Return what is wrong with a file of a view; None if it can be read. is_deep: read all of it."""
+        before = _status(path)
+        fault = run_json_fault(Path(path)) if view == "runs" else table_fault(Path(path), VIEWS[view])
+        if fault is None and is_deep and view != "runs":
+            try:
+                self._connection.execute(
+                    f"SELECT bit_xor(hash(every)) FROM read_parquet({self._quoted([path])}) AS every"
+                ).fetchall()
+            except duckdb.Error as error:
+                fault = f"unreadable ({first_line(error)})."
+        return fault if _status(path) == before else None  # else it was replaced in the meantime
+
+    def _mixed(self, view: str) -> dict[str, dict[str, str]]:
+        """Return the further columns of a view whose types differ between files: by name in lower case, each file's type."""
+        if view == "runs":
+            return {}
+        kinds: dict[str, dict[str, str]] = {}
+        known = {name.lower() for name in VIEWS[view].names}
+        for path in self._paths(view):
+            for field in pq.read_schema(path):
+                if field.name.lower() not in known:
+                    kinds.setdefault(field.name.lower(), {})[path] = str(field.type)
+        return {name: found for name, found in kinds.items() if len(set(found.values())) > 1}
+
+    def _named_files(self, view: str) -> str:
+        """Return the statement of a view with the files that it reads by name."""
+        paths = self._paths(view) if view in READ_VIEWS else []
+        statement = self._views[view]
+        source = re.search(r"read_(?:parquet|text)\('(?:[^']|'')*'", statement)
+        if source is None:
+            return statement
+        if not paths:
+            return f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM columns_{view}"
+        mixed = self._as_text.get(view)
+        reads = source[0].partition("(")[0]
+        if not mixed:
+            return statement.replace(source[0], f"{reads}({self._quoted(paths)}")
+        # Files of one kind are read together, what differs between kinds as text.
+        kinds: dict[tuple[str | None, ...], list[str]] = {}
+        for path in paths:
+            kinds.setdefault(tuple(files.get(path) for files in mixed.values()), []).append(path)
+        whole = re.search(re.escape(source[0]) + r"[^)]*\)", statement)
+        assert whole is not None
+        options = whole[0].removeprefix(source[0])
+        parts = []
+        for kind, files in kinds.items():
+            casts = [
+                f'"{_doubled(name)}"::VARCHAR AS "{_doubled(name)}"'
+                for name, each in zip(mixed, kind, strict=True)
+                if each
+            ]
+            chosen = f"* REPLACE ({', '.join(casts)})" if casts else "*"
+            parts.append(f"SELECT {chosen} FROM {reads}({self._quoted(files)}{options}")
+        return statement.replace(whole[0], "(" + " UNION ALL BY NAME ".join(parts) + ")")
+
+    def _quoted(self, paths: Sequence[str]) -> str:
+        return "[" + ", ".join(_quoted(sql_path(Path(path))) for path in paths) + "]"
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of one SELECT as dicts."""
-        return self.table(sql, parameters).to_pylist()
+        return plain_rows(self.table(sql, parameters))
 
 
 def read_books(results: Results) -> list[RunBooks]:
@@ -228,11 +336,11 @@ def checkpoint_confidence(paths: Sequence[Path]) -> dict[tuple[str, int], list[f
 
 def _read_checkpoint(path: Path, queries: Sequence[str], parameters: Mapping[str, Any]) -> list[Rows] | None:
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with open_database(path, "READ_ONLY") as connection:
             return [connection.sql(sql, params=dict(parameters)).to_arrow_table().to_pylist() for sql in queries]
     except duckdb.ParserException:
         raise
-    except duckdb.Error:
+    except (duckdb.Error, ValueError, OverflowError):  # another database, or rows that are not ours
         return None
 
 
@@ -265,8 +373,17 @@ def _explained(error: duckdb.Error) -> str:
     return " ".join([lines[0], *hints[:1]])
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]
+def _status(path: str) -> tuple[int, int, int] | None:
+    """Return what tells a file from one that replaces it; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _doubled(name: str) -> str:
+    return name.replace('"', '""')
 
 
 def _quoted(text: str) -> str:

@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from pruner.answers import extract_answer
+from pruner.columns import TEXT, limited, matching, read_parquet, typed_table
 from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
-from pruner.config.section import Positive, Section
-from pruner.errors import InputError
+from pruner.config.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
+from pruner.errors import InputError, first_line
 from pruner.pairs import LabelledPair, Recorded
-from pruner.problems import files_fingerprint, limited
+from pruner.problems import files_fingerprint
 from pruner.results import write_atomically
+from pruner.run_tables import read_tables
 
 Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
 
@@ -41,6 +43,10 @@ PAIRS = pa.schema(
         ("problem_set", pa.string()),
         ("model", pa.string()),
     ]
+)
+# Texts are stored as dictionaries and read as strings.
+_PLAIN_PAIRS = pa.schema(
+    [(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type) for field in PAIRS]
 )
 _MADE_WITH = b"pruner_pairs"
 _COLUMNS = ["problem_id", "question", "trace_index", "text", "answer", "problem_set", "model"]
@@ -66,17 +72,17 @@ class _FixedTokens(Section):
 class PairsConfig(Section):
     """What pairs are built from and how; see conf/build_pairs.yaml."""
 
-    source: str
-    target: str
+    source: FilePath
+    target: FilePath
     columns: RecordedColumns
     answers: Literal["math", "choice"]
     patterns: tuple[str, ...]
     tokenizer: str
     segment_tokens: Positive
-    traces_per_problem: Annotated[int, Field(ge=2)] | None
+    traces_per_problem: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None
     pairs_per_problem: Positive | None
-    folds: Positive
-    seed: Annotated[int, Field(ge=0)]
+    folds: Folds
+    seed: Seed
     prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
     model: _FixedTokens
 
@@ -97,7 +103,7 @@ def read_traces(config: PairsConfig) -> pa.Table:
     Raises:
         InputError: with all faults.
     """
-    path = Path(config.source).expanduser()
+    path = local_path(config.source)
     table = _read_run(path) if path.is_dir() else _read_recorded(path, config.columns)
     ids, indexes, texts = (table.column(name).to_pylist() for name in ("problem_id", "trace_index", "text"))
     faults, seen = [], set()
@@ -143,9 +149,9 @@ def written_identity(target: Path) -> str | None:
     """Return what an existing file of pairs was made from; None if there is none or it is no such file."""
     try:
         metadata = pq.read_schema(target).metadata or {}
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return None
-    return metadata.get(_MADE_WITH, b"").decode() or None
+    return metadata.get(_MADE_WITH, b"").decode(errors="replace") or None
 
 
 def write_pairs(pairs: Iterable[LabelledPair], target: Path, identity: str) -> int:
@@ -185,26 +191,26 @@ def _read_run(folder: Path) -> pa.Table:
     traces, answers = (sorted((folder / name).glob("*.parquet")) for name in ("traces", "answers"))
     if not traces or not answers:
         raise InputError(f"source {folder}: holds no traces. Name a finished run's folder or a Parquet file.")
-    table = pa.concat_tables([pq.read_table(file) for file in traces])
+    names = ["problem_id", "trace_index", "status", "answer"]
+    table = read_tables(traces, names, ["text"])
     if "text" not in table.column_names:
         raise InputError(f"source {folder}: its traces have no text. Run it with results.text=true.")
     names = ["problem_id", "question", "problem_set", "model"]
-    problems = pa.concat_tables([pq.read_table(file, columns=names) for file in answers])
+    problems = read_tables(answers, names).select(names)
     finished = large_texts(table.filter(pc.equal(table.column("status"), "finished")))
     joined = finished.select(["problem_id", "trace_index", "text", "answer"]).join(problems, "problem_id")
     return joined.select(_COLUMNS)
 
 
 def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
-    if not path.exists():
-        raise InputError(f"source {path}: no such file or folder.")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"source {path}: unreadable Parquet ({str(error).strip().splitlines()[0]}).") from None
     wanted = {name: column for name, column in columns.model_dump().items() if column is not None}
+    table = read_parquet(path, f"source {path}", list(wanted.values()))
     if missing := [column for column in wanted.values() if column not in table.column_names]:
         raise InputError(f"source {path}: got columns {table.column_names}, missing {missing}. Set columns.*=...")
+    forms: dict[str, str | tuple[int, int]] = dict.fromkeys(wanted.values(), TEXT)
+    table, outside = typed_table(table, forms | {columns.trace_index: (0, MAX_COUNT)}, f"source {path}")
+    if outside:
+        raise InputError([f"source {path}: {fault}" for fault in limited([str(each) for each in outside])])
     absent = {"answer": pa.nulls(table.num_rows, pa.string()), "problem_set": path.stem, "model": ""}
     columns_of = {
         name: table.column(wanted[name]) if name in wanted else _filled(absent[name], table.num_rows)
@@ -241,10 +247,14 @@ def read_pairs(path: Path) -> PairSet:
     if identity is None:
         there = "holds no labelled pairs" if path.exists() else "no such file"
         raise InputError(f"pairs {path}: {there}. Make them with `python -m jobs.build_pairs target={path} ...`.")
-    made_with = json.loads(identity)
-    rows = pq.read_table(path).to_pylist()
-    prefix = _WrittenPrefix.model_validate_json(json.dumps({"prefix": made_with["prefix"]})).prefix
-    return PairSet(tuple(LabelledPair(**row) for row in rows), prefix, made_with)
+    rows = matching(read_parquet(path, f"pairs {path}"), _PLAIN_PAIRS, PAIRS.names, f"pairs {path}")
+    try:
+        made_with = json.loads(identity)
+        prefix = _WrittenPrefix.model_validate_json(json.dumps({"prefix": made_with["prefix"]})).prefix
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"pairs {path}: its metadata cannot be read ({first_line(error)}). Build it again.") from None
+    pairs = tuple(LabelledPair(**row) for row in rows.select(PAIRS.names).to_pylist())
+    return PairSet(pairs, prefix, made_with)
 
 
 def read_pair_sets(paths: Sequence[str]) -> PairSet:
@@ -253,7 +263,7 @@ def read_pair_sets(paths: Sequence[str]) -> PairSet:
     Raises:
         InputError: their prefixes were cut differently.
     """
-    sets = [read_pairs(Path(path).expanduser()) for path in paths]
+    sets = [read_pairs(local_path(path)) for path in paths]
     if other := [path for path, each in zip(paths, sets, strict=True) if each.prefix != sets[0].prefix]:
         raise InputError(f"pairs {other[0]}: its prefixes are cut in another way than those of {paths[0]}.")
     pairs = tuple(pair for each in sets for pair in each.pairs)

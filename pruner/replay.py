@@ -9,21 +9,46 @@ from __future__ import annotations
 import contextlib
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pruner.columns import IDS, NUMBERS, TEXT, TEXTS, limited, read_parquet, typed_table
 from pruner.config.samplers import ReplaySamplerConfig
+from pruner.config.section import MAX_COUNT, local_path
 from pruner.errors import InputError
-from pruner.problems import ProblemSet, files_fingerprint, fingerprint, limited
+from pruner.problems import ProblemSet, files_fingerprint, fingerprint
+from pruner.run_tables import read_tables
 from pruner.schemas import ANSWERS, ANSWERS_ADDED
 from pruner.traces import PairKey, Probe, ProbeKey, Problem, TokenIds, Verdict, hash64
 
+_FORMS: dict[str, str | tuple[int, int]] = {
+    **dict.fromkeys(("problem_id", "question", "gold_answer", "answer", "finish_reason", "text", "model"), TEXT),
+    "trace_index": (0, 999_999),
+    "num_tokens": (1, MAX_COUNT),
+    "probe_every": (1, MAX_COUNT),
+    "token_ids": IDS,
+    "confidence": NUMBERS,
+    "probes": TEXTS,
+}
+# What is read of an earlier run's tables; text, tokens and confidences as far as they are there.
+_COLUMNS = {
+    "answers": ("problem_id", "problem_index", "status", "question", "gold", "tokens_prompt", "model"),
+    "traces": (
+        *("problem_id", "trace_index", "tokens_sampled", "finish_reason", "answer"),
+        *("segment_tokens", "segment_chars"),
+    ),
+    "probes": (
+        *("problem_id", "trace_index", "num_tokens", "output_tokens", "token_ids", "text", "answer"),
+        *("prompt_tokens", "shared_tokens"),
+    ),
+    "verdicts": ("problem_id", "left_trace", "right_trace", "score", "prompt_tokens", "head_tokens", "output_tokens"),
+}
+_OPTIONAL = ("text", "token_ids", "confidence")
 # Rows that are held as Python values at once.
 _BATCH_ROWS = 64
 
@@ -193,15 +218,15 @@ def read_recording(config: ReplaySamplerConfig) -> Recording:
     Raises:
         InputError: with all faults.
     """
-    path = Path(config.source).expanduser()
+    path = local_path(config.source)
     if not path.exists():
         raise InputError(f"sampler.source: got {config.source!r}, expected a run's folder or a Parquet of traces.")
     return _read_run(path) if path.is_dir() else _read_parquet(path, config)
 
 
 def _read_parquet(path: Path, config: ReplaySamplerConfig) -> Recording:
-    table = _read_table(path)
-    names = config.columns.model_dump()
+    names: dict[str, str] = config.columns.model_dump()
+    table = read_parquet(path, f"traces {path}", list(names.values()))
     if missing := [
         names[name]
         for name in ("problem_id", "gold_answer", "trace_index", "num_tokens", "answer")
@@ -211,13 +236,16 @@ def _read_parquet(path: Path, config: ReplaySamplerConfig) -> Recording:
             f"traces {path}: got columns {table.column_names}, missing {missing}. Set sampler.columns.*=..."
         )
     present = {name: column for name, column in names.items() if column in table.column_names}
+    table, outside = typed_table(table, {column: _FORMS[name] for name, column in present.items()}, f"traces {path}")
     rows = [
         _packed({name: row[column] for name, column in present.items()})
         for row in _rows(table.select(list(dict.fromkeys(present.values()))))
     ]
     if not rows:
         raise InputError(f"traces {path}: holds no traces.")
-    if faults := list(_faults(rows)):
+    own_name = {column: name for name, column in present.items()}
+    known = {(each.row, own_name[each.column]) for each in outside}
+    if faults := [*(str(each) for each in outside), *_faults(rows, known)]:
         raise InputError([f"traces {path}: {fault}" for fault in limited(faults)])
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -234,12 +262,17 @@ def _read_parquet(path: Path, config: ReplaySamplerConfig) -> Recording:
     return Recording(problems, carried, ", ".join(models) or path.stem, files_fingerprint([path]))
 
 
-def _faults(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _faults(rows: Sequence[Mapping[str, Any]], known: Set[tuple[int, str]]) -> Iterator[str]:
+    """Yield a line for every fault of rows.
+
+    Args:
+        known: (row, column) of numbers that were out of range, and are null by now.
+    """
     seen: dict[tuple[Any, Any], int] = {}
     golds: dict[Any, Any] = {}
     for number, row in enumerate(rows):
         for name in ("problem_id", "trace_index", "num_tokens"):
-            if row[name] is None:
+            if row[name] is None and (number, name) not in known:
                 yield f"row {number}: {name} is null."
         problem_id, index, tokens, gold = (
             row[name] for name in ("problem_id", "trace_index", "num_tokens", "gold_answer")
@@ -248,15 +281,10 @@ def _faults(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"row {number}: gold_answer is missing."
         elif golds.setdefault(problem_id, gold) != gold:
             yield f"row {number}: gold_answer is {gold!r}, but {golds[problem_id]!r} in an earlier row of {problem_id!r}."
-        if index is not None and index < 0:
-            yield f"row {number}: trace_index is {index}."
-        if (problem_id, index) in seen:
+        if index is not None and (problem_id, index) in seen:
             yield f"row {number}: problem {problem_id!r} has trace {index} in row {seen[problem_id, index]} already."
         seen.setdefault((problem_id, index), number)
         if tokens is None:
-            continue
-        if tokens < 1:
-            yield f"row {number}: num_tokens is {tokens}, expected at least 1."
             continue
         yield from (f"row {number}: {fault}" for fault in _length_faults(row, tokens))
 
@@ -310,15 +338,7 @@ def _read_run(folder: Path) -> Recording:
     }
     if not files["answers"] or not files["traces"]:
         raise InputError(f"sampler.source: {folder} holds no traces. Name a finished run's folder or a Parquet file.")
-    tables = {
-        name: pa.concat_tables([_read_table(file) for file in found], promote_options="default")
-        for name, found in files.items()
-        if found
-    }
-    if "segment_tokens" not in tables["traces"].column_names:
-        raise InputError(
-            f"sampler.source: {folder} was written by an older version, which kept no segments. Run it again."
-        )
+    tables = {name: read_tables(found, _COLUMNS[name], _OPTIONAL) for name, found in files.items() if found}
     probes = {
         key: Probe(
             key,
@@ -347,10 +367,14 @@ def _read_run(folder: Path) -> Recording:
     for key, probe in sorted(probes.items(), key=lambda item: item[0].num_tokens):
         asked.setdefault((key.problem_id, key.trace_index), []).append((key.num_tokens, probe.answer))
     for row in _rows(tables["traces"]):
+        if row["problem_id"] not in traces:
+            continue  # its problem's answer is not written
         own = asked.get((row["problem_id"], row["trace_index"]), ())
         traces[row["problem_id"]][row["trace_index"]] = _run_trace(_packed(row), tuple(own))
     names = ("problem_id", "question", "gold", "tokens_prompt", "model")
     rows = answers.select(names).to_pylist()
+    if not rows:
+        raise InputError(f"sampler.source: {folder} has no answered problem yet. Finish it first.")
     problems = {
         row["problem_id"]: RecordedProblem(
             Problem(row["problem_id"], index, row["question"], row["gold"]),
@@ -371,9 +395,15 @@ def sampler_settings(folder: Path) -> tuple[int | None, int | None]:
     """Return a run's segment_tokens and cache_block_tokens. Raises InputError: the folder is no run's."""
     try:
         sampler = json.loads((folder / "run.json").read_text())["config"]["sampler"]
-        return sampler["segment_tokens"], sampler["cache_block_tokens"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = (sampler["segment_tokens"], sampler["cache_block_tokens"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"source {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
+    for value in found:
+        if not (value is None or (type(value) is int and 1 <= value <= MAX_COUNT)):
+            raise InputError(
+                f"{folder / 'run.json'}: config.sampler has {found}, expected numbers of tokens. Restore it."
+            )
+    return found
 
 
 def _run_trace(row: Mapping[str, Any], probes: tuple[tuple[int, str | None], ...]) -> RecordedTrace:
@@ -396,13 +426,6 @@ def _rows(table: pa.Table | None) -> Iterable[dict[str, Any]]:
         return
     for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
         yield from batch.to_pylist()
-
-
-def _read_table(path: Path) -> pa.Table:
-    try:
-        return pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"traces {path}: unreadable Parquet ({str(error).strip().splitlines()[0]}).") from None
 
 
 def _packed(row: dict[str, Any]) -> dict[str, Any]:

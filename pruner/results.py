@@ -5,6 +5,7 @@ Knows the folder's layout and nothing of how the rows came about.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from pruner.errors import InputError
 from pruner.problems import ProblemSet
 from pruner.schemas import READ_VIEWS, VIEWS
 from pruner.store import Store, TraceRange
+from pruner.typed import read_object, record_of
 
 # Traces of so many tokens are joined at once.
 _BATCH_TOKENS = 4_000_000
@@ -132,11 +134,21 @@ def write_progress(folder: RunFolder, progress: Progress) -> None:
 
 
 def read_progress(folder: RunFolder) -> Progress | None:
-    """Return what the shard last told of itself; None if it never did or the file is damaged."""
+    """Return what the shard last told of itself; None if it never did.
+
+    Raises:
+        InputError: the file is damaged; names it.
+    """
     try:
-        return Progress(**json.loads(folder.progress.read_text()))
-    except (OSError, ValueError, TypeError):
+        progress = record_of(Progress, read_object(folder.progress))
+        datetime.fromisoformat(progress.updated_at or "2000-01-01")
+        return progress
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder.progress}: unreadable ({error}). The checkpoint has the facts; the next commit writes this file again."
+        ) from None
 
 
 def check_run(folder: RunFolder, identity: Mapping[str, str], shard_count: int) -> None:
@@ -149,9 +161,14 @@ def check_run(folder: RunFolder, identity: Mapping[str, str], shard_count: int) 
         return
     try:
         old = json.loads(folder.run_json.read_text())
-        was = old["identity"] | {"shard.count": str(old["shard_count"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder.run_json}: unreadable ({error}). Restore it, or choose another run.name.") from None
+        was = {str(key): str(value) for key, value in dict(old["identity"]).items()}
+        was |= {"shard.count": str(old["shard_count"])}
+        if not isinstance(old["config"], dict):
+            raise TypeError(f"config: got {old['config']!r:.100}, expected an object")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{folder.run_json}: unreadable ({type(error).__name__}: {error}). Restore it, or choose another run.name."
+        ) from None
     new = dict(identity) | {"shard.count": str(shard_count)}
     differing = differing_keys(was, new)
     if differing:
@@ -201,12 +218,29 @@ def _update_accounting(folder: RunFolder, accounting: Mapping[str, Any]) -> None
         write_atomically(folder.run_json, lambda path: path.write_text(text))
 
 
-def views_sql(root: Path) -> str:
-    """Return the views over all runs under a folder; the folder's name is quoted for SQL."""
-    quoted = str(root).replace("'", "''")
+def views_sql(root: Path, run: str | None = None) -> str:
+    """Return the views over all runs under a folder, or over one of them; names are quoted for SQL."""
     text = resources.files("pruner").joinpath("views.sql").read_text()
     columns = "\n".join(_columns_view(name, VIEWS[name]) for name in READ_VIEWS)
-    return text.replace("{columns}", columns).replace("'outputs/", f"'{quoted}/")
+    folder = sql_path(root)
+    text = text.replace("{columns}", columns)
+    if run is not None:
+        text = text.replace("'outputs/*/", "'outputs/" + glob.escape(run).replace("'", "''") + "/")
+    return text.replace("'outputs/", "'" + folder.replace("'", "''") + "/")
+
+
+def sql_path(path: Path) -> str:
+    """Return a path as DuckDB reads it, who takes * ? [ for patterns, a leading ~ for the home folder and `name:` for an address.
+
+    Raises:
+        InputError: it has a backslash, which DuckDB cannot be made to take as it is.
+    """
+    text = str(path)
+    if "\\" in text:
+        raise InputError(f"{text}: DuckDB cannot read a folder with a backslash in its name. Rename it.")
+    if not set(text) & set("*?[]:") and not text.startswith("~"):
+        return text
+    return glob.escape(str(path.absolute()))
 
 
 def _columns_view(name: str, schema: pa.Schema) -> str:

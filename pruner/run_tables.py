@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,24 +10,94 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.errors import InputError
+from pruner.columns import is_text, matching, read_parquet
+from pruner.errors import InputError, first_line
+from pruner.schemas import VIEWS
 
 
 def read_rows(folder: Path, table: str, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return a table of a run, all shards; optional columns only where they are there.
 
     Raises:
-        InputError: the run has no such table.
+        InputError: the run has no such table, or it cannot be read.
     """
     files = sorted((folder / table).glob("shard=*.parquet"))
     if not files:
         raise InputError(f"run {folder}: has no {table} yet. Name the folder of a run that has finished problems.")
-    rows: list[dict[str, Any]] = []
-    for file in files:
-        try:
-            parquet = pq.ParquetFile(file)
-            names = parquet.schema_arrow.names
-            rows += parquet.read(columns=[*columns, *(name for name in optional if name in names)]).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{file}: unreadable ({str(error).strip().splitlines()[0]}).") from None
-    return rows
+    return [row for file in files for row in read_table(file, columns, optional).to_pylist()]
+
+
+def read_tables(files: Sequence[Path], columns: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
+    """Return one table of all shards, further columns included.
+
+    Raises:
+        InputError: a file cannot be read, or is no table of a run.
+    """
+    tables = [read_table(file, columns, optional, has_all=True) for file in files]
+    try:
+        return pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowException as error:
+        raise InputError(f"{files[0].parent}: its shards have different columns ({first_line(error)}).") from None
+
+
+def read_table(file: Path, columns: Sequence[str], optional: Sequence[str] = (), has_all: bool = False) -> pa.Table:
+    """Return one shard's table, its columns in the types that they are written with.
+
+    Args:
+        file: below the run's folder, in the folder named after the table.
+        has_all: further columns are read too.
+    """
+    try:
+        names = pq.read_schema(file).names
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{file}: unreadable Parquet ({first_line(error)}).") from None
+    present = [*columns, *(name for name in optional if name in names)]
+    found = read_parquet(file, str(file), None if has_all else present)
+    schema = VIEWS[file.parent.name]
+    typed = [name for name in present if name in schema.names]
+    return matching(found, schema, [*typed, *(name for name in columns if name not in names)], str(file))
+
+
+def table_fault(file: Path, schema: pa.Schema) -> str | None:
+    """Return what keeps a file from being a table with such columns; None if nothing does, as far as its footer tells."""
+    try:
+        found = pq.read_schema(file)
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return f"unreadable Parquet ({first_line(error)})."
+    for name in found.names:
+        if name in schema.names and found.names.count(name) == 1:
+            have, want = found.field(name).type, schema.field(name).type
+            if None not in (_form(have), _form(want)) and _form(have) != _form(want):
+                return f"column {name} is {have}, expected {want}."
+    return None
+
+
+def _form(kind: pa.DataType) -> str | None:
+    """Return what a type holds, roughly; None if it fits all."""
+    if pa.types.is_null(kind):
+        return None
+    if is_text(kind):
+        return "text"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list of {_form(kind.value_type)}"
+    if (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    ):
+        return "number"
+    return "time" if pa.types.is_timestamp(kind) else str(kind)
+
+
+def run_json_fault(file: Path) -> str | None:
+    """Return what keeps a file from being a run.json; None if nothing does."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        return f"unreadable ({first_line(error)})."
+    return None if isinstance(values, dict) else f"got {type(values).__name__}, expected an object."

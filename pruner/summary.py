@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pruner.accounting import RunBooks
+from pruner.lines import printable
 
 
 def summary(books: RunBooks, where: str) -> str:
@@ -11,7 +12,7 @@ def summary(books: RunBooks, where: str) -> str:
     Args:
         where: the run's folder.
     """
-    lines = [f"{books.problems} problems, results in {where}"]
+    lines = [f"{books.problems} problems, results in {printable(where)}"]
     for label, texts in words(books):
         lines += [f"  {label if i == 0 else '':<13}{text}" for i, text in enumerate(texts)]
     return "\n".join(lines)

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown")
 _LEAST_WIDTH = 6
 _GAP = "  "
+# str.splitlines and some readers of JSON lines end a line at these.
+_LINE_ENDS = {ord(letter): f"\\u{ord(letter):04x}" for letter in "\x85\u2028\u2029"}
 
 
 def to_csv(table: pa.Table) -> str:
@@ -22,20 +25,20 @@ def to_csv(table: pa.Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.column_names)
     for row in _rows(table):
-        writer.writerow([_as_json(value) if isinstance(value, list | dict) else value for value in row])
+        writer.writerow([as_json(value) if isinstance(value, list | dict) else _hexed(value) for value in row])
     return out.getvalue()
 
 
 def to_json(table: pa.Table) -> str:
     """Return a JSON list, an object a row."""
-    rows = [json.dumps(_finite(row), default=str, ensure_ascii=False) for row in table.to_pylist()]
+    rows = [as_json(row) for row in plain_rows(table)]
     return "[" + ",\n ".join(rows) + "]\n"
 
 
 def to_markdown(table: pa.Table) -> str:
     """Return a Markdown table; numbers to the right."""
     numeric = [_is_number(field.type) for field in table.schema]
-    lines = [table.column_names, ["--:" if is_number else "---" for is_number in numeric]]
+    lines = [[_escaped(name) for name in table.column_names], ["--:" if is_number else "---" for is_number in numeric]]
     lines += [[_escaped(shown(value)) for value in row] for row in _rows(table)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
@@ -58,7 +61,7 @@ def to_text(table: pa.Table, width: int | None, max_rows: int) -> str:
     if table.num_rows > max_rows:
         notes.append(f"{max_rows:,} of {table.num_rows:,} rows")
     if len(widths) < len(numeric):
-        notes.append(f"not shown: {', '.join(table.column_names[len(widths) :])}")
+        notes.append(_printable(f"not shown: {', '.join(table.column_names[len(widths) :])}"))
     if notes:
         lines.append(f"({'; '.join(notes)}; --format csv shows all)")
     return "\n".join(lines) + "\n"
@@ -93,8 +96,12 @@ def shown(value: Any) -> str:
             return str(value)
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
     if isinstance(value, list | dict):
-        return _as_json(value)
-    return str(value)
+        return as_json(value)
+    return str(_hexed(value))
+
+
+def _hexed(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
@@ -106,7 +113,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) 
 
 
 def _rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    columns = [column.to_pylist() for column in table.columns]
+    columns = [values(column) for column in table.columns]
     return list(zip(*columns, strict=True))
 
 
@@ -114,17 +121,64 @@ def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
-def _as_json(value: Any) -> str:
-    return json.dumps(_finite(value), default=str, ensure_ascii=False)
+def as_json(value: Any) -> str:
+    """Return a value as JSON in one line, whatever a reader takes for the end of one: Unicode's own line ends are escaped. NaN
+    and infinity, which JSON has not, are null; bytes are hexadecimal."""
+    text = json.dumps(_finite(value), default=str, ensure_ascii=False)
+    return text.translate(_LINE_ENDS)
+
+
+def distinct(table: pa.Table) -> pa.Table:
+    """Return the table with names that differ: a second `x` becomes `x_1`."""
+    names: list[str] = []
+    for name in table.column_names:
+        free, number = name, 0
+        while free in names or (number and free in table.column_names):
+            number += 1
+            free = f"{name}_{number}"
+        names.append(free)
+    return table.rename_columns(names)
+
+
+def storable(table: pa.Table) -> pa.Table:
+    """Return the table as Parquet can hold it: columns of other types (intervals, unions) as text."""
+    for place, name in enumerate(table.column_names):
+        try:
+            pq.write_table(table.select([place]), pa.BufferOutputStream())
+        except (pa.ArrowException, ValueError):
+            texts = [None if value is None else shown(value) for value in values(table.column(place))]
+            table = table.set_column(place, name, pa.array(texts, pa.string()))
+    return table
+
+
+def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows as dicts, each column under a name of its own."""
+    names = distinct(table).column_names
+    return [dict(zip(names, row, strict=True)) for row in _rows(table)]
+
+
+def values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values; those that Python has no type for, like nanoseconds or the year 20000, as text."""
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException):
+        pass
+    try:
+        return column.cast(pa.string()).to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException):
+        rows = [column.slice(row, 1).combine_chunks() for row in range(len(column))]
+        return [None if row.null_count else " ".join(row.to_string().split()) for row in rows]
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no infinity and no NaN."""
+    """Return the value as JSON can have it."""
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _printable(text: str) -> str:

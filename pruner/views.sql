@@ -8,11 +8,11 @@
 -- judge and prefix may differ.
 CREATE OR REPLACE VIEW runs AS
 SELECT * FROM columns_runs UNION ALL BY NAME
-SELECT parse_path(filename)[-2] AS run, told->>'method' AS method, told->>'model' AS model, (told->>'budget')::INTEGER AS budget,
-    (told->>'seed')::BIGINT AS seed, (told->>'shard_count')::INTEGER AS shard_count,
-    (told->>'created_at')::TIMESTAMPTZ AS created_at, (told->>'schema_version')::INTEGER AS schema_version,
+SELECT parse_path(filename)[-2] AS run, told->>'method' AS method, told->>'model' AS model, TRY_CAST(told->>'budget' AS INTEGER) AS budget,
+    TRY_CAST(told->>'seed' AS BIGINT) AS seed, TRY_CAST(told->>'shard_count' AS INTEGER) AS shard_count,
+    TRY_CAST(told->>'created_at' AS TIMESTAMPTZ) AS created_at, TRY_CAST(told->>'schema_version' AS INTEGER) AS schema_version,
     md5(list_filter(
-        map_entries(from_json(told->'identity', '"MAP(VARCHAR, VARCHAR)"')),
+        map_entries(TRY(from_json(told->'identity', '"MAP(VARCHAR, VARCHAR)"'))),
         lambda entry: NOT regexp_matches(entry.key,
             '^(method|judge|prefix|accounting|fingerprint\.(judge|adapter)|model\.(probe|prefix_tokens)|sampler\.cache_block_tokens)($|\.)'))::VARCHAR) AS setting,
     told->'config' AS config

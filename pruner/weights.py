@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from pruner.config.section import local_path
 from pruner.errors import InputError
 
 _SAMPLE_BYTES = 1024
@@ -29,7 +30,7 @@ class Tensor:
 
 def local_folder(path: str, revision: str | None = None) -> Path | None:
     """Return the folder of a model: a path as it is, a hub id as far as it has been downloaded; None if it has not."""
-    folder = Path(path).expanduser()
+    folder = local_path(path)
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Len
 
-from pruner.config.section import Positive, Section
+from pruner.config.section import FilePath, Positive, Section, local_path
 
 
 class BenchConfig(Section):
     bench: Literal["engine", "orchestrator", "checkpoint", "resume", "judge", "report"]
-    target: str
-    scratch: str | None
+    target: FilePath
+    scratch: FilePath | None
     repeats: Positive
     overrides: tuple[str, ...]
     segments: Annotated[tuple[Positive, ...], Len(1)]
@@ -28,4 +27,4 @@ class BenchConfig(Section):
 
     @property
     def scratch_folder(self) -> str | None:
-        return str(Path(self.scratch).expanduser()) if self.scratch is not None else None
+        return str(local_path(self.scratch)) if self.scratch is not None else None

@@ -12,21 +12,37 @@ from pruner.config.judges import AnyJudge
 from pruner.config.methods import AnyMethod
 from pruner.config.model import AnyPrefix, ModelConfig
 from pruner.config.samplers import AnySampler
-from pruner.config.section import Positive, Seconds, Section, parse_as
+from pruner.config.section import (
+    Amount,
+    Budget,
+    CheckpointPath,
+    FilePath,
+    Pause,
+    Positive,
+    RunName,
+    Seconds,
+    Section,
+    Seed,
+    TimeLimit,
+    parse_as,
+)
+
+# Each has files of its own, which status reads one after the other.
+MAX_SHARDS = 100_000
 
 
 class RunConfig(Section):
     """name: the run's folder under root; null names it after the overrides of the command line, `default` if none."""
 
-    name: str | None = Field(default=None, pattern=r"^[^/\\\s.][^/\\\n]*$")
-    root: str = "outputs"
+    name: RunName | None = None
+    root: CheckpointPath = "outputs"
 
 
 class ShardConfig(Section):
     """Which slice of the problem set this process works on: problems whose index % count == index."""
 
-    index: int = Field(ge=0)
-    count: Positive
+    index: Annotated[int, Field(ge=0, lt=MAX_SHARDS)]
+    count: Annotated[int, Field(ge=1, le=MAX_SHARDS)]
 
     @model_validator(mode="after")
     def _index_below_count(self) -> ShardConfig:
@@ -40,7 +56,7 @@ class ProblemsConfig(Section):
     one group, for answers outside a box."""
 
     name: str | None = None
-    path: str
+    path: FilePath
     limit: Positive | None = None
     answers: Literal["math", "choice"] = "math"
     patterns: tuple[str, ...] = ()
@@ -65,8 +81,8 @@ class CheckpointConfig(Section):
 
     every_s: Seconds
     every_segments: Positive
-    lock_wait_s: float = Field(ge=0.0)
-    dir: str | None = None
+    lock_wait_s: Pause
+    dir: CheckpointPath | None = None
     copy_every_s: Seconds = 60.0
     rederive: bool = False
 
@@ -92,11 +108,11 @@ class AccountingConfig(Section):
     """What one judge token costs, in sampled tokens. prompt: newly read; cached: computed by this job before; output. price_*:
     at most one, in any currency, for an estimated cost."""
 
-    judge_prompt_weight: float = Field(ge=0.0)
-    judge_cached_weight: float = Field(ge=0.0)
-    judge_output_weight: float = Field(ge=0.0)
-    price_per_gpu_hour: float | None = Field(default=None, ge=0.0)
-    price_per_million_tokens: float | None = Field(default=None, ge=0.0)
+    judge_prompt_weight: Amount
+    judge_cached_weight: Amount
+    judge_output_weight: Amount
+    price_per_gpu_hour: Amount | None = None
+    price_per_million_tokens: Amount | None = None
 
     @model_validator(mode="after")
     def _one_price(self) -> AccountingConfig:
@@ -109,10 +125,10 @@ class AccountingConfig(Section):
 
 
 class Config(Section):
-    seed: int = Field(ge=0, lt=2**63)
-    budget: Annotated[int, Field(ge=1, le=1_000_000)]
+    seed: Seed
+    budget: Budget
     dry_run: bool = False
-    answer_time_limit_s: Seconds
+    answer_time_limit_s: TimeLimit
     run: RunConfig
     shard: ShardConfig
     problems: ProblemsConfig

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pruner.config.section import Positive, Section
+from pruner.config.section import FilePath, Gpus, Natural, Positive, Section
 
 
 class ProbeJudgeConfig(Section):
@@ -22,10 +22,10 @@ class LlmJudgeConfig(Section):
     pair in both orders and average."""
 
     name: Literal["llm"]
-    path: str | None = None
-    adapter: str | None = None
+    path: FilePath | None = None
+    adapter: FilePath | None = None
     colocate: bool = True
-    gpus: tuple[int, ...] | None = None
+    gpus: Gpus | None = None
     dtype: Literal["bfloat16", "float16", "float32"]
     max_model_len: Positive
     gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
@@ -56,10 +56,10 @@ class TrainedJudgeConfig(Section):
     it was at training. both_orders: null: as it was trained."""
 
     name: Literal["trained"]
-    path: str
-    base: str | None = None
+    path: FilePath
+    base: FilePath | None = None
     colocate: bool = True
-    gpus: tuple[int, ...] | None = None
+    gpus: Gpus | None = None
     dtype: Literal["bfloat16", "float16", "float32"]
     max_model_len: Positive
     gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
@@ -70,7 +70,7 @@ class OracleJudgeConfig(Section):
     """source: the folder of a run of method=cons over the same traces; null with sampler=replay, which knows them."""
 
     name: Literal["oracle"]
-    source: str | None = None
+    source: FilePath | None = None
 
 
 class NoisyOracleJudgeConfig(Section):
@@ -80,7 +80,7 @@ class NoisyOracleJudgeConfig(Section):
     name: Literal["noisy_oracle"]
     auroc: float = Field(ge=0.5, le=1.0)
     prior: float = Field(gt=0.0, lt=1.0)
-    pair_tokens: Annotated[int, Field(ge=0)] | None
+    pair_tokens: Natural | None
 
 
 class RecordedJudgeConfig(Section):

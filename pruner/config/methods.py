@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pruner.config.section import Positive, Section, Share
+from pruner.config.section import MAX_COUNT, Positive, Section, Share
 
 
 class MethodSection(Section):
@@ -42,7 +42,7 @@ class EscConfig(MethodSection):
     """window: traces started at once; when all of them agree, no more start."""
 
     name: Literal["esc"]
-    window: Annotated[int, Field(ge=2)]
+    window: Annotated[int, Field(ge=2, le=MAX_COUNT)]
 
 
 class DeepConfOfflineConfig(MethodSection):
@@ -83,9 +83,9 @@ class WavesConfig(MethodSection):
     width: Positive
     asks: bool
     probe_tokens: Positive
-    spend_unit: float = Field(gt=0.0)
-    spend_power: float = Field(ge=0.0)
-    brevity: float = Field(ge=0.0)
+    spend_unit: float = Field(gt=0.0, le=1e9)
+    spend_power: float = Field(ge=0.0, le=100.0)
+    brevity: float = Field(ge=0.0, le=100.0)
 
     @property
     def asked_tokens(self) -> int | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pruner.config.section import Positive, Section, Share
+from pruner.config.section import FilePath, Natural, Positive, Section, Share
 
 
 class Turn(Section):
@@ -26,9 +26,9 @@ class PromptConfig(Section):
 class SamplingConfig(Section):
     """Of a trace. max_tokens caps the whole trace, not a request."""
 
-    temperature: float = Field(ge=0.0)
+    temperature: float = Field(ge=0.0, le=100.0)
     top_p: float = Field(gt=0.0, le=1.0)
-    top_k: int = Field(ge=0)
+    top_k: Natural
     min_p: Share
     max_tokens: Positive
     stop: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class ModelConfig(Section):
     probe: what is appended to a prefix to force its answer out."""
 
     name: str
-    path: str
+    path: FilePath
     revision: str | None = None
     dtype: Literal["bfloat16", "float16", "float32"]
     max_model_len: Positive

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pruner.config.section import Positive, Section, Share
+from pruner.config.section import FilePath, Gpus, Natural, Orders, Positive, Running, Section, Share
 
 
 class VllmSamplerConfig(Section):
@@ -20,8 +20,8 @@ class VllmSamplerConfig(Section):
     exact: bool
     cache_block_tokens: Positive
     segment_tokens: Positive
-    max_running_traces: Positive
-    gpus: tuple[int, ...] | None = None
+    max_running_traces: Running
+    gpus: Gpus | None = None
     in_process: bool | None = None
     enforce_eager: bool | None = None
     kv_cache_gib: Positive = 4
@@ -32,13 +32,13 @@ class SimulatedSamplerConfig(Section):
 
     name: Literal["simulated"]
     segment_tokens: Positive
-    max_running_traces: Positive
+    max_running_traces: Running
     mean_tokens: Positive
     cache_block_tokens: Positive
     num_answers: Positive
     accuracy: Share
     step_tokens: Positive
-    step_s: float = Field(ge=0.0)
+    step_s: float = Field(ge=0.0, le=3600.0)
 
 
 class ReplayColumns(Section):
@@ -68,13 +68,13 @@ class ReplaySamplerConfig(Section):
     answers where a trace gave none."""
 
     name: Literal["replay"]
-    source: str
-    resample: Positive | None = None
+    source: FilePath
+    resample: Orders | None = None
     segment_tokens: Positive | None = None
-    max_running_traces: Positive = 1024
+    max_running_traces: Running = 1024
     cache_block_tokens: Positive | None = None
-    probe_tokens: Annotated[int, Field(ge=0)] = 10
-    probe_opening_tokens: Annotated[int, Field(ge=0)] = 10
+    probe_tokens: Natural = 10
+    probe_opening_tokens: Natural = 10
     no_answer: tuple[str, ...] = ()
     columns: ReplayColumns = ReplayColumns()
 

@@ -9,9 +9,7 @@ from pydantic import Field, model_validator
 from pruner.config.judges import LlmJudgeConfig, ProbeJudgeConfig, TrainedJudgeConfig
 from pruner.config.model import ModelConfig
 from pruner.config.samplers import VllmSamplerConfig
-from pruner.config.section import Positive, Section, Share
-
-Natural = Annotated[int, Field(ge=0)]
+from pruner.config.section import FilePath, Natural, Positive, Resamplings, Section, Seed, Share
 
 
 class LossConfig(Section):
@@ -19,8 +17,8 @@ class LossConfig(Section):
     oversampling: how often a pair of the rarer label is shown for every showing of one of the commoner."""
 
     alpha: float = Field(gt=0.0, lt=1.0)
-    gamma: float = Field(ge=0.0)
-    oversampling: Positive
+    gamma: float = Field(ge=0.0, le=100.0)
+    oversampling: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class LoraConfig(Section):
@@ -33,7 +31,7 @@ class LoraConfig(Section):
 
 
 class BaseModelConfig(Section):
-    path: str
+    path: FilePath
     revision: str | None = None
     dtype: Literal["bfloat16", "float32"]
     trust_remote_code: bool = False
@@ -52,12 +50,12 @@ class GenerativeTrainerConfig(Section):
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
     template_kwargs: dict[str, str | bool | int]
     both_orders: bool
-    epochs: float = Field(gt=0.0)
+    epochs: float = Field(gt=0.0, le=1e6)
     batch_size: Positive
     gradient_accumulation: Positive
-    learning_rate: float = Field(gt=0.0)
+    learning_rate: float = Field(gt=0.0, le=1e3)
     warmup_share: Share
-    weight_decay: float = Field(ge=0.0)
+    weight_decay: float = Field(ge=0.0, le=1e6)
     max_tokens: Positive
     save_steps: Positive
     log_steps: Positive
@@ -78,32 +76,32 @@ class LexicalTrainerConfig(Section):
     kind: Literal["lexical"]
     loss: LossConfig
     problem_intercepts: bool
-    l2: float = Field(ge=0.0)
+    l2: float = Field(ge=0.0, le=1e9)
 
 
 class TrainConfig(Section):
     """hold_out_fold: leave the pairs of this fold out, for cross-validation. pairs_per_problem: at most, by hash."""
 
-    pairs: Annotated[tuple[str, ...], Field(min_length=1)]
-    target: str
+    pairs: Annotated[tuple[FilePath, ...], Field(min_length=1)]
+    target: FilePath
     hold_out_fold: Natural | None
     pairs_per_problem: Positive | None
-    seed: Natural
+    seed: Seed
     trainer: Annotated[GenerativeTrainerConfig | LexicalTrainerConfig, Field(discriminator="kind")]
 
 
 class EvalConfig(Section):
     """judges: what to compare; see conf/eval_judge.yaml."""
 
-    pairs: Annotated[tuple[str, ...], Field(min_length=1)]
-    target: str
+    pairs: Annotated[tuple[FilePath, ...], Field(min_length=1)]
+    target: FilePath
     judges: Annotated[tuple[str, ...], Field(min_length=1)]
     fold: Natural | None
     pairs_per_problem: Positive | None
-    embedding: str | None
-    bootstrap: Positive
+    embedding: FilePath | None
+    bootstrap: Resamplings
     answers: Literal["math", "choice"]
-    seed: Natural
+    seed: Seed
     model: ModelConfig
     llm: LlmJudgeConfig
     probe: ProbeJudgeConfig

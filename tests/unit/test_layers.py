@@ -6,7 +6,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 LAYERS = [
-    {"pruner", "pruner.errors"},
+    {"pruner", "pruner.errors", "pruner.lines", "pruner.typed"},
     {"pruner.traces", "pruner.lease", "pruner.schemas"},
     {"pruner.answers.extraction", "pruner.answers.latex", "pruner.answers.readings", "pruner.answers.expressions"},
     {"pruner.answers.values"},
@@ -41,8 +41,8 @@ LAYERS = [
         "pruner.methods.in_waves",
         "pruner.samplers",
     },
-    {"pruner.samplers.base", "pruner.prompts"},
-    {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.frontier", "pruner.run_tables"},
+    {"pruner.samplers.base", "pruner.prompts", "pruner.columns"},
+    {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.frontier", "pruner.run_tables", "pruner.tables"},
     {"pruner.replay"},
     {
         "pruner.judges",
@@ -66,7 +66,7 @@ LAYERS = [
         "pruner.samplers.simulated",
         "pruner.store",
     },
-    {"pruner.results", "pruner.runner", "pruner.summary", "pruner.tables", "pruner.named_queries"},
+    {"pruner.results", "pruner.runner", "pruner.summary", "pruner.named_queries"},
     {"pruner.progress", "pruner.querying", "pruner.recorded", "pruner.comparison_plot"},
     {"pruner.auditing", "pruner.exporting", "pruner.manifest"},
     {
@@ -105,7 +105,6 @@ OWNERS = {
         "pruner.config.samplers",
         "pruner.config.model",
         "pruner.config.job",
-        "pruner.importing",
         "pruner.recorded",
         "pruner.judges.card",
         "pruner.learning.config",

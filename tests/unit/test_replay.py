@@ -162,7 +162,7 @@ def test_missing_columns_and_no_file_are_refused(tmp_path):
     with pytest.raises(InputError, match="expected a run's folder or a Parquet"):
         read_recording(config(tmp_path / "nothing.parquet"))
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(InputError, match="unreadable Parquet"):
+    with pytest.raises(InputError, match="unreadable or truncated Parquet"):
         read_recording(config(tmp_path / "torn.parquet"))
 
 

@@ -1,0 +1,35 @@
+"""The one place where errors and warnings are printed: each is one line that any terminal can show."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+_MAX_LINE = 2_000
+
+
+def printable(text: str) -> str:
+    """Return the text as one line that any terminal can show: control characters and lone surrogates are escaped, the middle of
+    very long text is left out. Names, paths and file contents get into messages, and must not steer a terminal."""
+    shown = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+    half = _MAX_LINE // 2
+    return shown if len(shown) <= _MAX_LINE else f"{shown[:half]} ... {shown[-half:]}"
+
+
+def tell_errors(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"error: {printable(line)}", file=sys.stderr)
+
+
+def tell_warnings(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"warning: {printable(line)}", file=sys.stderr)
+
+
+def show_everything() -> None:
+    """Let what the terminal's encoding lacks be escaped, not end the job."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,555 @@
+"""What is fuzzed: each target takes drawn input, does with the program what a user would, and returns the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import strategies as st
+
+from jobs import compare, entry, parts, plan
+from jobs.benches.settings import BenchConfig
+from pruner import tables
+from pruner.config.identity import flatten
+from pruner.config.job import parse
+from pruner.config.samplers import ReplaySamplerConfig
+from pruner.config.section import name_fault, parse_as
+from pruner.errors import InputError
+from pruner.importing import import_table, parse_import
+from pruner.learning.config import EvalConfig, TrainConfig
+from pruner.lines import printable
+from pruner.problems import read_problems
+from pruner.querying import Results
+from pruner.recorded import PairsConfig, read_pairs, read_traces
+from pruner.replay import Replay, read_recording
+from pruner.results import carry
+from tests.fuzz import values as v
+from tests.fuzz.jobs_in_process import call
+from tests.many_results import write_runs
+
+PROJECT = Path(__file__).parents[2]
+CONF = str(PROJECT / "conf")
+
+
+class Wrong(AssertionError):
+    """The program did something else than what it promises on bad input."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """draw: the input's strategy. check: takes it, returns the exit code; anything raised is a finding."""
+
+    name: str
+    draw: st.SearchStrategy[Any]
+    check: Callable[[Any], int]
+
+
+def code_of(work: Callable[[], object]) -> int:
+    """Do what a job does with its input; return the code that it would end with."""
+    try:
+        work()
+    except InputError as error:
+        for line in error.faults:
+            shown = printable(line)
+            if not shown.strip() or not shown.isprintable():
+                raise Wrong(f"not one line: {line!r}") from None
+        return 2
+    return 0
+
+
+def ended(result: Any) -> int:
+    """Return a called job's code, if it said what it should."""
+    if result.code not in (0, 2) or "Traceback" in result.errors:
+        raise Wrong(f"code {result.code}: {result.errors[-1500:]}")
+    lines = result.errors.splitlines()
+    told = [line for line in lines if line.startswith("error: ")]
+    if result.code == 2 and (not told or len(told) < len(lines) - sum(line.startswith("warning: ") for line in lines)):
+        raise Wrong(f"not one line each: {result.errors[-1500:]!r}")
+    if any(not line.isprintable() for line in lines):
+        raise Wrong(f"control characters: {result.errors[-1500:]!r}")
+    return int(result.code)
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="fuzz"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+# --- values of configs
+
+
+@functools.cache
+def composed(name: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return entry.plain(compose(name, overrides=list(overrides)))
+
+
+def _main(values: dict[str, Any]) -> None:
+    parts.plan(parse(values))
+
+
+SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], object]]] = {
+    "run": ("config", (), _main),
+    "run, simulated": (
+        "config",
+        ("sampler=simulated", "judge=oracle", "judge.source=x", "prefix=reasoning_words"),
+        _main,
+    ),
+    "run, replay": ("config", ("sampler=replay", "sampler.source=x", "judge=noisy_oracle", "method=waves"), _main),
+    "run, judge": ("config", ("judge=llm", "method=deepconf_online"), _main),
+    "import": ("import_problems", ("source=x.csv", "target=y.parquet"), parse_import),
+    "pairs": ("build_pairs", ("source=x.parquet", "target=y.parquet"), lambda values: parse_as(PairsConfig, values)),
+    "train": ("train_judge", ("pairs=[x]", "target=y"), lambda values: parse_as(TrainConfig, values)),
+    "train, lexical": (
+        "train_judge",
+        ("pairs=[x]", "target=y", "trainer=lexical"),
+        lambda values: parse_as(TrainConfig, values),
+    ),
+    "eval": ("eval_judge", ("pairs=[x]", "target=y", "judges=[prior]"), lambda values: parse_as(EvalConfig, values)),
+    "plan": (
+        "plan",
+        ("curve=[[1,60],[64,2500]]", "num_problems=9", "mean_tokens=40"),
+        lambda values: plan.stated_curve(parse_as(plan.PlanConfig, values)),
+    ),
+    "compare": ("compare", (), lambda values: parse_as(compare.CompareConfig, values)),
+    "bench": ("bench", ("bench=report",), lambda values: parse_as(BenchConfig, values)),
+}
+
+
+@st.composite
+def changed_configs(draw: st.DrawFn) -> tuple[str, list[tuple[str, Any]]]:
+    section = draw(st.sampled_from(sorted(SECTIONS)))
+    name, overrides, _ = SECTIONS[section]
+    keys = [*flatten(composed(name, overrides)), *composed(name, overrides)]
+    return section, draw(
+        st.lists(st.tuples(st.sampled_from(keys), st.one_of(v.values, v.plausible)), min_size=1, max_size=2)
+    )
+
+
+def check_config(drawn: tuple[str, list[tuple[str, Any]]]) -> int:
+    section, changes = drawn
+    name, overrides, use = SECTIONS[section]
+    values = json.loads(json.dumps(composed(name, overrides)))
+    for key, value in changes:
+        *above, last = key.split(".")
+        place = values
+        for part in above:
+            place = place.get(part) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place[last] = value
+    return code_of(lambda: use(values))
+
+
+# --- command lines
+
+_KEYS = (
+    "budget",
+    "budgt",
+    "seed",
+    "method",
+    "methd",
+    "run.name",
+    "method.tau",
+    "model.sampling.temperature",
+    "sampler.step_s",
+)
+_KEYS += (
+    "+x",
+    "++x",
+    "~seed",
+    "~x",
+    "hydra.run.dir",
+    "hydra.mode",
+    "hydra.verbose",
+    "hydra.sweep.dir",
+    "problems.path",
+    "judge",
+)
+_KEYS += (
+    "checkpoint.every_s",
+    "sampler.source",
+    "shard.count",
+    "prefix",
+    "accounting.price_per_gpu_hour",
+    "run.root",
+    "model",
+)
+_WORDS = st.one_of(
+    v.scalars.map(str),
+    v.texts,
+    st.sampled_from(["cons", "consx", "[1,2", "{a:", "'", "1,2", "${seed}", "${x}", "${oc.env:X}"]),
+)
+
+
+@st.composite
+def command_lines(draw: st.DrawFn) -> list[str]:
+    found = draw(st.lists(st.tuples(st.sampled_from(_KEYS), _WORDS), min_size=1, max_size=2))
+    found_lines = [f"{key}={value}" for key, value in found] + draw(st.lists(v.texts, max_size=1))
+    # What an operating system hands over has no NUL; `-` begins Hydra's own flags.
+    return [line for line in found_lines if line and "\0" not in line and not line.startswith("-")]
+
+
+def check_command_line(arguments: list[str]) -> int:
+    with folder() as place:
+        own = ["sampler=simulated", "dry_run=true", f"run.root={place}"]
+        return ended(call("run", *own, *arguments, limit_s=30))
+
+
+# --- problem sets
+
+
+def check_problems(data: bytes) -> int:
+    """What is read must be written as results and come back, beside another run, in every format."""
+    with folder() as place:
+        path = place / "set.parquet"
+        path.write_bytes(data)
+
+        def work() -> None:
+            found = read_problems(str(path), None)
+            root = other_runs(place)
+            run = root / "fuzzed/answers"
+            run.mkdir(parents=True)
+            table = pq.read_table(next(root.glob("*/answers/*.parquet")))
+            own = pa.concat_tables([table] * len(found.problems)).slice(0, len(found.problems))
+            own = own.set_column(1, "problem_index", pa.array(range(len(own)), pa.int64()))
+            pq.write_table(carry(own, found.carried), run / "shard=0000.parquet")
+            with Results(root) as results:
+                shown = results.table("SELECT * FROM answers")
+            if not any(row["run"] == "fuzzed" for row in tables.plain_rows(shown)):
+                raise Wrong("the run is not read back")
+            check_formats(shown)
+
+        return code_of(work)
+
+
+@functools.cache
+def _small_runs() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="fuzz"))
+    write_runs(path, 2, 2, 2)
+    return path
+
+
+def other_runs(place: Path) -> Path:
+    return Path(shutil.copytree(_small_runs(), place / "outputs"))
+
+
+def check_formats(table: pa.Table) -> None:
+    """Every format can be written and read again."""
+    rows = json.loads(tables.to_json(tables.distinct(table)), parse_constant=_no_constant)
+    if len(rows) != table.num_rows:
+        raise Wrong("rows are lost as JSON")
+    if len(tables.to_json(table).splitlines()) != max(1, table.num_rows):
+        raise Wrong("JSON rows are split")
+    csv.field_size_limit(1 << 30)
+    list(csv.reader(io.StringIO(tables.to_csv(table))))
+    for text in (tables.to_text(table, 80, 100), tables.to_markdown(table)):
+        if any(not line.isprintable() for line in text.split("\n")):
+            raise Wrong("control characters in a table")
+
+
+def _no_constant(name: str) -> None:
+    raise Wrong(f"{name} is not JSON")
+
+
+def _whole_set() -> bytes:
+    return (PROJECT / "conf/problems/demo.parquet").read_bytes()
+
+
+# --- recorded traces
+
+_RECORDED = ("problem_id", "gold_answer", "trace_index", "num_tokens", "answer")
+_MORE = ("question", "finish_reason", "text", "token_ids", "confidence", "probes", "probe_every", "model")
+
+
+def check_recording(data: bytes) -> int:
+    with folder() as place:
+        path = place / "traces.parquet"
+        path.write_bytes(data)
+
+        def work() -> None:
+            replay = Replay(read_recording(ReplaySamplerConfig(name="replay", source=str(path))), 2, 0)
+            for problem in replay.problem_set(None).problems:
+                for index in range(len(replay.source(problem.problem_id).traces)):
+                    replay.trace(problem.problem_id, index).char(1)
+
+        return code_of(work)
+
+
+def check_pairs_source(data: bytes) -> int:
+    with folder() as place:
+        path = place / "traces.parquet"
+        path.write_bytes(data)
+        values = composed("build_pairs", ("source=x.parquet", "target=y.parquet")) | {"source": str(path)}
+        code_of(lambda: read_pairs(path))
+        return code_of(lambda: read_traces(parse_as(PairsConfig, values)))
+
+
+# --- imports
+
+_LINES = st.one_of(
+    st.binary(max_size=30),
+    st.sampled_from(
+        [
+            b'{"question": "q", "answer": 1}',
+            b'{"question": "q\\ud800", "answer": "1"}',
+            b"[1]",
+            b"null",
+            b"\xff,1",
+            b"q,NaN",
+        ]
+    ),
+    v.values.map(lambda value: json.dumps({"question": "q", "answer": value}).encode()),
+    st.tuples(v.texts, v.scalars).map(lambda row: f"{row[0]},{row[1]}".encode(errors="surrogatepass")),
+)
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> tuple[str, bytes]:
+    ending = draw(st.sampled_from([".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt"]))
+    if ending == ".parquet":
+        return ending, draw(v.tables(("question", "answer")))
+    head = b"question,answer\n" if ending == ".csv" and draw(st.integers(0, 3)) else b""
+    return ending, head + draw(st.sampled_from([b"\n", b"\n", b"\r\n"])).join(draw(st.lists(_LINES, max_size=4)))
+
+
+def check_import(drawn: tuple[str, bytes]) -> int:
+    ending, data = drawn
+    with folder() as place:
+        source, target = place / f"s{ending}", place / "t.parquet"
+        source.write_bytes(data)
+        values = composed("import_problems", ("source=x.csv", "target=y.parquet"))
+        config = parse_import(values | {"source": str(source), "target": str(target)})
+
+        def work() -> None:
+            table = import_table(config)
+            pq.write_table(table, target)
+            try:
+                read_problems(str(target), None)
+            except InputError as error:
+                raise Wrong(f"what was imported cannot be read: {error}") from None
+
+        return code_of(work)
+
+
+# --- names
+
+
+@functools.cache
+def _one_run() -> Path:
+    """Return a folder with one real, small run."""
+    root = Path(tempfile.mkdtemp(prefix="fuzz"))
+    own = ["sampler=simulated", "problems.limit=2", "budget=2", "method=cons", "progress.bar=false"]
+    result = call("run", *own, f"run.root={root}", "run.name=run")
+    assert result.code == 0, result.errors
+    return root
+
+
+def check_names(drawn: tuple[str, str]) -> int:
+    """A name that is accepted is found by everybody, and no sibling with it."""
+    root_name, name = drawn
+    values = composed("config", ("sampler=simulated",))
+    with folder() as place:
+        root = f"{place}/{root_name}"
+        code = code_of(lambda: parse(json.loads(json.dumps(values)) | {"run": {"name": name, "root": root}}))
+        if code:
+            return code
+        assert name_fault(name) is None
+        for sibling in (name, f"{name}1", "a1", "ab", "b"):
+            if not (Path(root) / sibling).exists():
+                shutil.copytree(_one_run() / "run", Path(root) / sibling)
+        path = f"{root}/{name}"
+        ended(call("status", path))
+        found = call(
+            "query",
+            f"SELECT run FROM answers WHERE run = '{name.replace(chr(39), chr(39) * 2)}'",
+            "--root",
+            root,
+            "--format",
+            "json",
+        )
+        ended(found)
+        if [row["run"] for row in json.loads(found.output)] != [name] * 2:
+            raise Wrong(f"query found {found.output}")
+        audited = call("audit", path)
+        if audited.code or f"{printable(name)}: balanced: 2 problems" not in audited.output:
+            raise Wrong(f"audit: {audited.code} {audited.output} {audited.errors}")
+        return 0
+
+
+# --- bookkeeping
+
+
+@st.composite
+def books(draw: st.DrawFn) -> tuple[str, bytes]:
+    file = draw(st.sampled_from(["run.json", "progress/shard=0000.json"]))
+    values = json.loads((_one_run() / "run" / file).read_text())
+    if draw(st.integers(0, 9)) == 0:
+        return file, draw(st.binary(max_size=40))
+    if draw(st.integers(0, 9)) == 0:
+        return file, json.dumps(draw(v.values)).encode()
+    for key in draw(st.lists(st.sampled_from(sorted(values)), min_size=1, max_size=2)):
+        if draw(st.integers(0, 3)):
+            values[key] = draw(v.values)
+        else:
+            values.pop(key, None)
+    return file, json.dumps(values).encode()
+
+
+def check_books(drawn: tuple[str, bytes]) -> int:
+    file, data = drawn
+    with folder() as place:
+        for name in ("run", "other"):
+            shutil.copytree(_one_run() / "run", place / name)
+        (place / "run" / file).write_bytes(data)
+        code = max(
+            ended(call("status", str(place / "run"))),
+            ended(call("status", str(place / "run"), "--json")),
+            ended(call("query", "leaderboard", "--root", str(place))),
+        )
+        if ended(call("status", str(place))) or ended(
+            call("query", "SELECT * FROM runs, tokens", "--root", str(place))
+        ):
+            raise Wrong("the other run is not shown")
+        own = ["sampler=simulated", "problems.limit=2", "budget=2", "method=cons", "progress.bar=false"]
+        return max(code, ended(call("run", *own, f"run.root={place}", "run.name=run")))
+
+
+# --- damaged files of runs
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> tuple[str, bytes]:
+    table = draw(st.sampled_from(["answers", "traces", "verdicts", "probes", "attempts", "checkpoint"]))
+    suffix = "duckdb" if table == "checkpoint" else "parquet"
+    file = f"{table}/shard=0000.{suffix}"
+    whole = (_one_run() / "run" / file).read_bytes()
+    if table != "checkpoint" and draw(st.integers(0, 2)) == 0:
+        return file, draw(v.tables(tuple(pq.read_schema(_one_run() / "run" / file).names[:4])))
+    return file, draw(v.damaged(whole))
+
+
+def check_damage(drawn: tuple[str, bytes]) -> int:
+    """A damaged file of one run does not keep others from being read."""
+    file, data = drawn
+    with folder() as place:
+        for name in ("run", "other"):
+            shutil.copytree(_one_run() / "run", place / name)
+        (place / "run" / file).write_bytes(data)
+        view = file.partition("/")[0]
+        sql = f"SELECT count(*) AS n FROM {'attempts' if view == 'checkpoint' else view} WHERE run = 'other'"
+        found = call("query", sql, "--root", str(place), "--format", "json", limit_s=30)
+        ended(found)
+        every = call(
+            "query",
+            f"SELECT * FROM {'attempts' if view == 'checkpoint' else view}",
+            "--root",
+            str(place),
+            "--format",
+            "json",
+        )
+        if (
+            ended(every)
+            or found.code
+            or json.loads(found.output)[0]["n"] < int(view in ("answers", "traces", "attempts"))
+        ):
+            raise Wrong(f"the other run is not read: {every.errors} {found.output}")
+        ended(call("export", str(place), "--to", "jsonl", "--output", str(place / "x"), limit_s=30))
+        # A report takes seconds, most of them for its figures.
+        return ended(call("report", str(place), limit_s=60)) if len(data) % 8 == 0 else 0
+
+
+# --- queries
+
+_LITERALS = (
+    *(
+        "1",
+        "1.5",
+        "'a'",
+        "NULL",
+        "'\u2028'",
+        "'nan'::DOUBLE",
+        "'inf'::FLOAT",
+        "DATE '20000-01-01'",
+        "'infinity'::TIMESTAMP",
+    ),
+    *(
+        "TIMESTAMP_NS '2020-01-01 00:00:00.123456789'",
+        "INTERVAL 3 DAYS",
+        "uuid()",
+        "1::HUGEINT",
+        "'\\xff'::BLOB",
+        "bitstring '101'",
+    ),
+    *(
+        "MAP {'a': 1}",
+        "union_value(a := 1)",
+        "[1, 2]",
+        "[TIMESTAMP_NS '2020-01-01']",
+        "{'a': DATE '20000-01-01'}",
+        "1::VARINT",
+    ),
+    *(
+        "TIME '01:00'",
+        "'{}'::JSON",
+        "chr(27) || '[31m'",
+        "chr(0)",
+        "1::DECIMAL(38,10)",
+        "'x'::INTEGER",
+        "nonsense",
+        "1/0",
+        "TRUE",
+    ),
+)
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> tuple[str, str]:
+    chosen = draw(st.lists(st.sampled_from(_LITERALS), min_size=1, max_size=3))
+    columns = ", ".join(f"{text} AS x" for text in chosen)
+    sql = f"SELECT {columns} FROM range({draw(st.integers(0, 2))})"
+    return (sql if draw(st.integers(0, 9)) else draw(v.texts)), draw(st.sampled_from(tables.FORMATS))
+
+
+def check_query(drawn: tuple[str, str]) -> int:
+    sql, form = drawn
+    with folder() as place:
+        output = ["--output", str(place / "o")] if form == "parquet" else []
+        found = call("query", sql, "--root", str(_small_runs()), "--format", form, *output)
+        if found.code == 0 and form == "json":
+            json.loads(found.output, parse_constant=_no_constant)
+        return ended(found)
+
+
+TARGETS = (
+    Target("config values", changed_configs(), check_config),
+    Target("command lines", command_lines(), check_command_line),
+    Target("problem sets", v.tables(("problem_id", "question", "answer")), check_problems),
+    Target("problem sets, bytes", st.deferred(lambda: v.damaged(_whole_set())), check_problems),
+    Target("recorded traces", v.tables(_RECORDED, _MORE), check_recording),
+    Target(
+        "sources of pairs", v.tables(("problem_id", "question", "trace_index", "text", "answer")), check_pairs_source
+    ),
+    Target("imports", sources(), check_import),
+    Target("names", st.tuples(v.names, v.names), check_names),
+    Target("run.json and progress", st.deferred(books), check_books),
+    Target("files of runs, bytes", st.deferred(damages), check_damage),
+    Target("queries", queries(), check_query),
+)
