@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pruner.checkpoint_file import bring, latest
+from pruner.checkpoint_file import bring, discard_empty, latest
 from pruner.config.job import CheckpointConfig, Config
 from pruner.errors import CheckpointError
+from pruner.files import remove_partials
 from pruner.lease import Lease
 from pruner.problems import ProblemSet
 from pruner.results import (
@@ -64,8 +65,12 @@ def open_checkpoint(config: CheckpointConfig, folder: RunFolder, identity: Mappi
         InputError, CheckpointError: see store.open_store; of a copy and its original, the one with more is taken.
     """
     path = folder.checkpoint
+    folder.remove_partials()
+    discard_empty(path, identity)
     if config.dir is not None:
         path = folder.scratch(Path(config.dir).expanduser())
+        remove_partials(path)
+        discard_empty(path, identity)
         if latest([path, folder.checkpoint]) == folder.checkpoint:
             bring(folder.checkpoint, path)
     return open_store(path, identity, config.lock_wait_s, lease.check)
@@ -126,8 +131,7 @@ def tell_done(shard: Shard) -> None:
         message=None,
     )
     if done != last or not shard.folder.progress.exists():
-        shard.store.check_held()
-        write_progress(shard.folder, done)
+        write_progress(shard.folder, done, shard.store.check_held)
 
 
 class Reporter:
@@ -172,7 +176,6 @@ class Reporter:
 
     def tell(self, state: str, message: str | None = None) -> None:
         store = self._shard.store
-        store.check_held()
         progress = Progress(
             state=state,
             attempt=self._attempt,
@@ -191,7 +194,7 @@ class Reporter:
             facts=store.totals.facts,
             message=message,
         )
-        write_progress(self._shard.folder, progress)
+        write_progress(self._shard.folder, progress, store.check_held)
 
 
 def slurm_job_id() -> str | None:

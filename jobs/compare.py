@@ -41,8 +41,8 @@ from pruner.comparison import (
 from pruner.comparison_plot import plot_pareto
 from pruner.config.section import Positive, Section, parse_as
 from pruner.errors import InputError
+from pruner.files import write_atomically
 from pruner.frontier import cross_validated, frontiers, held_out, split_knob
-from pruner.results import write_atomically
 from pruner.run_tables import read_rows
 
 BASELINE = "method=cons"

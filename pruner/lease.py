@@ -94,7 +94,7 @@ class Lease:
             if time.monotonic() >= deadline or should_stop():
                 raise self.refusal(holder)
             if poll_s >= _POLL_S:
-                self._say_waiting(holder, wait_s)
+                self.say_waiting(holder, wait_s)
             time.sleep(poll_s * random.uniform(0.5, 1.0))
             poll_s = min(_POLL_S, poll_s * 1.5)
         return self
@@ -109,11 +109,10 @@ class Lease:
         while True:
             if self._link(self._path, self._holder):
                 break
-            first = _patiently(self._path, _read)
-            if first is None:
+            chain = _chain(self._path)
+            if not chain:
                 continue
-            chain = self._heirs(first)
-            if self._is_live(chain):
+            if _is_chain_live(self._path, chain):
                 return chain[-1]
             if self._inherit(chain, self._holder):
                 self._replace(chain)
@@ -156,7 +155,7 @@ class Lease:
                 end = replace(self._holder, token=uuid.uuid4().hex)
                 if self._inherit([first], end):
                     self._path.unlink(missing_ok=True)
-                    self._heir(first).unlink(missing_ok=True)
+                    _heir(self._path, first).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -178,32 +177,18 @@ class Lease:
         finally:
             own.unlink(missing_ok=True)
 
-    def _heir(self, holder: Holder) -> Path:
-        return self._path.with_name(f".{self._path.name}.{holder.token}.heir")
-
-    def _heirs(self, first: Holder) -> list[Holder]:
-        """Return the holder that the file names and who inherited from whom; the last one is the holder by now."""
-        chain = [first]
-        while (heir := _patiently(self._heir(chain[-1]), _read)) is not None:
-            chain.append(heir)
-        return chain
-
-    def _is_live(self, chain: list[Holder]) -> bool:
-        path = self._path if len(chain) == 1 else self._heir(chain[-2])
-        return _lives(chain[-1], lambda: _patiently(path, _age_s))
-
     def _inherit(self, chain: list[Holder], heir: Holder) -> bool:
         """Become the one heir of the last in the chain.
 
         Heirs' files are removed once the lease's file names a later holder. So who links one that was removed finds another
         holder there, and has inherited nothing.
         """
-        if not self._link(self._heir(chain[-1]), heir):
+        if not self._link(_heir(self._path, chain[-1]), heir):
             return False
         now = _patiently(self._path, _read)
         if now is not None and now.token == chain[0].token:
             return True
-        self._heir(chain[-1]).unlink(missing_ok=True)
+        _heir(self._path, chain[-1]).unlink(missing_ok=True)
         return False
 
     def _replace(self, chain: list[Holder]) -> None:
@@ -212,9 +197,10 @@ class Lease:
         own.write_text(json.dumps(asdict(self._holder)) + "\n")
         own.replace(self._path)
         for holder in chain:
-            self._heir(holder).unlink(missing_ok=True)
+            _heir(self._path, holder).unlink(missing_ok=True)
 
-    def _say_waiting(self, holder: Holder, wait_s: float) -> None:
+    def say_waiting(self, holder: Holder, wait_s: float) -> None:
+        """Print once for whom this process waits."""
         if not self._has_said:
             self._has_said = True
             print(f"waiting up to {wait_s:.0f} s for {holder}, which works on {self._what}", file=sys.stderr)
@@ -225,6 +211,35 @@ class Lease:
             if holder is not None and holder.token == self._holder.token:
                 with contextlib.suppress(OSError):  # `check` tells
                     os.utime(self._path)
+
+
+def live_holder(path: Path) -> Holder | None:
+    """Return who may write what a lease protects; None if nobody does.
+
+    Raises:
+        CheckpointError: the file system does not let the lease be read.
+    """
+    chain = _chain(path)
+    return chain[-1] if chain and _is_chain_live(path, chain) else None
+
+
+def _heir(path: Path, holder: Holder) -> Path:
+    return path.with_name(f".{path.name}.{holder.token}.heir")
+
+
+def _chain(path: Path) -> list[Holder]:
+    """Return the holder that a lease names and who inherited from whom; the last one is the holder by now."""
+    chain: list[Holder] = []
+    found = _patiently(path, _read)
+    while found is not None:
+        chain.append(found)
+        found = _patiently(_heir(path, found), _read)
+    return chain
+
+
+def _is_chain_live(path: Path, chain: list[Holder]) -> bool:
+    touched = path if len(chain) == 1 else _heir(path, chain[-2])
+    return _lives(chain[-1], lambda: _patiently(touched, _age_s))
 
 
 def read_holder(path: Path) -> Holder | None:

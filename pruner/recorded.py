@@ -18,9 +18,9 @@ from pruner.answers import extract_answer
 from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
 from pruner.config.section import Positive, Seconds, Section
 from pruner.errors import InputError
+from pruner.files import write_atomically
 from pruner.pairs import LabelledPair, Recorded
 from pruner.problems import files_fingerprint, limited
-from pruner.results import write_atomically
 
 Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
 
