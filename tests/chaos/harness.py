@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,17 +64,18 @@ class Difference(Exception):
     """What must never happen."""
 
 
-def start(root: Path, *overrides: str) -> int:
-    """Fork a process that runs the main job; return its pid."""
+def start(root: Path, *overrides: str, log: Path | None = None, before: Callable[[], None] = lambda: None) -> int:
+    """Fork a process that runs the main job; return its pid. log: what it prints goes there. before: called in it first."""
     sys.stdout.flush()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        log = os.open(root.with_suffix(".log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        out = os.open(log or root.with_suffix(".log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        before()
         sys.argv = ["jobs.run", *CONFIG, f"run.root={root}", *overrides]
         runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
         code = 0
