@@ -75,6 +75,7 @@ def start(root: Path, *overrides: str, log: Path | None = None, before: Callable
         out = os.open(log or root.with_suffix(".log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(out, 1)
         os.dup2(out, 2)
+        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
         before()
         sys.argv = ["jobs.run", *CONFIG, f"run.root={root}", *overrides]
         runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)

@@ -155,6 +155,9 @@ def last_line(log: Path, root: Path) -> str:
 def finish(root: Path, references: dict[int, list[bytes]], told: Told) -> None:
     """Finish a run with the config that it belongs to, and compare it with that of a single process."""
     seed, shards = owner_of(root)
+    if seed not in references:
+        told.mixed.append(f"{root.name}: it belongs to the start that failed")
+        return
     try:
         for index in range(shards):
             run(root, *SMALL, f"seed={seed}", f"shard.count={shards}", f"shard.index={index}")
