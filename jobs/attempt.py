@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from pruner.checkpoint_file import bring, latest
+from pruner.checkpoint_file import bring, discard_empty, latest
 from pruner.config.job import CheckpointConfig, Config
 from pruner.config.section import local_path
 from pruner.errors import CheckpointError, InputError
+from pruner.files import remove_partials
 from pruner.lease import Lease
 from pruner.lines import tell_errors, tell_warnings
 from pruner.problems import ProblemSet
@@ -64,8 +65,12 @@ def open_checkpoint(config: CheckpointConfig, folder: RunFolder, identity: Mappi
         InputError, CheckpointError: see store.open_store; of a copy and its original, the one with more is taken.
     """
     path = folder.checkpoint
+    folder.remove_partials()
+    discard_empty(path, identity)
     if config.dir is not None:
         path = folder.scratch(local_path(config.dir))
+        remove_partials(path)
+        discard_empty(path, identity)
         if latest([path, folder.checkpoint]) == folder.checkpoint:
             bring(folder.checkpoint, path)
     return open_store(path, identity, config.lock_wait_s, lease.check)
@@ -132,8 +137,7 @@ def tell_done(shard: Shard) -> None:
         message=None,
     )
     if done != last or not shard.folder.progress.exists():
-        shard.store.check_held()
-        write_progress(shard.folder, done)
+        write_progress(shard.folder, done, shard.store.check_held)
 
 
 class Reporter:
@@ -178,7 +182,6 @@ class Reporter:
 
     def tell(self, state: str, message: str | None = None) -> None:
         store = self._shard.store
-        store.check_held()
         progress = Progress(
             state=state,
             attempt=self._attempt,
@@ -197,7 +200,7 @@ class Reporter:
             facts=store.totals.facts,
             message=message,
         )
-        write_progress(self._shard.folder, progress)
+        write_progress(self._shard.folder, progress, store.check_held)
 
 
 def slurm_job_id() -> str | None:

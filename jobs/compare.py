@@ -54,8 +54,8 @@ from pruner.config.section import (
     parse_as,
 )
 from pruner.errors import InputError
+from pruner.files import write_atomically
 from pruner.frontier import cross_validated, frontiers, held_out, split_knob
-from pruner.results import write_atomically
 from pruner.run_tables import read_rows
 
 BASELINE = "method=cons"

@@ -21,6 +21,7 @@ from pruner.answers import cached_key
 from pruner.config.judges import LlmJudgeConfig
 from pruner.config.section import local_path, parse_as
 from pruner.errors import InputError
+from pruner.files import write_atomically
 from pruner.judges.base import Judge
 from pruner.judges.card import GenerativeCard, check_base, check_prefix, generative_config, read_card
 from pruner.judges.lexical import LexicalJudge
@@ -35,7 +36,6 @@ from pruner.learning.tables import Row, write_table
 from pruner.pairs import LabelledPair, drawn_pairs
 from pruner.prompts import BytePrompts, ChatPrompts, Prompts, check_model_folder, load_tokenizer
 from pruner.recorded import PairSet, read_pair_sets
-from pruner.results import write_atomically
 from pruner.samplers.vllm import EngineSpec, VllmSampler
 
 FLOORS: dict[str, Callable[[Sequence[LabelledPair]], list[float]]] = {

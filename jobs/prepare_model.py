@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from pruner.errors import InputError
+from pruner.files import partial_name
 
 FOLDER = Path(".cache/models/smollm2_135m")
 
@@ -50,7 +51,7 @@ def prepare(folder: Path) -> None:
         quantization_config=GgufConfig(dequantize=True),
     )
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    partial = partial_name(folder)
     partial.mkdir(parents=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)

@@ -24,9 +24,10 @@ from jobs.command import Arguments, ended
 from pruner import tables
 from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
+from pruner.files import write_atomically
 from pruner.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
 from pruner.querying import Results
-from pruner.results import views_sql, write_atomically
+from pruner.results import views_sql
 from pruner.schemas import VIEWS
 
 QUERIES = Path(__file__).parents[1] / "conf" / "query"

@@ -17,6 +17,7 @@ from jobs.command import Arguments, ended, root_and_run
 from pruner.accounting import RunBooks
 from pruner.config.section import local_path
 from pruner.errors import InputError
+from pruner.files import write_bytes
 from pruner.querying import Results, read_books
 from pruner.reporting import figures
 from pruner.reporting.gather import ProblemRow, calibrations, focus_of, points, problem_rows, ranked
@@ -24,7 +25,6 @@ from pruner.reporting.page import Content, render_page
 from pruner.reporting.payload import Limits, write_payload
 from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
-from pruner.results import write_bytes
 
 _MOST_ROWS = 30_000
 

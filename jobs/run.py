@@ -37,16 +37,11 @@ from pruner.config.section import local_path
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
 from pruner.lease import Lease, this_holder
 from pruner.lines import printable
+from pruner.ownership import RunRecord, claim
 from pruner.progress import ProgressDisplay
 from pruner.prompts import Prompts
 from pruner.querying import run_books
-from pruner.results import (
-    RunFolder,
-    begin_run,
-    check_run,
-    write_attempts,
-    write_results,
-)
+from pruner.results import RunFolder, write_attempts, write_results
 from pruner.runner import Runner, RunnerConfig
 from pruner.samplers.base import Sampler
 from pruner.store import AttemptEnd
@@ -86,17 +81,18 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
     folder = RunFolder(local_path(config.run.root), name, config.shard.index)
     who = identity(config, fingerprints(config, inputs))
-    check_run(folder, who, config.shard.count)
-    lease = Lease(folder.lease, this_holder(slurm_job_id()))
+    record = RunRecord(who, config.shard.count, values, hydra_files(values))
+    holder = this_holder(slurm_job_id())
+    lease = Lease(folder.lease, holder)
     try:
-        lease.take(config.checkpoint.lock_wait_s, lambda: bool(stop))
+        claim(folder, record, holder, lease, config.checkpoint.lock_wait_s, lambda: bool(stop))
     except InputError:
         if stop:
             return interrupted(stop)
         raise
     with (
         lease,
-        open_checkpoint(config.checkpoint, folder, who, lease) as store,
+        open_checkpoint(config.checkpoint, folder, record.whole_identity, lease) as store,
         AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader,
     ):
         last = last_progress(folder)
@@ -110,16 +106,13 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
         if todo:
             prompts = parts.make_prompts(config, inputs)
             open_case = parts.case_opener(config, inputs, prompts)
-            begin_run(folder, who, config.shard.count, values, hydra_files(values))
             if stop or not work(shard, inputs, prompts, open_case, reader, stop):
                 return interrupted(stop)
         else:
             print(f"nothing to do: all {len(mine)} problems of this shard are answered", file=sys.stderr)
-            begin_run(folder, who, config.shard.count, values, hydra_files(values))
             store.end_killed(killed_attempt(last))
             write_attempts(folder, store)
             shard.copy_checkpoint()
-        lease.check()
         write_results(folder, store, problems, config.results, config.accounting)
         tell_done(shard)
     tell(folder)

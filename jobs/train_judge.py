@@ -23,6 +23,7 @@ from jobs.signals import StopSignals
 from pruner.config.model import PromptConfig
 from pruner.config.section import local_path, parse_as
 from pruner.errors import InputError
+from pruner.files import write_atomically
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card
 from pruner.judges.pair_prompt import PairPrompt
 from pruner.judges.reading import FEATURES, pair_features, read_prefix
@@ -32,7 +33,6 @@ from pruner.learning.plots import plot_losses
 from pruner.pairs import LabelledPair, drawn_pairs
 from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer
 from pruner.recorded import PairSet, read_pair_sets
-from pruner.results import write_atomically
 from pruner.weights import local_folder, weights_fingerprint
 
 _PROGRESS = "training.json"

@@ -6,10 +6,10 @@ A file is made aside and renamed, and never deleted or begun again by itself.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +18,15 @@ import duckdb
 from pruner import SCHEMA_VERSION
 from pruner.config.identity import differing_keys
 from pruner.errors import CheckpointError, InputError
+from pruner.files import make_folder, partial_name, sync, sync_folder
 from pruner.schemas import KEYS, TABLES
 
 # Versions whose checkpoints are brought up to this one when they are opened.
 UPGRADED = (3,)
 _LOCK_POLL_S = 0.5
+_DISK_FULL = ("no space left", "disk quota exceeded", "disk is full", "file too large")
+_NOT_WRITABLE = ("permission denied", "read-only file system", "operation not permitted")
+SHARD_COUNT = "shard.count"
 TEXT, NAME = "'", '"'
 # Rows that are compressed and written as one. A commit into a larger group that is not full makes DuckDB write the whole
 # group again at the next checkpoint: with its default of 122,880 rows that came to most of the time (tests/bench/RESULTS.md).
@@ -51,8 +55,8 @@ def bring(source: Path, target: Path) -> None:
     Raises:
         CheckpointError: it cannot be read or written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.new")
+    make_folder(target.parent)
+    partial = partial_name(target)
     try:
         if log_of(source).exists():
             with open_database(source) as connection:
@@ -100,12 +104,10 @@ def connect(path: Path, lock_wait_s: float) -> duckdb.DuckDBPyConnection:
         try:
             return open_database(path)
         except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
+            if not is_in_use(error):
                 raise damaged(path, error) from error
             if time.monotonic() >= deadline:
-                raise InputError(
-                    f"checkpoint {path}: another process has opened it ({first_line(error)}). Wait for it or stop it."
-                ) from None
+                raise in_use(path, error) from None
             time.sleep(_LOCK_POLL_S)
         except duckdb.Error as error:
             raise damaged(path, error) from error
@@ -113,9 +115,8 @@ def connect(path: Path, lock_wait_s: float) -> duckdb.DuckDBPyConnection:
 
 def create(path: Path, identity: Mapping[str, str]) -> None:
     """Make a checkpoint aside and rename it, so that a full disk or a kill leaves none or a whole one."""
-    partial = path.with_name(f".{path.name}.new")
+    partial = partial_name(path)
     try:
-        partial.unlink(missing_ok=True)
         with open_database(partial) as connection:
             for name, schema in TABLES.items():
                 connection.register("empty_rows", schema.empty_table())
@@ -128,18 +129,72 @@ def create(path: Path, identity: Mapping[str, str]) -> None:
             connection.execute("CHECKPOINT")
         put(partial, path)
     except (duckdb.Error, OSError) as error:
+        log_of(partial).unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
         raise CheckpointError(
-            f"checkpoint {path}: could not be made ({first_line(error)}). Mend this and run the same command again."
+            f"checkpoint {path}: could not be made ({first_line(error)}). {next_step(error)}"
         ) from error
 
 
 def put(partial: Path, path: Path) -> None:
     """Rename a whole checkpoint into its place. A log left there belongs to the one that it replaces."""
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
+    sync(partial)
     log_of(path).unlink(missing_ok=True)
     partial.replace(path)
+    sync_folder(path.parent)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Whose a checkpoint is, and how much it holds of what was sampled, judged and answered."""
+
+    identity: Mapping[str, str]
+    rows: int
+
+
+def recorded(path: Path) -> Recorded:
+    """Read a checkpoint that nobody works on; of an older version, what there is.
+
+    Raises:
+        InputError: another process has it open.
+        CheckpointError: it cannot be read.
+    """
+    try:
+        with open_database(path, "READ_ONLY") as connection:
+            text = connection.execute("SELECT identity FROM run").fetchall()[0][0]
+            sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'shard'"
+            names = {name for (name,) in connection.execute(sql).fetchall()}.intersection((*KEYS, "answers"))
+            counts = [connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in sorted(names)]
+            return Recorded(json.loads(text), sum(counts))
+    except (duckdb.Error, IndexError, ValueError) as error:
+        if is_in_use(error):
+            raise in_use(path, error) from None
+        raise damaged(path, error) from error
+
+
+def differing_from(was: Mapping[str, str], identity: Mapping[str, str]) -> list[str]:
+    """Return what differs from a checkpoint's identity. An older one does not say into how many shards its run was cut."""
+    known = identity if SHARD_COUNT in was else {key: identity[key] for key in identity if key != SHARD_COUNT}
+    return differing_keys(was, known)
+
+
+def discard_empty(path: Path, identity: Mapping[str, str]) -> None:
+    """Remove a checkpoint of another identity that holds nothing: an attempt was begun and sampled nothing. Only whoever holds
+    the shard's lease may call this."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    try:
+        found = recorded(path)
+    except (InputError, CheckpointError):
+        return  # `open_store` says what is wrong with it
+    if found.rows == 0 and differing_from(found.identity, identity):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint and its log; a kill in between leaves a checkpoint without its log, or nothing."""
+    log_of(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def log_of(path: Path) -> Path:
@@ -163,7 +218,7 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[s
             f"checkpoint {path}: written by schema version {version}, this program has {SCHEMA_VERSION}. "
             "Finish it with the version that began it, or choose another run.name."
         )
-    differing = differing_keys(old, identity)
+    differing = differing_from(old, identity)
     if differing:
         raise InputError(
             f"checkpoint {path}: belongs to another config ({'; '.join(differing)}). "
@@ -200,6 +255,16 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CHECKPOINT")
 
 
+def is_in_use(error: Exception) -> bool:
+    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
+
+
+def in_use(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"checkpoint {path}: another process has opened it ({first_line(error)}). Wait for it or stop it."
+    )
+
+
 def damaged(path: Path, error: Exception) -> CheckpointError:
     if any(words in str(error) for words in ("Permission denied", "Read-only", "No space left")):
         return CheckpointError(
@@ -213,6 +278,18 @@ def damaged(path: Path, error: Exception) -> CheckpointError:
         f"checkpoint {path}: cannot be read ({first_line(error)}). It was left as it is: restore it from a copy, or move it "
         "and its .wal aside to begin the shard again."
     )
+
+
+def next_step(error: Exception) -> str:
+    """Return what to do about something that could not be written."""
+    text = str(error).lower()
+    if any(words in text for words in _DISK_FULL):
+        return "The disk is full, or your share of it: free some of it, and run the same command again."
+    if any(words in text for words in _NOT_WRITABLE):
+        return "Make the folder writable, and run the same command again."
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "The checkpoint's share of memory did not suffice: run the same command again with a smaller checkpoint.every_segments."
+    return "Run the same command again; if it fails in the same way, report this line: the disk may be broken, or the program."
 
 
 def first_line(error: BaseException) -> str:

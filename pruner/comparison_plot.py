@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pruner.comparison import Control, Row, pareto
-from pruner.results import write_atomically
+from pruner.files import write_atomically
 
 # Told apart without red against green. Source: Okabe and Ito 2008.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from pruner import tables
 from pruner.errors import InputError
+from pruner.files import write_atomically, write_bytes
 from pruner.querying import Results, checkpoint_confidence
-from pruner.results import write_atomically, write_bytes
 from pruner.schemas import VIEWS
 
 TABLES = ("answers", "traces", "verdicts", "probes")

@@ -2,13 +2,18 @@
 
 File locks can lie on network file systems, and a checkpoint on node-local scratch has no lock that another node would
 see. Making a hard link is atomic on both. Knows nothing of what the lease protects.
+
+Every lease has a token that no other has. A lease ends, by release or by death, only when somebody has linked the one heir of
+its token; whoever did that alone may replace or remove the file. So of many who find one dead holder, one takes over.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import random
 import socket
 import sys
 import threading
@@ -18,13 +23,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from pruner.errors import CheckpointError, InputError
 
 BEAT_S = 5.0
 STALE_S = 60.0  # not touched for so long: its holder is dead, or stopped and must notice
 _POLL_S = 0.5
+_FIRST_POLL_S = 0.01
+_READ_POLL_S = 0.1
+_DAMAGED = "damaged-"
+Found = TypeVar("Found")
+_READ_AGAIN_S = 15.0  # a read error of the file system is tried again for so long
+# Errors that do not pass by themselves.
+_LASTING = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True)
@@ -59,54 +71,91 @@ class Lease:
 
     Args:
         path: the lease's file. Its folder is made.
+        what: what it protects, for messages; without it, the shard that the file is named after.
     """
 
-    def __init__(self, path: Path, holder: Holder) -> None:
+    def __init__(self, path: Path, holder: Holder, what: str | None = None) -> None:
         self._path = path
+        self._what = what or f"shard {path.stem}"
         self._holder = replace(holder, token=uuid.uuid4().hex)
         self._released = threading.Event()
+        self._has_said = False
 
     def take(self, wait_s: float, should_stop: Callable[[], bool] = lambda: False) -> Self:
         """Wait until the lease is free, and take it.
 
         Raises:
             InputError: after `wait_s` seconds it is still held, or `should_stop` became true; names the holder.
+            CheckpointError: the file system does not let the lease be read.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + wait_s
-        told = False
-        while not self._try():
-            holder = read_holder(self._path)
-            if holder is None or not is_live(self._path, holder):
-                self._clear(holder)
-                continue
+        poll_s = _FIRST_POLL_S
+        while (holder := self.try_take()) is not None:
             if time.monotonic() >= deadline or should_stop():
-                raise InputError(f"shard {self._path.stem}: {holder} works on it. Wait for it, or stop it.")
-            if not told:
-                told = True
-                print(f"waiting up to {wait_s:.0f} s for {holder}, which works on this shard", file=sys.stderr)
-            time.sleep(_POLL_S)
-        threading.Thread(target=self._beat, name="lease", daemon=True).start()
+                raise self.refusal(holder)
+            if poll_s >= _POLL_S:
+                self.say_waiting(holder, wait_s)
+            time.sleep(poll_s * random.uniform(0.5, 1.0))
+            poll_s = min(_POLL_S, poll_s * 1.5)
         return self
 
-    def check(self) -> None:
-        """Make sure that nobody has taken the lease over while this process was stopped.
+    def try_take(self) -> Holder | None:
+        """Take the lease if it is free; return who holds it otherwise.
 
         Raises:
-            CheckpointError: somebody has, or the lease is gone.
+            CheckpointError: the file system does not let the lease be read.
         """
-        holder = read_holder(self._path)
-        if holder is None or holder.token != self._holder.token:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            if self._link(self._path, self._holder):
+                break
+            chain = _chain(self._path)
+            if not chain:
+                continue
+            if _is_chain_live(self._path, chain):
+                return chain[-1]
+            if self._inherit(chain, self._holder):
+                self._replace(chain)
+                break
+        threading.Thread(target=self._beat, name="lease", daemon=True).start()
+        return None
+
+    def refusal(self, holder: Holder) -> InputError:
+        """Return what to tell a user whose process did not get the lease."""
+        return InputError(f"{self._what}: {holder} works on it. Wait for it, or stop it.")
+
+    def check(self) -> None:
+        """Make sure that this process may still write.
+
+        Raises:
+            CheckpointError: another process has taken the lease over, the lease is gone, or it cannot be read.
+        """
+        holder = _patiently(self._path, _read)
+        if holder is not None and holder.token == self._holder.token:
+            return
+        if holder is not None and not _is_damaged(holder):
             raise CheckpointError(
-                f"shard {self._path.stem}: {holder or 'nobody'} holds its lease by now. This process stood still for too "
-                "long; nothing more was written."
+                f"{self._what}: {holder} holds its lease by now. This process stood still for too long; nothing more was "
+                "written."
             )
+        gone = f"the folder {self._path.parent} is gone"
+        if self._path.parent.exists():
+            gone = f"its lease {self._path} is {'gone' if holder is None else 'damaged'}"
+        raise CheckpointError(
+            f"{self._what}: {gone}; something other than this program did that while this process worked. Nothing more was "
+            "written. Put the run's folder back if it was moved, and run the same command again."
+        )
 
     def release(self) -> None:
+        """Give the lease back. One that was taken over stays with its new holder."""
         self._released.set()
-        holder = read_holder(self._path)
-        if holder is not None and holder.token == self._holder.token:
-            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, CheckpointError):  # what stays is that of a process that is gone
+            first = _patiently(self._path, _read)
+            if first is not None and first.token == self._holder.token:
+                end = replace(self._holder, token=uuid.uuid4().hex)
+                if self._inherit([first], end):
+                    self._path.unlink(missing_ok=True)
+                    _heir(self._path, first).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -116,30 +165,45 @@ class Lease:
     ) -> None:
         self.release()
 
-    def _try(self) -> bool:
-        """Make the lease's file, whole, if there is none."""
-        own = self._path.with_name(f".{self._path.name}.{self._holder.token}")
+    def _link(self, path: Path, holder: Holder) -> bool:
+        """Make a file that names a holder, whole, if there is none."""
+        own = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.own")
         try:
-            own.write_text(json.dumps(asdict(self._holder)) + "\n")
-            os.link(own, self._path)
+            own.write_text(json.dumps(asdict(holder)) + "\n")
+            os.link(own, path)
             return True
         except FileExistsError:
             return False
         finally:
             own.unlink(missing_ok=True)
 
-    def _clear(self, dead: Holder | None) -> None:
-        """Move a dead lease out of the way; one that came there in the meantime is put back."""
-        aside = self._path.with_name(f".{self._path.name}.{self._holder.token}.dead")
-        try:
-            self._path.rename(aside)
-        except FileNotFoundError:
-            return
-        found = read_holder(aside)
-        if found is not None and (dead is None or found.token != dead.token):
-            with contextlib.suppress(FileExistsError):
-                os.link(aside, self._path)
-        aside.unlink(missing_ok=True)
+    def _inherit(self, chain: list[Holder], heir: Holder) -> bool:
+        """Become the one heir of the last in the chain.
+
+        Heirs' files are removed once the lease's file names a later holder. So who links one that was removed finds another
+        holder there, and has inherited nothing.
+        """
+        if not self._link(_heir(self._path, chain[-1]), heir):
+            return False
+        now = _patiently(self._path, _read)
+        if now is not None and now.token == chain[0].token:
+            return True
+        _heir(self._path, chain[-1]).unlink(missing_ok=True)
+        return False
+
+    def _replace(self, chain: list[Holder]) -> None:
+        """Name the heir in the lease's file; the heirs before are not needed any more."""
+        own = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.own")
+        own.write_text(json.dumps(asdict(self._holder)) + "\n")
+        own.replace(self._path)
+        for holder in chain:
+            _heir(self._path, holder).unlink(missing_ok=True)
+
+    def say_waiting(self, holder: Holder, wait_s: float) -> None:
+        """Print once for whom this process waits."""
+        if not self._has_said:
+            self._has_said = True
+            print(f"waiting up to {wait_s:.0f} s for {holder}, which works on {self._what}", file=sys.stderr)
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT_S):
@@ -149,24 +213,104 @@ class Lease:
                     os.utime(self._path)
 
 
+def live_holder(path: Path) -> Holder | None:
+    """Return who may write what a lease protects; None if nobody does.
+
+    Raises:
+        CheckpointError: the file system does not let the lease be read.
+    """
+    chain = _chain(path)
+    return chain[-1] if chain and _is_chain_live(path, chain) else None
+
+
+def _heir(path: Path, holder: Holder) -> Path:
+    return path.with_name(f".{path.name}.{holder.token}.heir")
+
+
+def _chain(path: Path) -> list[Holder]:
+    """Return the holder that a lease names and who inherited from whom; the last one is the holder by now."""
+    chain: list[Holder] = []
+    found = _patiently(path, _read)
+    while found is not None:
+        chain.append(found)
+        found = _patiently(_heir(path, found), _read)
+    return chain
+
+
+def _is_chain_live(path: Path, chain: list[Holder]) -> bool:
+    touched = path if len(chain) == 1 else _heir(path, chain[-2])
+    return _lives(chain[-1], lambda: _patiently(touched, _age_s))
+
+
 def read_holder(path: Path) -> Holder | None:
-    """Return who a lease names; None if there is none or it is damaged."""
+    """Return who a lease names, for display; None if there is none, or it is damaged or cannot be read."""
     try:
-        return Holder(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        holder = _read(path)
+    except OSError:
         return None
+    return None if holder is None or _is_damaged(holder) else holder
 
 
 def is_live(path: Path, holder: Holder) -> bool:
-    """Return whether a lease's holder may still write: on this machine by its process, elsewhere by its touch."""
+    """Return whether a lease's holder may still write, for display: on this machine by its process, elsewhere by its touch."""
+    try:
+        return _lives(holder, lambda: _age_s(path))
+    except OSError:
+        return False
+
+
+def _lives(holder: Holder, age_s: Callable[[], float | None]) -> bool:
+    if _is_damaged(holder):
+        return False
     if holder.machine == _this_machine(socket.gethostname()):
         return _started(holder.pid) == holder.started
-    age = _age_s(path)
+    age = age_s()
     return age is not None and age < STALE_S
 
 
+def _patiently(path: Path, read: Callable[[Path], Found]) -> Found:
+    """Read a file. An error of the file system, which may be on a network, is tried again for a while.
+
+    Raises:
+        CheckpointError: it still cannot be read.
+    """
+    deadline = time.monotonic() + _READ_AGAIN_S
+    while True:
+        try:
+            return read(path)
+        except OSError as error:
+            if error.errno in _LASTING or time.monotonic() >= deadline:
+                raise CheckpointError(
+                    f"lease {path}: cannot be read ({error.strerror}), so this process cannot know whether it may still "
+                    "write. What was committed stays. Run the same command again once the file can be read."
+                ) from error
+        time.sleep(_READ_POLL_S)
+
+
+def _read(path: Path) -> Holder | None:
+    """Return who a lease names, None if there is none; a damaged one is taken for that of a holder who is dead."""
+    try:
+        with open(path) as file:
+            status, text = os.fstat(file.fileno()), file.read()
+    except FileNotFoundError:
+        return None
+    except ValueError:  # not even text
+        status, text = path.stat(), ""
+    try:
+        holder = Holder(**json.loads(text))
+        if isinstance(holder.pid, int) and isinstance(holder.token, str) and holder.token.isalnum():
+            return holder
+    except (ValueError, TypeError):
+        pass
+    return Holder("", 0, None, "", 0, f"{_DAMAGED}{status.st_ino}-{status.st_mtime_ns}")
+
+
+def _is_damaged(holder: Holder) -> bool:
+    return holder.token.startswith(_DAMAGED)
+
+
 def _age_s(path: Path) -> float | None:
-    """Return how long ago a file was touched, by the clock of its file system."""
+    """Return how long ago a file was touched, by the clock of its file system; None if it is gone."""
     mark = path.with_name(f".{path.name}.{uuid.uuid4().hex}.now")
     try:
         mark.touch()
@@ -178,7 +322,7 @@ def _age_s(path: Path) -> float | None:
             mark.unlink(missing_ok=True)
     try:
         return now - path.stat().st_mtime
-    except OSError:
+    except FileNotFoundError:
         return None
 
 

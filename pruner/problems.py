@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pruner.columns import is_text, limited, read_parquet
 from pruner.config.section import local_path
 from pruner.errors import InputError
+from pruner.files import write_atomically
 from pruner.traces import Problem
 
 REQUIRED = ("problem_id", "question", "answer")
@@ -110,7 +111,4 @@ def files_fingerprint(files: Iterable[Path]) -> str:
 
 def write_problems(table: pa.Table, path: Path) -> None:
     """Write a problem set atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, partial)
-    partial.replace(path)
+    write_atomically(path, lambda partial: pq.write_table(table, partial))

@@ -19,9 +19,9 @@ from pruner.columns import TEXT, limited, matching, read_parquet, typed_table
 from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
 from pruner.config.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
 from pruner.errors import InputError, first_line
+from pruner.files import write_atomically
 from pruner.pairs import LabelledPair, Recorded
 from pruner.problems import files_fingerprint
-from pruner.results import write_atomically
 from pruner.run_tables import read_tables
 
 Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]

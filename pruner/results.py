@@ -1,4 +1,4 @@
-"""A run's folder: Parquet of finished problems, run.json, progress, views. Everything is written aside and renamed.
+"""A run's folder: Parquet of finished problems, progress, views. Everything is written aside and renamed.
 
 Knows the folder's layout and nothing of how the rows came about.
 """
@@ -8,26 +8,24 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner import SCHEMA_VERSION
-from pruner.config.identity import differing_keys
 from pruner.config.job import AccountingConfig, ResultsConfig
 from pruner.errors import InputError
+from pruner.files import remove_partials, write_atomically, write_text
 from pruner.problems import ProblemSet
 from pruner.schemas import READ_VIEWS, VIEWS
 from pruner.store import Store, TraceRange
 from pruner.typed import read_object, record_of
 
+SHARD_TABLES = ("answers", "traces", "verdicts", "probes", "attempts")
 # Traces of so many tokens are joined at once.
 _BATCH_TOKENS = 4_000_000
 _SQL_TYPES = {
@@ -76,8 +74,18 @@ class RunFolder:
     def progress(self) -> Path:
         return self.path / "progress" / f"shard={self.shard_index:04d}.json"
 
+    @property
+    def run_lock(self) -> Path:
+        """Who holds this lease decides which config the run's folder belongs to (ownership.py)."""
+        return self.path / "lease" / "run.json"
+
     def parquet(self, table: str) -> Path:
         return self.path / table / f"shard={self.shard_index:04d}.parquet"
+
+    def remove_partials(self) -> None:
+        """Remove what killed writers of this shard left. Only whoever holds its lease may call this."""
+        for path in (self.checkpoint, self.progress, *(self.parquet(table) for table in SHARD_TABLES)):
+            remove_partials(path)
 
 
 @dataclass(frozen=True)
@@ -112,25 +120,14 @@ class Progress:
     message: str | None = None
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file aside and rename it, so that no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def write_progress(folder: RunFolder, progress: Progress, guard: Callable[[], None] = lambda: None) -> None:
+    """Replace what the shard tells of itself.
 
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file's content, whole or not at all."""
-    write_atomically(path, lambda partial: partial.write_bytes(data))
-
-
-def write_progress(folder: RunFolder, progress: Progress) -> None:
+    Args:
+        guard: raises if this process may not write the shard any more.
+    """
     values = asdict(progress) | {"updated_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    write_atomically(folder.progress, lambda path: path.write_text(json.dumps(values) + "\n"))
+    write_text(folder.progress, json.dumps(values) + "\n", guard)
 
 
 def read_progress(folder: RunFolder) -> Progress | None:
@@ -151,71 +148,15 @@ def read_progress(folder: RunFolder) -> Progress | None:
         ) from None
 
 
-def check_run(folder: RunFolder, identity: Mapping[str, str], shard_count: int) -> None:
-    """Refuse a folder that holds another run.
-
-    Raises:
-        InputError: with the keys that differ. Nothing is written.
-    """
-    if not folder.run_json.exists():
-        return
+def write_views(root: Path) -> None:
+    """Write the views over all runs under a folder, unless they are there."""
+    path, text = root / "views.sql", views_sql(root)
     try:
-        old = json.loads(folder.run_json.read_text())
-        was = {str(key): str(value) for key, value in dict(old["identity"]).items()}
-        was |= {"shard.count": str(old["shard_count"])}
-        if not isinstance(old["config"], dict):
-            raise TypeError(f"config: got {old['config']!r:.100}, expected an object")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{folder.run_json}: unreadable ({type(error).__name__}: {error}). Restore it, or choose another run.name."
-        ) from None
-    new = dict(identity) | {"shard.count": str(shard_count)}
-    differing = differing_keys(was, new)
-    if differing:
-        raise InputError(
-            f"run {folder.path}: belongs to another config ({'; '.join(differing)}). "
-            "Undo the change, or choose another run.name."
-        )
-
-
-def begin_run(
-    folder: RunFolder, identity: Mapping[str, str], shard_count: int, config: Mapping[str, Any], yaml: Mapping[str, str]
-) -> None:
-    """Write run.json, the resolved config and the views, unless they are there. Prices and weights may change afterwards.
-
-    Args:
-        yaml: files of .hydra/, name -> text.
-    """
-    if not folder.run_json.exists():
-        values = {
-            "schema_version": SCHEMA_VERSION,
-            "run": folder.name,
-            "method": config["method"]["name"],
-            "model": config["model"]["name"],
-            "budget": config["budget"],
-            "seed": config["seed"],
-            "shard_count": shard_count,
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "identity": dict(identity),
-            "config": config,
-        }
-        text = json.dumps(values, indent=1) + "\n"
-        write_atomically(folder.run_json, lambda path: path.write_text(text))
-        for name, content in yaml.items():
-            write_atomically(folder.path / ".hydra" / name, lambda path, text=content: path.write_text(text))  # type: ignore[misc]
-    else:
-        _update_accounting(folder, config["accounting"])
-    views = views_sql(folder.root)
-    write_atomically(folder.root / "views.sql", lambda path: path.write_text(views))
-
-
-def _update_accounting(folder: RunFolder, accounting: Mapping[str, Any]) -> None:
-    """Note the weights and prices that the tables are written with now."""
-    values = json.loads(folder.run_json.read_text())
-    if values["config"].get("accounting") != accounting:
-        values["config"]["accounting"] = dict(accounting)
-        text = json.dumps(values, indent=1) + "\n"
-        write_atomically(folder.run_json, lambda path: path.write_text(text))
+        is_written = path.read_text() == text
+    except (OSError, ValueError):
+        is_written = False
+    if not is_written:
+        write_text(path, text)
 
 
 def views_sql(root: Path, run: str | None = None) -> str:
@@ -259,7 +200,7 @@ def write_answers(folder: RunFolder, store: Store, problems: ProblemSet, weights
     """Write the answers of finished problems, with the problem set's further columns; return them."""
     answers = store.answers(weights)
     table = carry(answers, problems.carried)
-    write_atomically(folder.parquet("answers"), lambda path: pq.write_table(table, path))
+    _write_table(folder.parquet("answers"), table, store)
     return answers
 
 
@@ -269,15 +210,19 @@ def write_results(
     """Write all Parquet of the shard; return the answers."""
     answers = write_answers(folder, store, problems, weights)
     for name in ("verdicts", "probes"):
-        table = store.judged(name)
-        write_atomically(folder.parquet(name), lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
-    write_atomically(folder.parquet("traces"), lambda path: _write_traces(path, store, answers, config))
+        _write_table(folder.parquet(name), store.judged(name), store)
+    write_atomically(
+        folder.parquet("traces"), lambda path: _write_traces(path, store, answers, config), store.check_held
+    )
     return answers
 
 
 def write_attempts(folder: RunFolder, store: Store) -> None:
-    table = store.attempts()
-    write_atomically(folder.parquet("attempts"), lambda path: pq.write_table(table, path))
+    _write_table(folder.parquet("attempts"), store.attempts(), store)
+
+
+def _write_table(path: Path, table: pa.Table, store: Store) -> None:
+    write_atomically(path, lambda partial: pq.write_table(table, partial), store.check_held)
 
 
 def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +32,14 @@ from pruner.checkpoint_file import (
     damaged,
     first_line,
     log_of,
+    next_step,
     put,
     quoted,
 )
 from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
 from pruner.fact_rows import fact_tables, table_of
+from pruner.files import make_folder, partial_name
 from pruner.open_facts import OpenFacts
 from pruner.schemas import KEYS, TABLES
 from pruner.traces import Fact, Segment
@@ -98,6 +100,7 @@ class Store:
         self._connection = connection
         self._guard = guard
         self._totals: Totals | None = None
+        self._failure: str | None = None
         self.path = path
         self.attempt = 0
         self.commit_s = 0.0
@@ -206,12 +209,10 @@ class Store:
         Raises:
             CheckpointError: the disk does not take it.
         """
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.copy")
+        make_folder(target.parent)
+        partial = partial_name(target)
         started = time.monotonic()
         try:
-            log_of(partial).unlink(missing_ok=True)
-            partial.unlink(missing_ok=True)
             own = self._read("SELECT current_database() AS name").column("name")[0].as_py()
             size = f"(ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
             self._connection.execute(f"ATTACH {quoted(str(partial), TEXT)} AS copy_target {size}")
@@ -223,19 +224,18 @@ class Store:
             self._guard()
             put(partial, target)
         except (duckdb.Error, OSError) as error:
+            log_of(partial).unlink(missing_ok=True)
             partial.unlink(missing_ok=True)
-            raise CheckpointError(f"checkpoint {target}: could not be copied there ({first_line(error)}).") from error
+            raise CheckpointError(
+                f"checkpoint {target}: could not be copied there ({first_line(error)}). {next_step(error)}"
+            ) from error
         self.commit_s += time.monotonic() - started
 
     def forget_derived(self) -> None:
         """Drop the rows of finished problems; they are derived again from the facts."""
-        try:
-            self._connection.execute("BEGIN")
+        with self._transaction():
             self._connection.execute("DELETE FROM answers")
             self._connection.execute("DELETE FROM traces")
-            self._connection.execute("COMMIT")
-        except duckdb.Error as error:
-            raise self._uncommitted(error) from error
 
     def answers(self, weights: AccountingConfig) -> pa.Table:
         """Return the rows of finished problems with their net tokens, in problem order."""
@@ -315,21 +315,44 @@ class Store:
         self._write_tables({name: pa.Table.from_pylist(rows, TABLES[name]) for name, rows in tables.items() if rows})
 
     def _write_tables(self, tables: Mapping[str, pa.Table]) -> None:
+        with self._transaction():
+            for name, table in tables.items():
+                self._connection.register("incoming", table)
+                try:
+                    self._connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+                finally:
+                    self._connection.unregister("incoming")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is done inside, all of it or nothing, if this process may still write.
+
+        Raises:
+            CheckpointError: it may not, or the database or the disk did not take it. The same failure is named until the end:
+                what DuckDB says afterwards are its consequences.
+        """
+        if self._failure is not None:
+            raise CheckpointError(self._failure)
         self._guard()
         try:
             self._connection.execute("BEGIN")
-            for name, table in tables.items():
-                self._connection.register("incoming", table)
-                self._connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
-                self._connection.unregister("incoming")
+            yield
+            self._guard()
             self._connection.execute("COMMIT")
-        except duckdb.Error as error:
-            raise self._uncommitted(error) from error
+        except BaseException as error:
+            with contextlib.suppress(duckdb.Error):  # a failed COMMIT has rolled back already
+                self._connection.execute("ROLLBACK")
+            if not isinstance(error, duckdb.Error):
+                raise
+            failed = self._uncommitted(error)
+            if isinstance(error, duckdb.FatalException):
+                self._failure = str(failed)
+            raise failed from error
 
-    def _uncommitted(self, error: Exception) -> CheckpointError:
+    def _uncommitted(self, error: duckdb.Error) -> CheckpointError:
         return CheckpointError(
-            f"checkpoint {self.path}: could not commit ({first_line(error)}). What was committed before stays; "
-            "free the disk and run the same command again."
+            f"checkpoint {self.path}: could not commit ({first_line(error)}). What was committed before stays. "
+            f"{next_step(error)}"
         )
 
     def _read(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
@@ -352,7 +375,7 @@ def open_store(
         InputError: it belongs to another config, or another process holds it.
         CheckpointError: it is damaged. It is left as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if not path.exists():
         if log_of(path).exists():
             raise damaged(path, ValueError("the file is gone, its .wal is there"))

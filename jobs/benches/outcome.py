@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.results import write_atomically
+from pruner.files import write_atomically
 
 Value = str | int | float | bool | None
 

@@ -17,6 +17,7 @@ from pruner.config.judges import LlmJudgeConfig
 from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
 from pruner.config.section import Section, describe_fault
 from pruner.errors import InputError
+from pruner.files import write_text
 from pruner.weights import check_adapter_fits, local_folder, weights_fingerprint
 
 CARD = "judge.json"
@@ -81,9 +82,7 @@ def read_card(folder: Path) -> JudgeCard:
 
 
 def write_card(folder: Path, card: JudgeCard) -> None:
-    partial = folder / f".{CARD}.partial"
-    partial.write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
-    partial.replace(folder / CARD)
+    write_text(folder / CARD, json.dumps(card.model_dump(mode="json"), indent=1) + "\n")
 
 
 def overlap(card: JudgeCard, problems: Iterable[tuple[str, str]]) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pruner.files import write_atomically
 from pruner.learning.metrics import Interval, Quality
-from pruner.results import write_atomically
 
 
 @dataclass(frozen=True)

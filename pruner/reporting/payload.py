@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pruner.files import write_atomically
 from pruner.querying import Results
-from pruner.results import write_atomically
 
 TEXTS_A_FILE = 32
 _ROWS_AT_ONCE = 2048

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,16 @@ VARIANTS = {
 TABLES = ("answers", "traces", "verdicts", "probes")
 # What is done to an attempt, and how often in a hundred.
 EVENTS = {
-    "SIGKILL": 55, "SIGTERM": 8, "SIGUSR1": 8, "SIGINT": 4, "SIGHUP": 2, "SIGSTOP": 10, "none": 5,
-    "SIGTERM, SIGTERM": 4, "SIGINT, SIGTERM": 2, "SIGUSR1, SIGUSR1": 2,  # the same stop, heard twice
+    "SIGKILL": 55,
+    "SIGTERM": 8,
+    "SIGUSR1": 8,
+    "SIGINT": 4,
+    "SIGHUP": 2,
+    "SIGSTOP": 10,
+    "none": 5,
+    "SIGTERM, SIGTERM": 4,
+    "SIGINT, SIGTERM": 2,
+    "SIGUSR1, SIGUSR1": 2,  # the same stop, heard twice
 }
 
 
@@ -67,8 +76,8 @@ class Difference(Exception):
     """What must never happen."""
 
 
-def start(root: Path, *overrides: str) -> int:
-    """Fork a process that runs the main job; return its pid."""
+def start(root: Path, *overrides: str, log: Path | None = None, before: Callable[[], None] = lambda: None) -> int:
+    """Fork a process that runs the main job; return its pid. log: what it prints goes there. before: called in it first."""
     sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
@@ -79,9 +88,11 @@ def start(root: Path, *overrides: str) -> int:
         return pid
     code = 1
     try:
-        log = os.open(root.with_suffix(".log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        out = os.open(log or root.with_suffix(".log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        before()
         sys.argv = ["jobs.run", *CONFIG, f"run.root={root}", *overrides]
         runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
         code = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 LAYERS = [
     {"pruner", "pruner.errors", "pruner.lines", "pruner.typed"},
-    {"pruner.traces", "pruner.lease", "pruner.schemas"},
+    {"pruner.traces", "pruner.lease", "pruner.files", "pruner.schemas"},
     {"pruner.answers.extraction", "pruner.answers.latex", "pruner.answers.readings", "pruner.answers.expressions"},
     {"pruner.answers.values"},
     {"pruner.answers.keys"},
@@ -67,7 +67,7 @@ LAYERS = [
         "pruner.store",
     },
     {"pruner.results", "pruner.runner", "pruner.summary", "pruner.named_queries"},
-    {"pruner.progress", "pruner.querying", "pruner.recorded", "pruner.comparison_plot"},
+    {"pruner.progress", "pruner.ownership", "pruner.querying", "pruner.recorded", "pruner.comparison_plot"},
     {"pruner.auditing", "pruner.exporting", "pruner.manifest"},
     {
         "pruner.reporting",

@@ -1,4 +1,6 @@
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -72,12 +74,93 @@ def test_a_damaged_lease_does_not_block(path):
     Lease(path, this_holder(None)).take(0).release()
 
 
-def test_a_live_lease_that_came_in_between_is_put_back(path):
-    dead = replace(this_holder(None), token="dead")
+def test_who_finds_a_dead_holder_that_another_has_taken_over_from_meanwhile_gets_nothing(path):
+    dead = replace(this_holder(None), started=1)
+    Lease(path, dead).take(0)
+    found = read_holder(path)
     with Lease(path, this_holder(None)).take(0) as held:
-        other = Lease(path, this_holder(None))
-        other._clear(dead)
+        late = Lease(path, this_holder(None))
+        assert not late._inherit([found], late._holder)
         held.check()
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_of_two_nodes_that_find_a_dead_holder_the_second_waits_though_the_first_has_only_begun_to_take_over(path):
+    Lease(path, replace(this_holder(None), machine="dead")).take(0)
+    old = time.time() - lease.STALE_S - 1
+    os.utime(path, (old, old))
+    found = read_holder(path)
+    first = Lease(path, replace(this_holder(None), machine="first", host="first"))
+    assert first._inherit([found], first._holder)
+    with pytest.raises(InputError, match="host first"):
+        Lease(path, replace(this_holder(None), machine="second")).take(0)
+    first._replace([found])
+    first.check()
+
+
+def test_a_holder_that_was_killed_while_it_took_over_or_released_does_not_block(path):
+    for killed_while in ("taking over", "releasing"):
+        Lease(path, replace(this_holder(None), started=1)).take(0)
+        found = read_holder(path)
+        own = replace(this_holder(None), started=2)
+        killed = Lease(path, own)
+        assert killed._inherit([found], killed._holder if killed_while == "taking over" else replace(own, token="end"))
+        with Lease(path, this_holder(None)).take(0) as held:
+            held.check()
+        assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_a_read_error_that_passes_does_not_end_the_lease(path, monkeypatch, number):
+    monkeypatch.setattr(lease, "_READ_POLL_S", 0.001)
+    with Lease(path, this_holder(None)).take(0) as held:
+        failing(monkeypatch, number, times=3)
+        held.check()
+        failing(monkeypatch, number, times=3)
+        with pytest.raises(InputError, match=f"pid {os.getpid()} works on it"):
+            Lease(path, this_holder(None)).take(0)
+        failing(monkeypatch, number, times=3)
+    assert not path.exists()
+
+
+def test_a_read_error_that_stays_is_said_to_be_one(path, monkeypatch):
+    monkeypatch.setattr(lease, "_READ_POLL_S", 0.001)
+    monkeypatch.setattr(lease, "_READ_AGAIN_S", 0.01)
+    with Lease(path, this_holder(None)).take(0) as held:
+        failing(monkeypatch, errno.EIO, times=10**6)
+        with pytest.raises(CheckpointError, match=r"cannot be read \(Input/output error\)") as caught:
+            held.check()
+        assert "stood still" not in str(caught.value) and "nobody" not in str(caught.value)
+        assert read_holder(path) is None, "who only looks does not wait"
+
+
+def failing(monkeypatch, number, times):
+    """Let reading the lease fail so many times."""
+    left = [times]
+    real = open
+
+    def opened(*given, **named):
+        if left[0] > 0:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number))
+        return real(*given, **named)
+
+    monkeypatch.setattr(lease, "open", opened, raising=False)
+
+
+def test_a_lease_whose_file_or_folder_is_gone_is_not_said_to_have_stood_still(path):
+    held = Lease(path, this_holder(None)).take(0)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"its lease .*shard=0000\.json is gone"):
+        held.check()
+    path.write_text("{")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        held.check()
+    shutil.rmtree(path.parent)
+    with pytest.raises(CheckpointError, match=r"the folder .*lease is gone") as caught:
+        held.check()
+    assert "stood still" not in str(caught.value)
+    held.release()
 
 
 def test_only_one_of_many_gets_it(path):
