@@ -21,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Read hostile texts.")
     parser.add_argument("--texts", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--graded", type=int, default=20, help="every so many are graded too, by math-verify")
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     loop_s, worker_s, answered = [], [], 0
@@ -35,7 +36,7 @@ def main() -> None:
                 TraceKey("p", number),
                 text=rf"so \boxed{{{text}}}" if is_boxed else None,
                 answer=None if is_boxed else text,
-                gold=draw.choice(["5", r"\frac{1}{2}", "x+1"]),
+                gold=draw.choice(["5", r"\frac{1}{2}", "x+1"]) if number % arguments.graded == 0 else None,
             )
             started, inside = time.perf_counter(), 0.0
             before = time.perf_counter()
