@@ -55,8 +55,16 @@ VARIANTS = {
 TABLES = ("answers", "traces", "verdicts", "probes")
 # What is done to an attempt, and how often in a hundred.
 EVENTS = {
-    **{"SIGKILL": 55, "SIGTERM": 8, "SIGUSR1": 8, "SIGINT": 4, "SIGHUP": 2, "SIGSTOP": 10, "none": 5},
-    **{"SIGTERM, SIGTERM": 4, "SIGINT, SIGTERM": 2, "SIGUSR1, SIGUSR1": 2},  # the same stop, heard twice
+    "SIGKILL": 55,
+    "SIGTERM": 8,
+    "SIGUSR1": 8,
+    "SIGINT": 4,
+    "SIGHUP": 2,
+    "SIGSTOP": 10,
+    "none": 5,
+    "SIGTERM, SIGTERM": 4,
+    "SIGINT, SIGTERM": 2,
+    "SIGUSR1, SIGUSR1": 2,  # the same stop, heard twice
 }
 
 
