@@ -1,17 +1,25 @@
-"""Check a run's books: that answers, traces, judged facts, attempts and the checkpoint tell of the same tokens.
+"""Check a run's books: that answers, traces, judged facts, attempts and the checkpoint tell of the same tokens, and that its
+shards are of one config and cut the problems once.
 
 Problems whose traces are not written yet (a run that goes on) are counted as unchecked. A checkpoint that another process has
-open is left out.
+open, or that is not in the run's folder, is left out, and the run is not called balanced. One that cannot be read is a fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from pruner.checkpoint_file import SHARD_COUNT, differing_from, recorded
+from pruner.errors import CheckpointError, InputError
 from pruner.querying import Results, checkpoint_rows
+from pruner.results import SHARD_TABLES, RunFolder, read_progress
 
 # Of one problem each: what must be equal, by name.
 _PROBLEMS = """
@@ -36,7 +44,12 @@ _WEIGHTS = (
 
 @dataclass(frozen=True)
 class Audit:
-    """What was compared, and every difference found. segments: None: no checkpoint could be read."""
+    """What was compared, and every difference found.
+
+    Attributes:
+        segments: in the checkpoints; None: none was read.
+        left_out: why a shard's checkpoint was not compared, one line each.
+    """
 
     run: str
     problems: int
@@ -45,15 +58,19 @@ class Audit:
     tokens: int
     segments: int | None
     faults: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         checked = f"{self.problems} problems, {self.traces:,} traces, {self.tokens:,} tokens"
         checkpoint = "no checkpoint read" if self.segments is None else f"{self.segments:,} segments in the checkpoint"
         left = f", {self.unchecked} problems whose traces are not written yet" if self.unchecked else ""
-        verdict = "balanced" if not self.faults else f"{len(self.faults)} DIFFERENCES"
-        return "\n".join(
-            [f"{self.run}: {verdict}: {checked}; {checkpoint}{left}", *(f"  {fault}" for fault in self.faults)]
-        )
+        verdict = "balanced"
+        if self.left_out or self.segments is None:
+            verdict = "the tables agree, not compared with every checkpoint"
+        if self.faults:
+            verdict = f"{len(self.faults)} DIFFERENCES"
+        lines = [*self.faults, *self.left_out]
+        return "\n".join([f"{self.run}: {verdict}: {checked}; {checkpoint}{left}", *(f"  {line}" for line in lines)])
 
 
 def audit(folder: Path) -> Audit:
@@ -62,20 +79,40 @@ def audit(folder: Path) -> Audit:
     Raises:
         InputError: it cannot be read.
     """
+    if (folder / "run.json").exists() and not any((folder / "answers").glob("*.parquet")):
+        return Audit(folder.name, 0, 0, 0, 0, None, (), ("nothing is written yet",))
     with Results(folder.parent, folder.name) as results:
         rows = results.rows(_PROBLEMS)
         weights = (results.rows(_WEIGHTS) or [{}])[0]
         traces = results.rows("SELECT problem_id, trace_index, tokens_sampled, num_segments FROM traces")
         attempts = results.rows("SELECT shard, sum(tokens_sampled)::BIGINT AS tokens FROM attempts GROUP BY shard")
     faults = [fault for row in rows for fault in _problem_faults(row, weights)]
+    faults += _shard_faults(folder)
     segments = None
+    left_out = [f"{stem}: no checkpoint in the run's folder" for stem in _without_checkpoint(folder)]
+    sampled: dict[str, set[str]] = defaultdict(set)
     told = {(row["problem_id"], row["trace_index"]): (row["tokens_sampled"], row["num_segments"]) for row in traces}
-    for path in sorted((folder / "checkpoint").glob("*.duckdb")):
+    for path in _files(folder, "checkpoint", "duckdb"):
+        try:
+            faults += _identity_faults(folder, path)
+        except InputError:
+            left_out.append(f"{path.stem}: another process has its checkpoint open")
+            continue
+        except CheckpointError as error:
+            faults.append(str(error))
+            continue
         found = checkpoint_rows(path)
-        if found is not None:
-            segments = (segments or 0) + sum(row["segments"] for row in found)
-            tokens = {row["shard"]: row["tokens"] for row in attempts}.get(f"{path.stem}.parquet")
-            faults += _checkpoint_faults(path.stem, found, told, tokens)
+        if found is None:
+            left_out.append(
+                f"{path.stem}: its checkpoint lacks columns that are compared, or was opened by another process"
+            )
+            continue
+        for row in found:
+            sampled[row["problem_id"]].add(path.stem)
+        segments = (segments or 0) + sum(row["segments"] for row in found)
+        tokens = {row["shard"]: row["tokens"] for row in attempts}.get(f"{path.stem}.parquet")
+        faults += _checkpoint_faults(path.stem, found, told, tokens)
+    faults += [f"{name}: sampled in {_list(stems)}" for name, stems in sampled.items() if len(stems) > 1]
     return Audit(
         run=folder.name,
         problems=len(rows),
@@ -84,7 +121,102 @@ def audit(folder: Path) -> Audit:
         tokens=sum(row["tokens_sampled"] for row in rows),
         segments=segments,
         faults=tuple(faults),
+        left_out=tuple(left_out),
     )
+
+
+def _without_checkpoint(folder: Path) -> list[str]:
+    """Return the shards that have written answers and whose checkpoint is elsewhere, or was removed."""
+    answered, held = (_files(folder, *where) for where in (("answers", "parquet"), ("checkpoint", "duckdb")))
+    return sorted({path.stem for path in answered} - {path.stem for path in held})
+
+
+def _run_json(folder: Path) -> tuple[dict[str, str], int]:
+    """Return a run's identity and into how many shards its problems are cut.
+
+    Raises:
+        ValueError, KeyError, TypeError, OSError: it is damaged or gone.
+    """
+    values = json.loads((folder / "run.json").read_text())
+    return dict(values["identity"]), int(values["shard_count"])
+
+
+def _identity_faults(folder: Path, checkpoint: Path) -> list[str]:
+    """Compare a checkpoint's identity with that of its run.
+
+    Raises:
+        InputError: another process has it open.
+        CheckpointError: it cannot be read.
+    """
+    found = recorded(checkpoint).identity
+    try:
+        identity, count = _run_json(folder)
+    except (ValueError, KeyError, TypeError, OSError):
+        return []  # `_shard_faults` says so
+    differing = differing_from(found, {**identity, SHARD_COUNT: str(count)})
+    return [f"{checkpoint.stem}: run.json and its checkpoint differ ({'; '.join(differing)})"] if differing else []
+
+
+def _shard_faults(folder: Path) -> list[str]:
+    """Check that the shards cut the problems once: each problem in its one shard, and no shard beyond their number."""
+    try:
+        _, count = _run_json(folder)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return [f"run.json: cannot be read ({error!r}), so the shards were not compared with it"]
+    faults = [
+        f"{stem}: there are files of it, but run.json knows {count} shards"
+        for stem in _stems(folder)
+        if _index(stem) >= count
+    ]
+    shards: dict[str, list[str]] = defaultdict(list)
+    expected: dict[str, int | None] = {}
+    for path in _files(folder, "answers", "parquet"):
+        rows = pq.read_table(path, columns=["problem_id", "problem_index"]).to_pylist()
+        progress = read_progress(RunFolder(folder.parent, folder.name, _index(path.stem)))
+        expected[path.stem] = None if progress is None else progress.problems
+        faults += _answer_faults(path.stem, rows, count, expected[path.stem])
+        for row in rows:
+            shards[row["problem_id"]].append(path.stem)
+    faults += [
+        f"{name}: {len(stems)} answers, in {_list(stems)}" for name, stems in sorted(shards.items()) if len(stems) > 1
+    ]
+    known = [number for number in expected.values() if number is not None]
+    if len(known) == len(expected) == count and len(shards) > sum(known):
+        faults.append(f"{len(shards)} problems are answered, the set has {sum(known)}")
+    return faults
+
+
+def _answer_faults(stem: str, rows: Sequence[Mapping[str, Any]], count: int, expected: int | None) -> list[str]:
+    """Compare a shard's answers with its part of the problem set."""
+    faults = [
+        f"{row['problem_id']}: answered in {stem}, but problem {row['problem_index']} is that of shard "
+        f"{row['problem_index'] % count} of {count}"
+        for row in rows
+        if row.get("problem_index", _index(stem)) % count != _index(stem)
+    ]
+    if expected is not None and len(rows) > expected:
+        faults.append(f"{stem}: {len(rows)} answers for its {expected} problems")
+    return faults
+
+
+def _stems(folder: Path) -> list[str]:
+    """Return the shards that have any file, by name."""
+    kinds = [("checkpoint", "duckdb"), ("progress", "json"), *((table, "parquet") for table in SHARD_TABLES)]
+    return sorted({path.stem for kind in kinds for path in _files(folder, *kind)})
+
+
+def _files(folder: Path, name: str, suffix: str) -> list[Path]:
+    """Return the files of a kind that the shards have, in order."""
+    found = sorted((folder / name).glob(f"shard=*.{suffix}"))
+    return [path for path in found if path.stem.removeprefix("shard=").isdigit()]
+
+
+def _index(stem: str) -> int:
+    return int(stem.removeprefix("shard="))
+
+
+def _list(stems: Iterable[str]) -> str:
+    return " and ".join(sorted(set(stems)))
 
 
 def _is_unchecked(row: dict[str, Any]) -> bool:

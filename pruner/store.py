@@ -315,24 +315,31 @@ class Store:
         self._write_tables({name: pa.Table.from_pylist(rows, TABLES[name]) for name, rows in tables.items() if rows})
 
     def _write_tables(self, tables: Mapping[str, pa.Table]) -> None:
-        with self._transaction():
-            for name, table in tables.items():
-                self._connection.register("incoming", table)
-                try:
-                    self._connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
-                finally:
-                    self._connection.unregister("incoming")
+        # A table cannot be unregistered in a transaction that has failed, and what DuckDB says to that hides why it has.
+        with self._registered(tables), self._transaction():
+            for name in tables:
+                self._connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming_{name}")
+
+    @contextlib.contextmanager
+    def _registered(self, tables: Mapping[str, pa.Table]) -> Iterator[None]:
+        self._check_sound()
+        for name, table in tables.items():
+            self._connection.register(f"incoming_{name}", table)
+        try:
+            yield
+        finally:
+            for name in tables:
+                with contextlib.suppress(duckdb.Error):
+                    self._connection.unregister(f"incoming_{name}")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """Commit what is done inside, all of it or nothing, if this process may still write.
 
         Raises:
-            CheckpointError: it may not, or the database or the disk did not take it. The same failure is named until the end:
-                what DuckDB says afterwards are its consequences.
+            CheckpointError: it may not, or the database or the disk did not take it.
         """
-        if self._failure is not None:
-            raise CheckpointError(self._failure)
+        self._check_sound()
         self._guard()
         try:
             self._connection.execute("BEGIN")
@@ -349,6 +356,11 @@ class Store:
                 self._failure = str(failed)
             raise failed from error
 
+    def _check_sound(self) -> None:
+        """Name a failure that has closed the database again: what DuckDB says after it is only its consequence."""
+        if self._failure is not None:
+            raise CheckpointError(self._failure)
+
     def _uncommitted(self, error: duckdb.Error) -> CheckpointError:
         return CheckpointError(
             f"checkpoint {self.path}: could not commit ({first_line(error)}). What was committed before stays. "
@@ -356,6 +368,7 @@ class Store:
         )
 
     def _read(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
+        self._check_sound()
         try:
             return self._connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.Error as error:

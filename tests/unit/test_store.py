@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
-from pruner.checkpoint_file import bring, latest
+from pruner.checkpoint_file import bring, discard_empty, latest, next_step, recorded
 from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
 from pruner.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
@@ -111,6 +112,33 @@ def test_a_copy_holds_everything_committed_and_the_later_of_two_is_taken(path, t
         assert store.begin_attempt(START, KILLED) == 3
 
 
+def test_only_an_empty_checkpoint_of_another_identity_is_discarded(path):
+    other = IDENTITY | {"seed": "1"}
+    opened(path).close()
+    discard_empty(path, IDENTITY)
+    assert path.exists() and recorded(path).rows == 0
+    discard_empty(path, other)
+    assert not path.exists()
+    with opened(path) as store:
+        store.append(FACTS)
+    discard_empty(path, other)
+    assert recorded(path).rows == len(FACTS) and recorded(path).identity == IDENTITY
+    path.write_bytes(b"damaged" * 100)
+    discard_empty(path, other)
+    assert path.exists()
+
+
+def test_what_a_killed_job_left_in_the_log_counts_as_held(path):
+    opened(path).close()
+    script = (
+        "import os, sys; from pathlib import Path; from tests.unit.test_store import *\n"
+        "store = opened(Path(sys.argv[1])); store.append(FACTS); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], cwd=PROJECT)
+    assert path.with_name(path.name + ".wal").exists()
+    assert recorded(path).rows == len(FACTS)
+
+
 def test_what_a_killed_job_left_in_the_log_is_brought_along(path, tmp_path):
     opened(path).close()
     script = (
@@ -134,6 +162,71 @@ def test_nothing_is_written_once_the_guard_says_no(path):
         store.append(FACTS)
     with opened(path) as store:
         assert store.open_facts() == {}
+
+
+def test_facts_are_not_committed_if_the_lease_was_lost_while_they_were_inserted(path):
+    calls = []
+
+    def guard():
+        calls.append(1)
+        if len(calls) == 2:
+            raise CheckpointError("taken over")
+
+    with open_store(path, IDENTITY, 0.0, guard) as store:
+        with pytest.raises(CheckpointError, match="taken over"):
+            store.append(FACTS[:1])
+        store.append(FACTS[1:])
+        assert all_facts(store) == sorted(map(repr, FACTS[1:]))
+
+
+def test_a_failed_insert_is_rolled_back_and_the_next_commit_goes_on(path):
+    with opened(path) as store:
+        store.append(FACTS[:2])
+        for _ in range(2):
+            with pytest.raises(CheckpointError, match=r"could not commit \(Binder Error: .*nothing") as caught:
+                store._write_tables({"attempts": pa.table({"nothing": [1]})})
+            assert "free some of it" not in str(caught.value) and "transaction" not in str(caught.value)
+        store.append(FACTS[2:])
+    with opened(path) as store:
+        assert all_facts(store) == sorted(map(repr, FACTS))
+
+
+def test_after_an_error_that_closes_the_database_the_same_failure_is_named_until_the_end(path):
+    class Broken:
+        def __init__(self, connection):
+            self._connection = connection
+
+        def execute(self, sql):
+            if sql == "COMMIT":
+                raise duckdb.FatalException("FATAL Error: Failed to write the log: No space left on device")
+            return self._connection.execute(sql)
+
+        def __getattr__(self, name):
+            return getattr(self._connection, name)
+
+    store = opened(path)
+    store._connection = Broken(store._connection)
+    for attempt in (lambda: store.append(FACTS), lambda: store.end_attempt(KILLED)):
+        with pytest.raises(CheckpointError, match=r"No space left on device\).*free some of it"):
+            attempt()
+    store.close(is_sound=False)
+    with opened(path) as store:
+        assert store.open_facts() == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (OSError("[Errno 28] No space left on device"), "The disk is full"),
+        (duckdb.IOException("Could not write: Disk quota exceeded"), "The disk is full, or your share of it"),
+        (duckdb.IOException("Cannot open file: Permission denied"), "Make the folder writable"),
+        (OSError("[Errno 30] Read-only file system"), "Make the folder writable"),
+        (duckdb.OutOfMemoryException("Out of Memory Error"), "checkpoint.every_segments"),
+        (duckdb.ConstraintException("Constraint Error"), "report this line"),
+    ],
+)
+def test_what_to_do_depends_on_what_failed(error, step):
+    assert step in next_step(error)
 
 
 def test_a_log_whose_checkpoint_is_gone_is_kept(path):
