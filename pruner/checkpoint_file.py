@@ -245,7 +245,7 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
         connection.register("empty_rows", schema.empty_table())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT * FROM empty_rows")
         sql = (
-            "SELECT column_name, data_type FROM (DESCRIBE empty_rows) ANTI JOIN (DESCRIBE {table}) USING (column_name)"
+            "SELECT column_name, column_type FROM (DESCRIBE empty_rows) ANTI JOIN (DESCRIBE {table}) USING (column_name)"
         )
         for column, kind in connection.execute(sql.replace("{table}", name)).fetchall():
             connection.execute(f"ALTER TABLE {name} ADD COLUMN {column} {kind}")

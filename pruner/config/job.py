@@ -125,6 +125,8 @@ class AccountingConfig(Section):
 
 
 class Config(Section):
+    """answer_time_limit_s: processor seconds that grading one answer may take; beyond it the answer is wrong."""
+
     seed: Seed
     budget: Budget
     dry_run: bool = False

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -7,11 +8,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pruner.checkpoint_file import bring, discard_empty, latest, next_step, recorded
+from pruner.checkpoint_file import bring, discard_empty, latest, next_step, open_database, recorded
 from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
 from pruner.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
-from pruner.traces import PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, Verdict
+from pruner.traces import Ending, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, TraceKey, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 
 PROJECT = Path(__file__).parents[2]
@@ -333,3 +334,25 @@ def test_token_ids_of_any_kind_are_written(path):
     with opened(path) as store:
         store.append(facts)
         assert [fact.token_ids for fact in store.open_facts()["p"]] == [tuple(each) for each in ids]
+
+
+def test_a_checkpoint_of_the_version_before_goes_on_and_keeps_what_it_holds(path):
+    with opened(path) as store:
+        store.begin_attempt(START, KILLED)
+        store.append(FACTS)
+    with open_database(path) as connection:
+        connection.execute("DROP TABLE endings")
+        connection.execute("ALTER TABLE traces DROP COLUMN answer_key")
+        connection.execute("ALTER TABLE probes DROP COLUMN answer_key")
+        was = json.dumps({**IDENTITY, "answer_time_limit_s": "5.0"})
+        connection.execute("UPDATE run SET schema_version = 3, identity = ?", [was])
+        connection.execute("CHECKPOINT")
+    ending = Ending(TraceKey("p", 0), "0.5", "1/2", 1)
+    with opened(path) as store:
+        assert store.totals.segments == 2
+        store.begin_attempt(START, KILLED)
+        store.append([ending])
+    with opened(path) as store:
+        assert sorted(map(repr, store.open_facts()["p"])) == sorted(map(repr, [*FACTS, ending]))
+    with open_database(path) as connection:
+        assert connection.execute("SELECT schema_version FROM run").fetchall() == [(4,)]
