@@ -81,19 +81,22 @@ class Lease:
         self._released = threading.Event()
         self._has_said = False
 
-    def take(self, wait_s: float, should_stop: Callable[[], bool] = lambda: False) -> Self:
+    def take(self, wait_s: float, should_stop: Callable[[], bool] = lambda: False, say_after_s: float = 0.0) -> Self:
         """Wait until the lease is free, and take it.
+
+        Args:
+            say_after_s: a process that waits for longer prints for whom.
 
         Raises:
             InputError: after `wait_s` seconds it is still held, or `should_stop` became true; names the holder.
             CheckpointError: the file system does not let the lease be read.
         """
-        deadline = time.monotonic() + wait_s
+        started = time.monotonic()
         poll_s = _FIRST_POLL_S
         while (holder := self.try_take()) is not None:
-            if time.monotonic() >= deadline or should_stop():
+            if time.monotonic() - started >= wait_s or should_stop():
                 raise self.refusal(holder)
-            if poll_s >= _POLL_S:
+            if time.monotonic() - started >= say_after_s:
                 self.say_waiting(holder, wait_s)
             time.sleep(poll_s * random.uniform(0.5, 1.0))
             poll_s = min(_POLL_S, poll_s * 1.5)

@@ -29,7 +29,7 @@ from pruner.results import SHARD_TABLES, RunFolder, write_views
 
 _POLL_S = 0.5
 # Nobody holds the run's lock for longer than it takes to read some files.
-_LOCK_WAIT_S = 600.0
+_LOCK_WAIT_S, _LOCK_SAY_S = 600.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def claim(
     deadline = time.monotonic() + wait_s
     while True:
         lock = Lease(folder.run_lock, holder, f"run {folder.path}")
-        with lock.take(_LOCK_WAIT_S, should_stop):
+        with lock.take(_LOCK_WAIT_S, should_stop, say_after_s=_LOCK_SAY_S):
             was = _check(folder, record)
             other = lease.try_take()
             if other is None:

@@ -131,3 +131,18 @@ def test_a_second_process_on_a_shard_is_refused_with_the_holder(tmp_path):
     assert refused.returncode == 2
     assert "Slurm job 7_0 works on it" in refused.stderr and "Traceback" not in refused.stderr
     assert run(tmp_path).returncode == 0
+
+
+def test_a_run_whose_folder_is_removed_says_so_and_does_not_make_it_again(tmp_path):
+    patch = """
+import pathlib, shutil
+append = pruner.store.Store.append
+def then(store, *given):
+    if store.totals.segments:
+        shutil.rmtree(store.path.parents[1])
+    return append(store, *given)
+pruner.store.Store.append = then"""
+    result = run(tmp_path, patch=patch)
+    assert result.returncode == 1 and "lease is gone; something other than this program did that" in result.stderr
+    assert "stood still" not in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
