@@ -47,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="value of $NAME in the query"
     )
-    parser.add_argument("--format", choices=tables.FORMATS, default="table", help="default: a table for the terminal")
+    parser.add_argument(
+        "--format",
+        choices=tables.FORMATS,
+        default="table",
+        help="default: a table for the terminal; csv, json and parquet name a second column x x_1, JSON has null for NaN",
+    )
     parser.add_argument("--output", type=Path, help="write there instead of printing")
     parser.add_argument("--list", action="store_true", help="tell of the shipped queries (conf/query/) and end")
     parser.add_argument(
