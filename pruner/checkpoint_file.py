@@ -244,9 +244,7 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     for name, schema in TABLES.items():
         connection.register("empty_rows", schema.empty_table())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT * FROM empty_rows")
-        sql = (
-            "SELECT column_name, column_type FROM (DESCRIBE empty_rows) ANTI JOIN (DESCRIBE {table}) USING (column_name)"
-        )
+        sql = "SELECT column_name, column_type FROM (DESCRIBE empty_rows) ANTI JOIN (DESCRIBE {table}) USING (column_name)"
         for column, kind in connection.execute(sql.replace("{table}", name)).fetchall():
             connection.execute(f"ALTER TABLE {name} ADD COLUMN {column} {kind}")
         connection.unregister("empty_rows")
