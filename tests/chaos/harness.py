@@ -9,6 +9,8 @@ a thousand kills take minutes. It prints how many of what it did, and ends with 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import os
 import random
 import runpy
@@ -25,6 +27,8 @@ from pathlib import Path
 import duckdb
 
 import jobs.run  # noqa: F401  # what the forked processes need not import again
+import pruner.answers.reader
+import pruner.files
 from jobs import signals
 from pruner.auditing import audit
 from tests.live.jobs_under_test import table
@@ -66,6 +70,9 @@ EVENTS = {
     "SIGTERM, SIGTERM": 4,
     "SIGINT, SIGTERM": 2,
     "SIGUSR1, SIGUSR1": 2,  # the same stop, heard twice
+    "worker killed": 4,
+    "lease reads fail": 4,
+    "disk full": 4,
 }
 
 
@@ -74,6 +81,40 @@ Segments = dict[tuple[str, int, int], tuple[tuple[int, ...], int]]
 
 class Difference(Exception):
     """What must never happen."""
+
+
+def all_by_the_worker() -> None:
+    """Have every answer read by the worker process, plain numbers too."""
+    pruner.answers.reader.plain_key = lambda answer: None
+
+
+def failing_lease_reads() -> None:
+    """Let every third read of a lease fail, as a network file system's do for a moment."""
+    read, draw = Path.read_text, random.Random(os.getpid())
+
+    def read_or_fail(path: Path, *given: object, **named: object) -> str:
+        if path.parent.name == "lease" and draw.random() < 0.3:
+            raise OSError(draw.choice([errno.ESTALE, errno.EIO]), "as a network file system says", str(path))
+        return read(path, *given, **named)
+
+    Path.read_text = read_or_fail
+
+
+def disk_full_at(number: int) -> Callable[[], None]:
+    """Let the creation of a file fail, the number-th and all after it."""
+
+    def patch() -> None:
+        name, calls = pruner.files.partial_name, []
+
+        def named_or_full(path: Path) -> Path:
+            calls.append(path)
+            if len(calls) >= number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            return name(path)
+
+        pruner.files.partial_name = named_or_full
+
+    return patch
 
 
 def start(root: Path, *overrides: str, log: Path | None = None, before: Callable[[], None] = lambda: None) -> int:
@@ -123,6 +164,16 @@ def run(root: Path, *overrides: str) -> None:
         raise Difference(f"exit code {code}\n{root.with_suffix('.log').read_text()[-3000:]}")
 
 
+def worker_of(pid: int) -> int | None:
+    """Return the process that reads a job's answers, if it has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    for child in children.read_text().split() if children.exists() else ():
+        with contextlib.suppress(OSError):
+            if b"pruner.answers.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    return None
+
+
 def hurt(pid: int, event: str, delay_s: float, gap_s: float) -> int:
     """Do something to a running attempt after a while, a second signal a gap later; return its exit code."""
     code = wait(pid, delay_s)
@@ -132,7 +183,10 @@ def hurt(pid: int, event: str, delay_s: float, gap_s: float) -> int:
         os.kill(pid, signal.SIGSTOP)
         time.sleep(0.05)
         os.kill(pid, signal.SIGCONT)
-    elif event != "none":
+    elif event == "worker killed":
+        if (worker := worker_of(pid)) is not None:
+            os.kill(worker, signal.SIGKILL)
+    elif event not in ("none", "lease reads fail", "disk full"):
         first, *second = event.split(", ")
         os.kill(pid, signal.Signals[first])
         for name in second:
@@ -145,8 +199,10 @@ def hurt(pid: int, event: str, delay_s: float, gap_s: float) -> int:
 
 def right_codes(event: str) -> tuple[int, ...]:
     """Return how an attempt may end; it may be done before the event."""
-    if event in ("none", "SIGSTOP"):
+    if event in ("none", "SIGSTOP", "worker killed", "lease reads fail"):
         return (0,)
+    if event == "disk full":
+        return (0, 1)
     return (0, -signal.SIGKILL) if event == "SIGKILL" else (0, signals.INTERRUPTED)
 
 
@@ -251,9 +307,17 @@ def hurt_to_the_end(
     code = None
     while code != 0:
         event = draw.choices(names, weights)[0]
-        code = hurt(start(root, *SLOW, *overrides), event, draw.uniform(0.05, latest_s), draw.uniform(0.01, 1.0))
+        befores = {
+            "worker killed": all_by_the_worker,
+            "lease reads fail": failing_lease_reads,
+            "disk full": disk_full_at(draw.randrange(1, 25)),
+        }
+        pid = start(root, *SLOW, *overrides, before=befores.get(event, lambda: None))
+        code = hurt(pid, event, draw.uniform(0.05, latest_s), draw.uniform(0.01, 1.0))
         done["attempts"] += 1
-        if code == 0 or event == "none":
+        if event in befores:
+            done[event] += 1
+        elif code == 0 or event == "none":
             done["attempts left alone or too quick"] += 1
         else:
             done[event] += 1
@@ -262,6 +326,8 @@ def hurt_to_the_end(
             raise Difference(
                 f"{root.name}: exit code {code} after {event}\n{root.with_suffix('.log').read_text()[-3000:]}"
             )
+        if "Traceback" in root.with_suffix(".log").read_text():
+            raise Difference(f"{root.name}: a traceback after {event}\n{root.with_suffix('.log').read_text()[-3000:]}")
         now = segments(root)
         lost = [key for key, value in committed.items() if now.get(key) != value]
         if lost:

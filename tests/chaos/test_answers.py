@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.chaos.harness import worker_of
 from tests.live.jobs_under_test import PROJECT, table
 
 pytestmark = pytest.mark.chaos
@@ -46,17 +47,6 @@ def command(root: Path, source: Path, *more: str) -> list[str]:
         "run.name=run",
     )
     return [sys.executable, "-m", "jobs.run", *own, f"run.root={root}", "checkpoint.every_segments=20", *more]
-
-
-def worker_of(pid: int) -> int | None:
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    for child in children.read_text().split() if children.exists() else ():
-        try:
-            if b"pruner.answers.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
-        except OSError:
-            continue
-    return None
 
 
 def run(root: Path, source: Path) -> subprocess.CompletedProcess[str]:
