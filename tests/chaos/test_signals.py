@@ -37,10 +37,8 @@ def before(place, name, count=1):
         return old(*given, **named)
     setattr(place, name, then)
 class Late:
-    def __init__(self):
-        self.stop = stop
-    def __del__(self):  # when Python takes its modules apart
-        self.stop()
+    def __del__(self, kill=os.kill, pid=os.getpid()):  # when Python takes its modules apart
+        kill(pid, {number})
 {patch}
 sys.argv = ["jobs.run", *sys.argv[1:]]
 runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
@@ -52,12 +50,12 @@ STOPPED = {
     "while it commits": "before(pruner.store.Store, 'append', 2)",
     "while it records that": "before(pruner.runner.Runner, '_take', 5); before(jobs.attempt, 'finish_attempt')",
     "while it exits": "before(pruner.runner.Runner, '_take', 5); atexit.register(stop)",
-    "while Python goes": "before(pruner.runner.Runner, '_take', 5); sys.late = Late()",
+    "while Python goes": "before(pruner.runner.Runner, '_take', 5); jobs.attempt.late = Late()",
 }
 DONE = {
     "while it writes its results": "before(pruner.results, 'write_results', 2)",
     "while it exits": "atexit.register(stop)",
-    "while Python goes": "sys.late = Late()",
+    "while Python goes": "jobs.attempt.late = Late()",
 }
 
 
@@ -67,7 +65,7 @@ def job(root, *overrides, patch="", number=signal.SIGTERM):
 
 
 @pytest.mark.parametrize(("moment", "number"), list(zip(STOPPED, (1, 2, 15, 10, 12, 15, 15), strict=True)))
-def test_a_job_stopped_at_any_moment_ends_with_75_and_goes_on(tmp_path, moment, number):
+def test_a_job_stopped_at_any_moment_ends_with_75(tmp_path, moment, number):
     result = job(tmp_path, patch=STOPPED[moment], number=number)
     assert (result.returncode, "Traceback" in result.stderr) == (75, False), result.stderr
     assert f"interrupted by signal {number}; the same command goes on from here" in result.stderr
