@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.command import Arguments, ended, runs_below
-from pruner.auditing import audit
+from pruner.auditing import Audit, audit
+from pruner.errors import InputError
 
 
 def main() -> int:
@@ -20,8 +21,22 @@ def main() -> int:
 
 
 def _audit(folders: Sequence[Path]) -> int:
-    audits = [audit(folder) for folder in folders]
-    print(*audits, sep="\n")
+    """Print what was found of every run; those that cannot be read are named after the others.
+
+    Raises:
+        InputError: a run cannot be read.
+    """
+    audits: list[Audit] = []
+    unreadable: list[str] = []
+    for folder in folders:
+        try:
+            audits.append(audit(folder))
+        except InputError as error:
+            unreadable += [f"{folder.name}: not audited: {fault}" for fault in error.faults]
+    if audits:
+        print(*audits, sep="\n")
+    if unreadable:
+        raise InputError(unreadable)
     return int(any(each.faults for each in audits))
 
 
