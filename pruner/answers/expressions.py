@@ -208,7 +208,7 @@ class _Parser:
         token = self.peek()
         if token is None or token.kind == "text":
             return False
-        if token.kind in ("letter", "word"):
+        if token.kind in ("letter", "text letter", "word"):
             return True
         if token.kind == "number":
             # `2 3` is no product.
@@ -312,7 +312,7 @@ class _Parser:
         if token.kind == "number":
             assert token.value is not None
             return self._mixed(token.value) if token.text.isdigit() else Node("number", value=token.value)
-        if token.kind == "letter":
+        if token.kind in ("letter", "text letter"):
             return Node("constant", name=token.text) if token.text in ("e", "i") else Node("symbol", name=token.text)
         if token.kind == "word":
             return self._word(token.text)

@@ -92,7 +92,7 @@ def _read(answer: str) -> str:
     if "boxed" in text and (inner := last_boxed(text)) is not None and text.startswith("\\boxed"):
         text = inner.strip()
     words = text.strip("$ .!")
-    if _LONG_WORD.search(words) and _WORDS.fullmatch(words) and not _is_name(words):
+    if (_LONG_WORD.search(words) or words.casefold() == "no") and _WORDS.fullmatch(words) and not _is_name(words):
         return "text:" + _bare(words)
     if based := _based(text.strip("$ .")):
         return based
@@ -124,7 +124,7 @@ def _based(text: str) -> str | None:
 def _all_words(tokens: Sequence[Token]) -> str | None:
     """Return the words of an answer that is nothing but words; a name (`AC`) is none."""
     kept = [token for token in tokens if not token.is_sign("-", "'", ".", "{", "}")]
-    is_wordy = all(token.kind in ("text", "word", "letter") for token in kept) and any(
+    is_wordy = all(token.kind in ("text", "word", "letter", "text letter") for token in kept) and any(
         token.kind == "text" or (token.kind == "word" and len(token.text) > 2) for token in kept
     )
     if not is_wordy or (len(kept) == 1 and kept[0].text.isupper()):

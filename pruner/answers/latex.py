@@ -21,7 +21,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """kind: number, letter, word, text, command or sign. value: of a number. is_spaced: white space stands before it."""
+    """kind: number, letter, text letter, word, text, command or sign. value: of a number. is_spaced: white space stands before it."""
 
     kind: str
     text: str
@@ -252,7 +252,8 @@ def _text_tokens(command: str, content: str, is_spaced: bool) -> list[Token]:
     inner = content.replace("~", " ").replace("\\ ", " ").replace("\\%", "%").strip()
     bare = inner.strip("().").strip()
     if len(bare) == 1 and bare.isascii() and bare.isalpha():
-        return [Token("letter", bare, is_spaced)]
+        # After a number it may be a unit (`5\text{ m}`), which a letter without `\text` never is.
+        return [Token("text letter", bare, is_spaced)]
     if bare in _FUNCTION_WORDS:
         return [Token("command", _SAME.get(bare, bare), is_spaced)]
     if re.fullmatch(r"[-+]?[\d.,/]+%?|\(?[A-Za-z]\)?(?:(?:\s*,\s*|,?\s+(?:and|or)\s+)\(?[A-Za-z]\)?)+", inner) or (
@@ -268,7 +269,9 @@ def _tokens(match: re.Match[str], is_spaced: bool) -> list[Token]:
         return [Token("number", match["repeating"], is_spaced, _repeating(match["before"], match["period"]))]
     if number := match["number"]:
         return [Token("number", number, is_spaced, decimal(number))]
-    if command := match["command"]:
+    if (command := match["command"]) in ("R", "Z", "N", "Q"):
+        return list(tokenize(f"\\mathbb{{{command}}}"))
+    if command:
         same = _SAME.get(command, command)
         return [Token("command" if same[0].isalpha() else "sign", same, is_spaced)]
     if escaped := match["escaped"]:

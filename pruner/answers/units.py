@@ -62,4 +62,6 @@ def _unit_width(tokens: Sequence[Token]) -> int:
 
 
 def _is_unit_text(token: Token) -> bool:
+    if token.kind == "text letter":
+        return True
     return token.kind == "text" and token.text.casefold() not in _NO_UNITS and not any(map(str.isdigit, token.text))

@@ -187,7 +187,7 @@ def _power(base: Number, exponent: Number) -> Number:
     if isinstance(base, Fraction) and abs(base) == 1 and isinstance(exponent, Fraction) and exponent.denominator == 1:
         return base if exponent.numerator % 2 else Fraction(1)
     size = abs(_log_size(base) * float(_mp.re(abs(_inexact(exponent)))))
-    if size > _MAX_MAGNITUDE or abs(_mp.mag(_inexact(exponent))) > 60:
+    if size > _MAX_MAGNITUDE or _mp.mag(_inexact(exponent)) > 60:
         return drawn("power", base, exponent)
     if isinstance(exponent, Fraction):
         return _rational_power(base, exponent, size)
