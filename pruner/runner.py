@@ -97,6 +97,8 @@ class _Counts:
     work_s: float = 0.0
 
 
+# Answers that may wait to be read, for each request that the engine holds.
+_UNREAD_SHARE = 4
 _Queued = tuple[int, int, int, Request]
 
 
@@ -208,7 +210,9 @@ class Runner:
     def _admit(self) -> None:
         """Open problems, oldest first, until their requests fill the engine with some to spare."""
         target = self._config.max_running + max(1, self._config.max_running // 4)
-        while len(self._queue) + self._sampler.num_running < target:
+        # Answers that wait to be read keep their problems open: where reading is what takes the time, no more are opened.
+        most_unread = _UNREAD_SHARE * self._config.max_running
+        while len(self._queue) + self._sampler.num_running < target and self._reader.num_waiting < most_unread:
             problem = next(self._problems, None)
             if problem is None:
                 return

@@ -55,6 +55,7 @@ class AnswerReader:
         self._time_limit_s = time_limit_s
         self._done: list[Read] = []
         self._waiting: dict[_Asked, list[TraceKey | ProbeKey]] = {}  # in the order in which they were asked
+        self._num_waiting = 0
         self._known: OrderedDict[_Asked, FinalAnswer | None] = OrderedDict()
         self._worker: _Worker | None = None
         self._deaths = 0
@@ -69,7 +70,7 @@ class AnswerReader:
     @property
     def num_waiting(self) -> int:
         """How many readings the worker has not answered."""
-        return sum(map(len, self._waiting.values()))
+        return self._num_waiting
 
     def submit(self, reading: Reading) -> None:
         """Begin a reading; plain answers are read at once."""
@@ -84,6 +85,7 @@ class AnswerReader:
             return
         is_new = asked not in self._waiting
         self._waiting.setdefault(asked, []).append(reading.key)
+        self._num_waiting += 1
         if is_new:
             self._feed()
 
@@ -154,7 +156,9 @@ class AnswerReader:
             if len(self._known) > _MAX_REMEMBERED:
                 self._known.popitem(last=False)
         self._given_up.discard(asked)
-        self._done += [Read(key, found) for key in self._waiting.pop(asked)]
+        keys = self._waiting.pop(asked)
+        self._num_waiting -= len(keys)
+        self._done += [Read(key, found) for key in keys]
 
     def _start_again(self) -> None:
         assert self._worker is not None

@@ -217,3 +217,29 @@ def test_what_an_attempt_decided_on_answers_is_never_decided_again(name):
         for row in store.traces:
             if (ending := known.get(TraceKey(row.problem_id, row.trace_index))) is not None:
                 assert (row.answer, row.answer_key) == (ending.answer, ending.answer_key)
+
+
+class SlowReader(AnswerReader):
+    """Gives nothing back for so many calls."""
+
+    def __init__(self, calls):
+        super().__init__("math")
+        self.calls, self.most = calls, 0
+
+    @property
+    def num_waiting(self):
+        return len(self._done)
+
+    def take(self):
+        self.calls -= 1
+        self.most = max(self.most, self.num_waiting)
+        return [] if self.calls > 0 else super().take()
+
+
+def test_where_answers_wait_to_be_read_no_more_problems_are_opened():
+    """Else a slow worker would have a whole shard in memory."""
+    reader = SlowReader(400)
+    store = MemoryStore()
+    is_done, _ = run_once(store, "adaptive", 8, problems(200), reader=reader)
+    assert is_done and len(store.answers) == 200
+    assert 60 < reader.most < 100, reader.most
