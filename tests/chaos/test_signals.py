@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -79,9 +80,12 @@ def test_a_job_whose_work_is_done_and_written_ends_with_0_whatever_comes(tmp_pat
 
 
 def started(module, *arguments):
-    """Start a program and wait until its package is imported: its other imports take a second."""
+    """Start a program and wait until its package is imported: its other imports take a second. Tests that a shell started in the
+    background ignore Ctrl-C, which a program would inherit."""
     command = [sys.executable, "-X", "importtime", "-m", f"jobs.{module}", *arguments]
-    process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=PROJECT, stderr=pipe, stdout=pipe, text=True, preexec_fn=heard)
     wait_for_import(process, "jobs")
     return process
 
