@@ -10,39 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pruner.answers.latex import Token, Unreadable
+from pruner.answers.latex import SMOOTH, Token, Unreadable
 
 _MAX_DEPTH = 40
 _FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "asin",
-        "acos",
-        "atan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "log",
-        "ln",
-        "exp",
-        "arg",
-        "det",
-        "Re",
-        "Im",
-        "gcd",
-        "lcm",
-        "max",
-        "min",
-        "deg",
-        "dim",
-        "ker",
-    ]
+    (*SMOOTH, "log", "ln", "exp", "arg", "det", "Re", "Im", "gcd", "lcm", "max", "min", "deg", "dim", "ker")
 )
 _LISTED = frozenset(("gcd", "lcm", "max", "min"))
 _TRIGONOMETRIC = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])

@@ -115,25 +115,15 @@ _SAME = {
     "rbrack": "]", "lparen": "(", "rparen": ")", "lvert": "|", "rvert": "|", "vert": "|", "mid": "|", "colon": ":", "varnothing": "emptyset",
     "backslash": "setminus", "simeq": "approx", "cong": "approx", "degree": "circ", "land": ",", "lor": "or", "vee": "or", "wedge": ",",
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "div": "/", "varphi": "phi", "varepsilon": "epsilon", "dots": "ldots", "cdots": "ldots",
-    "lg": "log", "tan": "tan", "iff": "Leftrightarrow",
+    "lg": "log", "iff": "Leftrightarrow",
 }  # fmt: skip
+SMOOTH = ("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh", "tanh", "coth")
 _FUNCTION_WORDS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "asin",
-        "acos",
-        "atan",
+    (
+        *SMOOTH,
         "arcsin",
         "arccos",
         "arctan",
-        "sinh",
-        "cosh",
-        "tanh",
         "log",
         "ln",
         "lg",
@@ -146,7 +136,7 @@ _FUNCTION_WORDS = frozenset(
         "min",
         "binom",
         "infinity",
-    ]
+    )
 )
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|~|\\[,;:!>\ ]|\\\s)+)

@@ -15,7 +15,7 @@ from typing import Any
 import mpmath
 
 from pruner.answers.expressions import Node, in_degrees
-from pruner.answers.latex import Unreadable
+from pruner.answers.latex import SMOOTH, Unreadable
 from pruner.traces import hash64
 
 POINTS = 4
@@ -337,25 +337,5 @@ _RULES: dict[str, Callable[..., Number]] = {
     "lcm": _of_wholes(math.lcm),
     "max": _extreme(max),
     "min": _extreme(min),
-    **{
-        name: _smooth(name)
-        for name in [
-            "sin",
-            "cos",
-            "tan",
-            "cot",
-            "sec",
-            "csc",
-            "asin",
-            "acos",
-            "atan",
-            "sinh",
-            "cosh",
-            "tanh",
-            "coth",
-            "asinh",
-            "acosh",
-            "atanh",
-        ]
-    },
+    **{name: _smooth(name) for name in (*SMOOTH, "asinh", "acosh", "atanh")},
 }
