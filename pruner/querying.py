@@ -26,7 +26,7 @@ from pruner.config.section import local_path
 from pruner.errors import InputError, first_line
 from pruner.lines import tell_warnings
 from pruner.results import sql_path, views_sql
-from pruner.run_tables import run_json_fault, table_fault
+from pruner.run_tables import run_json_fault, schema_fault, table_fault
 from pruner.schemas import READ_VIEWS, VIEWS
 from pruner.tables import plain_rows
 
@@ -109,7 +109,8 @@ class Results:
             self._seen |= before
             failed: duckdb.Error | None = None
             try:
-                self._make_views(views)
+                if self._make_views(views) and self._leave_out(views, is_deep=False):
+                    continue
                 table = self._connection.sql(statement, params=dict(parameters or {})).to_arrow_table()
             except duckdb.Error as error:
                 failed = error
@@ -139,12 +140,18 @@ class Results:
                 open_names |= set(re.findall(r"\b(?:FROM|JOIN) (\w+)\b", self._statements[name]))
         return [name for name in self._statements if name in needed]
 
-    def _make_views(self, names: Sequence[str]) -> None:
-        """Make views that are not there yet; each opens all its files once, so those that no query reads are never made."""
+    def _make_views(self, names: Sequence[str]) -> bool:
+        """Make views that are not there yet; each opens all its files once, so those that no query reads are never made.
+        Return whether a new one has columns of other types than it should: some file has, and the rest were cast to fit it."""
+        has_other_types = False
         for name in names:
             if name not in self._made:
                 self._connection.execute(self._statements[name])
                 self._made.add(name)
+                if name in READ_VIEWS:
+                    found = self._connection.sql(f"FROM {name} LIMIT 0").to_arrow_table().schema
+                    has_other_types |= schema_fault(found, VIEWS[name]) is not None
+        return has_other_types
 
     def _files(self, views: Sequence[str]) -> dict[str, tuple[int, int, int]]:
         """Return what tells each file that the views read from one that replaces it.
@@ -177,30 +184,44 @@ class Results:
             return False
         views = [view for view in views if view in READ_VIEWS]
         is_deep = not isinstance(failed, _FINAL)
+        if self._leave_out(views, is_deep):
+            return True
+        mixed = {view: found for view in views if view not in self._as_text and (found := self._mixed(view))}
+        if not mixed:
+            return False
+        for view, columns in mixed.items():
+            tell_warnings(
+                [f"column {name} of {view} has another type in some runs; it is read as text" for name in columns]
+            )
+        self._as_text |= mixed
+        self._read_by_name()
+        return True
+
+    def _leave_out(self, views: Sequence[str], is_deep: bool) -> bool:
+        """Leave runs with damaged files out; return whether there are any.
+
+        Raises:
+            InputError: a file of the only run is damaged.
+        """
+        views = [view for view in views if view in READ_VIEWS]
         faults = {
             path: fault for view in views for path in self._paths(view) if (fault := self._fault(view, path, is_deep))
         }
-        if faults:
-            lines = [f"{path}: {fault}" for path, fault in faults.items()]
-            runs = {self._run_of(path) for path in faults}
-            if self._run is not None:
-                raise InputError(lines)
-            tell_warnings(
-                [f"{line} The run {self._run_of(path)} is left out." for path, line in zip(faults, lines, strict=True)]
-            )
-            self._left_out |= runs
-        else:
-            mixed = {view: found for view in views if view not in self._as_text and (found := self._mixed(view))}
-            if not mixed:
-                return False
-            for view, columns in mixed.items():
-                tell_warnings(
-                    [f"column {name} of {view} has another type in some runs; it is read as text" for name in columns]
-                )
-            self._as_text |= mixed
+        if not faults:
+            return False
+        lines = [f"{path}: {fault}" for path, fault in faults.items()]
+        if self._run is not None:
+            raise InputError(lines)
+        tell_warnings(
+            [f"{line} The run {self._run_of(path)} is left out." for path, line in zip(faults, lines, strict=True)]
+        )
+        self._left_out |= {self._run_of(path) for path in faults}
+        self._read_by_name()
+        return True
+
+    def _read_by_name(self) -> None:
         self._statements = {name: self._named_files(name) for name in self._views}
         self._reopen()
-        return True
 
     def _fault(self, view: str, path: str, is_deep: bool) -> str | None:
         """Return what is wrong with a file of a view; None if it can be read. is_deep: read all of it."""

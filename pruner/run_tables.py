@@ -66,6 +66,11 @@ def table_fault(file: Path, schema: pa.Schema) -> str | None:
         return None
     except (pa.ArrowException, OSError, ValueError) as error:
         return f"unreadable Parquet ({first_line(error)})."
+    return schema_fault(found, schema)
+
+
+def schema_fault(found: pa.Schema, schema: pa.Schema) -> str | None:
+    """Return which column holds something else than it should; None if none does. Missing and further columns are no fault."""
     for name in found.names:
         if name in schema.names and found.names.count(name) == 1:
             have, want = found.field(name).type, schema.field(name).type

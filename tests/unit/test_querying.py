@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -339,3 +340,16 @@ def test_the_timing_script_runs(tmp_path):
     ]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0 and "rror" not in result.stdout, result.stdout + result.stderr
+
+
+def test_a_run_whose_columns_hold_something_else_is_left_out(sweep, tmp_path, capfd):
+    root = tmp_path / "outputs"
+    shutil.copytree(sweep / "cons", root / "cons")
+    (root / "odd/answers").mkdir(parents=True)
+    pq.write_table(pa.table({"problem_id": ["a"], "problem_index": ["zero"]}), root / "odd/answers/shard=0000.parquet")
+    with Results(root) as results:
+        rows = results.rows("SELECT DISTINCT run, typeof(problem_index) AS kind FROM answers")
+    assert rows == [{"run": "cons", "kind": "BIGINT"}]
+    assert "column problem_index is string, expected int64. The run odd is left out." in capfd.readouterr().err
+    with Results(root, "odd") as results, pytest.raises(InputError, match="column problem_index is string"):
+        results.rows("SELECT * FROM answers")
