@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.command import Arguments, ended, runs_below
-from pruner.auditing import Audit, audit
 from pruner.errors import InputError
+from pruner.results.audit import Audit, audit
 
 
 def main() -> int:

@@ -14,8 +14,8 @@ from pathlib import Path
 from jobs.command import Arguments, ended, root_and_run
 from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
-from pruner.exporting import KINDS, export_replay
-from pruner.querying import Results
+from pruner.results.export import KINDS, export_replay
+from pruner.results.query import Results
 
 
 def main(arguments: Sequence[str]) -> int:

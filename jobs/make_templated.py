@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs.make_demo import demo_table
-from pruner.problems import write_problems
+from pruner.problems import read_problems, write_problems
 
-TARGET = Path(__file__).parent.parent / "conf" / "problems" / "templated.parquet"
+FOLDER = Path(__file__).parent.parent / "conf" / "problems"
+TARGET = FOLDER / "templated.parquet"
 PER_TEMPLATE = 16
 NAMES = ["Ada", "Bill", "Clara", "Dan", "Eva", "Finn", "Grace", "Hugo", "Ivy", "Jon", "Kate", "Luis", "Mona", "Ned"]
 THINGS = ["apples", "books", "cards", "coins", "eggs", "hats", "keys", "nuts", "pens", "rings", "stones", "toys"]
@@ -129,7 +129,8 @@ TWO_STEPS: tuple[Template, ...] = (gain_gain, gain_loss, loss_loss, boxes_more, 
 def templated_table() -> pa.Table:
     """Return the set: problem_id, question, answer and template. No question has the numbers and the answer of a demo
     question, whatever its words."""
-    taken = {_numbers(row["question"], row["answer"]) for row in demo_table().to_pylist()}
+    demo = read_problems(str(FOLDER / "demo.parquet"), None).problems
+    taken = {_numbers(each.question, str(each.answer)) for each in demo}
     draw = random.Random(0)
     rows = []
     for template in (*ONE_STEP, *TWO_STEPS):

@@ -7,249 +7,27 @@ with the real runner and the simulated sampler, whose clock follows the stated s
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
-from jobs import entry, parts
-from jobs.benches.workbench import Workbench, main_config
-from jobs.inputs import read_inputs
-from pruner.accounting import AnswerRow, TraceRow
-from pruner.answers.reader import AnswerReader
-from pruner.columns import TEXT, limited, read_parquet, typed_table
-from pruner.config.job import Config
-from pruner.config.samplers import SimulatedSamplerConfig
+from jobs import entry
+from jobs.compose import main_config
 from pruner.config.section import (
-    MAX_COUNT,
-    Amount,
-    Budget,
-    FilePath,
-    Natural,
-    Pause,
-    Positive,
-    PositiveShare,
-    Rate,
-    Running,
-    Seconds,
-    Section,
-    local_path,
     parse_as,
 )
-from pruner.errors import InputError
-from pruner.planning import Curve, Disk, Engine, Needs, make_plan
-from pruner.problems import read_problems
-from pruner.samplers.base import Completion
-from pruner.samplers.simulated import SimulatedSampler
-from pruner.traces import Fact, Problem, Segment, hash64
-
-_STEPS_A_SEGMENT = 16
-_LENGTH_COLUMNS = ("num_tokens", "tokens_sampled")
-
-
-class PlanConfig(Section):
-    """What is planned; conf/plan.yaml tells the words and defaults."""
-
-    problem_set: FilePath | None
-    num_problems: Positive | None
-    overrides: tuple[str, ...]
-    budget: Budget
-    lengths: FilePath | None
-    mean_tokens: Positive | None
-    curve: tuple[tuple[Positive, Rate], ...]
-    max_running: Running | None
-    tasks: Positive | None
-    wall_hours: Seconds
-    load_s: Pause
-    bytes_per_token: Amount
-    bytes_per_segment: Amount
-    kept_share: PositiveShare | None
-    simulated_problems: Natural
-    simulated_segments: Positive
+from pruner.shard.plan import PlanConfig, plan_run
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")
 @entry.task
 def main(cfg: DictConfig) -> int:
     config = parse_as(PlanConfig, entry.plain(cfg))
-    result = plan_run(config)
+    result = plan_run(config, main_config)
     print(table(result))
     print(json.dumps(result))
     return 0
-
-
-def plan_run(config: PlanConfig) -> dict[str, Any]:
-    """Return the plan and what it rests on, as plain values.
-
-    Raises:
-        InputError: something is missing or does not fit.
-    """
-    job = main_config([f"budget={config.budget}", *config.overrides])
-    count = problem_count(config)
-    lengths = trace_lengths(config)
-    engine = Engine(
-        curve=stated_curve(config),
-        max_running=config.max_running or job.sampler.max_running_traces,
-        gpus=gpus_a_task(job),
-        load_s=config.load_s,
-    )
-    needs, simulated = problem_needs(config, job, engine, lengths, count)
-    try:
-        plan = make_plan(
-            count,
-            config.budget,
-            needs,
-            lengths,
-            engine,
-            Disk(config.bytes_per_token, config.bytes_per_segment),
-            min(config.tasks, count) if config.tasks is not None else None,
-            config.wall_hours * 3600,
-        )
-    except ValueError as error:
-        raise InputError(f"wall_hours: {error}. Allow more, or use more GPUs a task.") from None
-    mean = sum(lengths) / len(lengths)
-    stated = {"method": job.method.name, "model": job.model.name, "budget": config.budget, "mean_trace_tokens": mean}
-    stated |= {"max_running": engine.max_running, "gpus_per_task": engine.gpus}
-    return {**stated, **asdict(plan), **simulated}
-
-
-def problem_count(config: PlanConfig) -> int:
-    if config.num_problems is not None:
-        return config.num_problems
-    if config.problem_set is None:
-        raise InputError("plan: got neither problem_set nor num_problems. Give one of them.")
-    return len(read_problems(config.problem_set, None).problems)
-
-
-def stated_curve(config: PlanConfig) -> Curve:
-    try:
-        return Curve(config.curve)
-    except ValueError as error:
-        raise InputError(f"curve: {error}.") from None
-
-
-def gpus_a_task(job: Config) -> int:
-    judge = parts.generative_judge(job)
-    own = len(judge.gpus or (0,)) if judge is not None and not judge.colocate else 0
-    return job.model.tensor_parallel_size + own
-
-
-def trace_lengths(config: PlanConfig) -> list[int]:
-    """Return recorded lengths, or stated ones: even on [mean / 2, 3 mean / 2]."""
-    if config.lengths is None:
-        if config.mean_tokens is None:
-            raise InputError("plan: got neither lengths nor mean_tokens. Give one of them.")
-        return [max(1, config.mean_tokens * (50 + share) // 100) for share in range(101)]
-    path = local_path(config.lengths)
-    files = sorted((path / "traces").glob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].exists():
-        raise InputError(f"lengths: got {config.lengths!r}, expected a run's folder or Parquet.")
-    lengths = [length for file in files for length in _file_lengths(file)]
-    if not lengths:
-        raise InputError(f"lengths: {config.lengths} has no finished traces.")
-    return lengths
-
-
-def _file_lengths(file: Path) -> list[int]:
-    table = read_parquet(file, f"lengths: {file}", [*_LENGTH_COLUMNS, "status"])
-    column = next((name for name in _LENGTH_COLUMNS if name in table.column_names), None)
-    if column is None:
-        raise InputError(f"lengths: {file} has none of the columns {list(_LENGTH_COLUMNS)}.")
-    table, outside = typed_table(table, {column: (1, MAX_COUNT), "status": TEXT}, f"lengths: {file}")
-    if outside:
-        raise InputError([f"lengths: {file}: {fault}" for fault in limited([str(each) for each in outside])])
-    # A pruned trace's length is not a trace's.
-    rows = table.to_pylist()
-    return [row[column] for row in rows if row.get("status", "finished") == "finished" and row[column] is not None]
-
-
-def problem_needs(
-    config: PlanConfig, job: Config, engine: Engine, lengths: Sequence[int], count: int
-) -> tuple[Needs, dict[str, Any]]:
-    """Return what a problem takes: by a stated share, or by simulating a few."""
-    assert job.sampler.segment_tokens is not None
-    mean = sum(lengths) / len(lengths)
-    whole, segments = config.budget * mean, config.budget * (mean / job.sampler.segment_tokens + 0.5)
-    if config.kept_share is not None or (job.method.name == "cons" and config.simulated_problems == 0):
-        share = 1.0 if config.kept_share is None else config.kept_share
-        return Needs(whole * share, 0.0, segments * share), {"kept_share": share, "simulated_problems": 0}
-    room = int(config.simulated_segments / segments)
-    sample = min(config.simulated_problems, count, room)
-    if sample < 1:
-        raise InputError(
-            f"simulated_segments: one problem has about {segments:,.0f}. Allow so many, or give kept_share=..."
-        )
-    return simulate(config, job, engine, lengths, sample)
-
-
-@dataclass
-class _Books:
-    """A store that keeps sums only."""
-
-    answers: list[AnswerRow]
-    segments: int = 0
-
-    def append(self, facts: list[Fact], answers: list[AnswerRow], traces: list[TraceRow]) -> None:
-        self.segments += sum(isinstance(fact, Segment) for fact in facts)
-        self.answers += answers
-
-
-class ClockedSampler(SimulatedSampler):
-    """Simulated traces as long as recorded ones, with a clock that follows a stated speed."""
-
-    def __init__(self, config: SimulatedSamplerConfig, seed: int, lengths: Sequence[int], curve: Curve) -> None:
-        super().__init__(config, seed)
-        self._lengths = lengths
-        self._curve = curve
-        self._step_tokens = config.step_tokens
-        self.clock_s = 0.0
-
-    def trace_tokens(self, problem_id: str, trace_index: int) -> int:
-        return self._lengths[hash64(self._seed, "recorded", problem_id, trace_index) % len(self._lengths)]
-
-    def step(self) -> list[Completion]:
-        completions = super().step()
-        working = self.num_working + len(completions)
-        if working:
-            self.clock_s += self._step_tokens * working / self._curve.rate(working)
-        return completions
-
-
-def simulate(
-    config: PlanConfig, job: Config, engine: Engine, lengths: Sequence[int], sample: int
-) -> tuple[Needs, dict[str, Any]]:
-    """Run the job's method on so many simulated problems; return what one takes and the simulation's own time."""
-    segment_tokens = job.sampler.segment_tokens
-    assert segment_tokens is not None
-    own = ["sampler=simulated", "judge=probe", f"budget={config.budget}", f"sampler.segment_tokens={segment_tokens}"]
-    own += [f"sampler.max_running_traces={engine.max_running}"]
-    own += [f"sampler.step_tokens={max(1, segment_tokens // _STEPS_A_SEGMENT)}"]
-    kept = [each for each in config.overrides if not each.startswith(("sampler", "judge"))]
-    bench_config = main_config([*kept, *own])
-    assert isinstance(bench_config.sampler, SimulatedSamplerConfig)
-    sampler = ClockedSampler(bench_config.sampler, job.seed, lengths, engine.curve)
-    books = _Books([])
-    problems = [Problem(f"p{index}", index, f"question {index}", "0") for index in range(sample)]
-    with AnswerReader("math") as reader:
-        bench = Workbench(bench_config, read_inputs(bench_config), sampler)
-        bench.runner(books, reader, iter(problems), sample, {}).run()
-    sampled = sum(row.tokens_sampled for row in books.answers)
-    weights = job.accounting
-    judged = sum(
-        weights.judge_prompt_weight * (row.tokens_judge_prompt - row.tokens_judge_cached)
-        + weights.judge_cached_weight * row.tokens_judge_cached
-        + weights.judge_output_weight * row.tokens_judge_output
-        for row in books.answers
-    )
-    whole = sum(
-        sampler.trace_tokens(problem.problem_id, index) for problem in problems for index in range(config.budget)
-    )
-    needs = Needs(sampled / sample, judged / sample, books.segments / sample)
-    simulated = {"kept_share": sampled / whole, "simulated_problems": sample, "simulated_s": sampler.clock_s}
-    return needs, simulated
 
 
 def table(result: dict[str, Any]) -> str:

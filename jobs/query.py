@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.command import Arguments, ended
-from pruner import tables
 from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
 from pruner.files import write_atomically
-from pruner.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
-from pruner.querying import Results
-from pruner.results import views_sql
+from pruner.results import formats
+from pruner.results.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
+from pruner.results.query import Results
+from pruner.results.writer import views_sql
 from pruner.schemas import VIEWS
 
 QUERIES = Path(__file__).parents[1] / "conf" / "query"
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--format",
-        choices=tables.FORMATS,
+        choices=formats.FORMATS,
         default="table",
         help="default: a table for the terminal; csv, json and parquet name a second column x x_1, JSON has null for NaN",
     )
@@ -95,24 +95,24 @@ def _named(text: str, queries: dict[str, NamedQuery]) -> NamedQuery:
 
 def _written(table: pa.Table, kind: str, output: Path | None) -> str:
     if kind in ("csv", "json", "parquet"):
-        table = tables.distinct(table)
+        table = formats.distinct(table)
     if kind == "parquet":
         if output is None:
             raise InputError("--format parquet: expected --output, since a terminal cannot show it.")
         output = target_path(output)
-        stored = tables.storable(table)
+        stored = formats.storable(table)
         write_atomically(output, lambda path: pq.write_table(stored, path))
         return f"{table.num_rows:,} rows in {output}\n"
     if kind == "csv":
-        text = tables.to_csv(table)
+        text = formats.to_csv(table)
     elif kind == "json":
-        text = tables.to_json(table)
+        text = formats.to_json(table)
     elif kind == "markdown":
-        text = tables.to_markdown(table)
+        text = formats.to_markdown(table)
     else:
         is_shown = output is None and sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if is_shown or "COLUMNS" in os.environ else None
-        text = tables.to_text(table, width, _MAX_ROWS if output is None else table.num_rows)
+        text = formats.to_text(table, width, _MAX_ROWS if output is None else table.num_rows)
     if output is None:
         return text
     output = target_path(output)

@@ -14,17 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobs.command import Arguments, ended, root_and_run
-from pruner.accounting import RunBooks
 from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.files import write_bytes
-from pruner.querying import Results, read_books
 from pruner.reporting import figures
 from pruner.reporting.gather import ProblemRow, calibrations, focus_of, points, problem_rows, ranked
+from pruner.reporting.labels import label_runs
 from pruner.reporting.page import Content, render_page
 from pruner.reporting.payload import Limits, write_payload
 from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
+from pruner.results.query import Results, read_books
+from pruner.results.run_totals import RunBooks
 
 _MOST_ROWS = 30_000
 
@@ -128,35 +129,6 @@ def _chosen(problem_id: str | None, rows: list[ProblemRow], run: str) -> Problem
     if not found:
         raise InputError(f"--problem: run {run} has not finished a problem {problem_id!r}.")
     return found[0]
-
-
-def label_runs(names: Sequence[str]) -> dict[str, str]:
-    """Return what is shown of each run's name: the method, then those of its overrides that not all runs share, with short
-    keys; the whole name where that is no name by overrides or two would be one."""
-    if len(names) < 2:
-        return {name: name for name in names}
-    parts = {name: name.split(",") for name in names}
-    shared = set.intersection(*(set(each) for each in parts.values()))
-    labels = {
-        name: ", ".join(_label_part(part) for part in _method_first(each) if part not in shared)
-        for name, each in parts.items()
-    }
-    return {
-        name: label if label and list(labels.values()).count(label) == 1 else name for name, label in labels.items()
-    }
-
-
-def _method_first(parts: Sequence[str]) -> list[str]:
-    return sorted(parts, key=lambda part: not part.startswith("method="))
-
-
-def _label_part(part: str) -> str:
-    """Return `cons` for `method=cons`, and the last part of any other key."""
-    key, equals, value = part.partition("=")
-    if not equals:
-        return part
-    last = key.rpartition(".")[2]
-    return value if key in ("method", "judge") else f"{'prefix' if key == 'prefix.max_tokens' else last} {value}"
 
 
 if __name__ == "__main__":

@@ -15,8 +15,24 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from jobs import entry, parts, signals
-from jobs.attempt import (
+from jobs import entry, signals
+from jobs.signals import StopSignals
+from pruner.answers.reader import AnswerReader
+from pruner.checkpoint.lease import Lease, this_holder
+from pruner.checkpoint.store import AttemptEnd
+from pruner.config.identity import NOT_IDENTITY, identity
+from pruner.config.job import Config, parse
+from pruner.config.section import local_path
+from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
+from pruner.lines import printable
+from pruner.prompts import Prompts
+from pruner.results.query import run_books
+from pruner.results.run_folder import RunFolder
+from pruner.results.summary import summary
+from pruner.results.writer import write_attempts, write_results
+from pruner.samplers.base import Sampler
+from pruner.shard import engines, wiring
+from pruner.shard.attempt import (
     Reporter,
     Shard,
     check_complete,
@@ -28,24 +44,10 @@ from jobs.attempt import (
     tell_done,
     this_process,
 )
-from jobs.inputs import Inputs, fingerprints, read_inputs
-from jobs.signals import StopSignals
-from pruner.answers.reader import AnswerReader
-from pruner.config.identity import NOT_IDENTITY, identity
-from pruner.config.job import Config, parse
-from pruner.config.section import local_path
-from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
-from pruner.lease import Lease, this_holder
-from pruner.lines import printable
-from pruner.ownership import RunRecord, claim
-from pruner.progress import ProgressDisplay
-from pruner.prompts import Prompts
-from pruner.querying import run_books
-from pruner.results import RunFolder, write_attempts, write_results
-from pruner.runner import Runner, RunnerConfig
-from pruner.samplers.base import Sampler
-from pruner.store import AttemptEnd
-from pruner.summary import summary
+from pruner.shard.inputs import Inputs, fingerprints, read_inputs
+from pruner.shard.ownership import RunRecord, claim
+from pruner.shard.progress import ProgressDisplay
+from pruner.shard.runner import Runner, RunnerConfig
 
 # A run's name leaves out what cannot change its results, but shows which problems and model it was told to take.
 NOT_IN_NAMES = (
@@ -64,7 +66,7 @@ def main(cfg: DictConfig) -> int:
     values = entry.plain(cfg)
     config = parse(values)
     if config.dry_run:
-        print(json.dumps(parts.plan(config), indent=1))
+        print(json.dumps(engines.plan(config), indent=1))
         return 0
     stop = StopSignals()
     code = run_shard(config, values, stop)
@@ -77,7 +79,7 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     """Work on one shard; return the exit code. All that can be wrong with the input is found before a model is loaded."""
     inputs = read_inputs(config)
     problems = inputs.problems
-    parts.check_models(config, problems)
+    wiring.check_models(config, problems)
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
     folder = RunFolder(local_path(config.run.root), name, config.shard.index)
     who = identity(config, fingerprints(config, inputs))
@@ -104,8 +106,8 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
         todo = [problem for problem in mine if problem.problem_id not in answered]
         shard = Shard(config, folder, store, problems, todo, len(mine), last)
         if todo:
-            prompts = parts.make_prompts(config, inputs)
-            open_case = parts.case_opener(config, inputs, prompts)
+            prompts = wiring.make_prompts(config, inputs)
+            open_case = wiring.case_opener(config, inputs, prompts)
             if stop or not work(shard, inputs, prompts, open_case, reader, stop):
                 return interrupted(stop)
         else:
@@ -136,25 +138,25 @@ def work(
     shard: Shard,
     inputs: Inputs,
     prompts: Prompts,
-    open_case: parts.OpenCase,
+    open_case: wiring.OpenCase,
     reader: AnswerReader,
     stop: StopSignals,
 ) -> bool:
     """Run one attempt; return True if the shard is done, False if it was interrupted."""
     config, store = shard.config, shard.store
-    sampler_gpus, judge_gpus = parts.num_gpus(config)
+    sampler_gpus, judge_gpus = engines.num_gpus(config)
     process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
     reporter = Reporter(shard, store.begin_attempt(process, killed_attempt(shard.last)))
     shard.copy_checkpoint()
     reporter.tell("loading")
     reporter.write_tables()
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
-    engines: list[Sampler] = []
+    opened: list[Sampler] = []
     runner: Runner | None = None
     started = loaded = time.monotonic()
     end_reason, message = "failed", None
     try:
-        sampler, judge_sampler = parts.open_samplers(config, inputs, engines)
+        sampler, judge_sampler = engines.open_samplers(config, inputs, opened)
         loaded = time.monotonic()
         runner = Runner(
             config=RunnerConfig(
@@ -163,7 +165,7 @@ def work(
                 commit_every_segments=config.checkpoint.every_segments,
                 num_gpus=sampler_gpus + judge_gpus,
             ),
-            run=parts.run_facts(config, inputs),
+            run=wiring.run_facts(config, inputs),
             problems=shard.todo,
             num_problems=shard.num_problems,
             num_done=shard.num_done,
@@ -194,7 +196,7 @@ def work(
         work_s = time.monotonic() - loaded
         end = AttemptEnd(end_reason, datetime.now(UTC), lost, loaded - started, work_s, store.commit_s, message)
         finish_attempt(shard, reporter, end)
-        for engine in engines:
+        for engine in opened:
             engine.close()
 
 

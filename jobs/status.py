@@ -8,7 +8,7 @@ from pathlib import Path
 from jobs.command import Arguments, ended, runs_below
 from pruner.errors import InputError
 from pruner.lines import tell_warnings
-from pruner.manifest import describe, headline, read_manifest, to_json
+from pruner.results.status import describe, headline, read_manifest, to_json
 
 
 def main() -> int:

@@ -17,12 +17,15 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from jobs import build_pairs, entry, eval_judge, signals, train_judge
+from jobs import entry, signals
 from jobs.signals import StopSignals
 from pruner.config.section import Section, local_path, parse_as
+from pruner.learning import evaluate
+from pruner.learning.build import build_pairs
 from pruner.learning.config import EvalConfig, TrainConfig
+from pruner.learning.pair_files import PairsConfig, read_pair_sets
 from pruner.learning.tables import Row, read_points, write_point, write_table
-from pruner.recorded import PairsConfig, read_pair_sets
+from pruner.learning.train import train_judge
 
 # What is the same for all points of a study, and so not in their names.
 NOT_A_POINT = (
@@ -41,9 +44,7 @@ def main(cfg: DictConfig) -> int:
     prefix = "-".join(str(values["prefix"][key]) for key in ("name", "count", "max_tokens") if key in values["prefix"])
     pairs = folder / "pairs" / f"{prefix}.parquet"
     values |= {"pairs": [str(pairs)], "fold": None}
-    build_pairs.build_file(
-        parse_as(PairsConfig, pick(values, PairsConfig) | {"target": str(pairs), "model": fixed(values)})
-    )
+    build_pairs(parse_as(PairsConfig, pick(values, PairsConfig) | {"target": str(pairs), "model": fixed(values)}))
     stop = StopSignals()
     for fold in range(values["folds"]):
         own = {
@@ -51,22 +52,26 @@ def main(cfg: DictConfig) -> int:
             "hold_out_fold": fold,
             "pairs_per_problem": values["train_pairs_per_problem"],
         }
-        if code := train_judge.train(parse_as(TrainConfig, pick(values, TrainConfig) | own), stop):
-            return code
+        if not train_judge(parse_as(TrainConfig, pick(values, TrainConfig) | own), lambda: bool(stop)):
+            return interrupted(stop)
     signals.end_at_once()  # what is left takes minutes and is written at its end
     if stop:
-        print(signals.message(stop.received), file=sys.stderr)
-        return signals.INTERRUPTED
+        return interrupted(stop)
     judge = str(folder / "judges" / point / "fold_{fold}")
     own = {"target": str(folder / "points" / point), "judges": [judge], "pairs_per_problem": None}
     config = parse_as(EvalConfig, pick(values, EvalConfig) | own)
     data = read_pair_sets(config.pairs)
-    eval_judge.check(config, judge, data, data.pairs)
-    judged = eval_judge.score(config, judge, data.pairs)
-    row = eval_judge.row(config, "all", judged, judged, data.pairs, range(len(data.pairs)))
+    evaluate.check(config, judge, data, data.pairs)
+    judged = evaluate.score(config, judge, data.pairs)
+    row = evaluate.row(config, "all", judged, judged, data.pairs, range(len(data.pairs)))
     write_point(Row(f"prefix {prefix}", point, row.quality, row.lead, row.tokens_a_pair), folder)
     print(write_table(read_points(folder), folder, "Made by `python -m jobs.study_judge -m ...`, a row a point."))
     return 0
+
+
+def interrupted(stop: StopSignals) -> int:
+    print(signals.message(stop.received), file=sys.stderr)
+    return signals.INTERRUPTED
 
 
 def pick(values: Mapping[str, Any], kind: type[Section]) -> dict[str, Any]:

@@ -157,3 +157,7 @@ def apply(clusters: tuple[Cluster, ...], trace_index: int, placement: Joins | Op
 def largest(clusters: tuple[Cluster, ...]) -> int:
     """Return the index of the largest cluster; ties go to the oldest."""
     return max(range(len(clusters)), key=lambda j: (len(clusters[j].members), -j))
+
+
+def cluster_sizes(clusters: tuple[Cluster, ...]) -> tuple[int, ...]:
+    return tuple(sorted((len(cluster.members) for cluster in clusters), reverse=True))

@@ -6,7 +6,8 @@ import contextlib
 import glob
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from pathlib import Path
 
 # Of a file's name so much stands in the name of what is written for it: both must fit what a file system takes.
@@ -92,3 +93,13 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def files_fingerprint(files: Iterable[Path]) -> str:
+    """Return a hash of files' contents, one after the other."""
+    digest = blake2b(digest_size=16)
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

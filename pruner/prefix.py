@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
 from pruner.traces import Trace
 
 
@@ -88,3 +89,9 @@ def _whole_segments(trace: Trace, num_tokens: int) -> Prefix:
         texts.append(segment.text)
         total += segment.num_tokens
     return Prefix("".join(texts), total)
+
+
+def make_truncation(prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig) -> Truncation:
+    if prefix.name == "fixed":
+        return FixedTruncation(prefix.max_tokens)
+    return ReasoningWordsTruncation(prefix.words, prefix.count, prefix.max_tokens)

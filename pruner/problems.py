@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -96,16 +96,6 @@ def fingerprint(problems: Sequence[Problem]) -> str:
         for text in (problem.problem_id, problem.question, problem.answer):
             data = b"\0" if text is None else text.encode()
             digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()
-
-
-def files_fingerprint(files: Iterable[Path]) -> str:
-    """Return a hash of files' contents, one after the other."""
-    digest = blake2b(digest_size=16)
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
     return digest.hexdigest()
 
 

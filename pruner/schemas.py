@@ -57,7 +57,7 @@ ANSWERS = _schema(
     ("judge_verdicts", pa.int64(), "judged pairs"),
     ("judge_verdicts_missing", pa.int64(), "of these, without a readable score"),
     ("tokens_judge_prompt", pa.int64(), "prompt tokens of the judge, cached ones included"),
-    ("tokens_judge_cached", pa.int64(), "of these, computed by this job before, by rule (pruner/accounting.py)"),
+    ("tokens_judge_cached", pa.int64(), "of these, computed by this job before, by rule (pruner/shard/accounting.py)"),
     ("tokens_judge_output", pa.int64(), "tokens that the judge sampled"),
     ("wall_s", pa.float64(), "measured: seconds from its opening to its answer, in the attempt that answered it"),
     ("gpu_seconds", pa.float64(), "measured: its share, by tokens, of that attempt's engine time x GPUs; 0 on a CPU"),

@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 
 from pruner import SCHEMA_VERSION
 from pruner.files import write_atomically
-from pruner.named_queries import read_queries
-from pruner.querying import Results
-from pruner.results import RunFolder, views_sql
+from pruner.results.named_queries import read_queries
+from pruner.results.query import Results
+from pruner.results.run_folder import RunFolder
+from pruner.results.writer import views_sql
 from pruner.schemas import VIEWS
 
 PROJECT = Path(__file__).parents[1]

@@ -11,17 +11,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jobs import parts
 from jobs.benches.children import in_child, serve
 from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
-from jobs.benches.workbench import Workbench, begin, main_config
-from jobs.inputs import Inputs, read_inputs
+from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
+from pruner.checkpoint.store import TraceRange, open_store
 from pruner.config.job import Config
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.vllm import VllmSampler, sampling_params
-from pruner.store import TraceRange, open_store
+from pruner.shard import engines, wiring
+from pruner.shard.inputs import Inputs, read_inputs
+from pruner.shard.workbench import Workbench, begin
 from pruner.traces import SegmentKey, TokenIds, hash64
 
 WORDS = (
@@ -104,8 +105,8 @@ def measure(
     config = main_config(["method=cons", *own])
     inputs = read_inputs(config)
     assert config.sampler.name == "vllm"
-    spec, _ = parts.engine_specs(config, config.sampler, parts.num_devices())
-    sampler = BenchSampler(spec, parts.num_devices() > 0)
+    spec, _ = engines.engine_specs(config, config.sampler, engines.num_devices())
+    sampler = BenchSampler(spec, engines.num_devices() > 0)
     try:
         _warm_up(sampler, config, inputs)
         if segment_lengths:
@@ -223,7 +224,7 @@ def _raw(sampler: BenchSampler, config: Config, inputs: Inputs) -> Side:
 
 def _requests(config: Config, inputs: Inputs) -> list[Request]:
     """Return every trace as one request, with the seed that its first segment has."""
-    prompts, rule = parts.make_prompts(config, inputs), parts.trace_rule(config)
+    prompts, rule = wiring.make_prompts(config, inputs), wiring.trace_rule(config)
     requests = []
     for priority, problem in enumerate(inputs.problems.problems):
         prompt = prompts.encode_question(problem.question)

@@ -11,22 +11,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jobs import parts
 from jobs.benches.children import in_child, serve
 from jobs.benches.live import last_attempt, rows, run_job
 from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
-from jobs.benches.workbench import main_config
-from jobs.inputs import Inputs, read_inputs
+from jobs.compose import main_config
 from pruner.clustering import ClusterRule
 from pruner.config.job import Config
 from pruner.config.methods import DeepPruneConfig
+from pruner.judges import factory
 from pruner.judges.base import Bench, Prefixed
 from pruner.methods.base import Compare
 from pruner.methods.deepprune import DeepPrune, DeepPruneRule
 from pruner.prefix import FixedTruncation, Prefix
 from pruner.samplers.base import Request
 from pruner.samplers.vllm import VllmSampler
+from pruner.shard import engines
+from pruner.shard.inputs import Inputs, read_inputs
 from pruner.traces import PairKey, Segment, SegmentKey, Trace, Verdict, hash64
 
 WORDS = (
@@ -120,8 +121,8 @@ def _noisy(problem_id: str, pair: tuple[int, int], answers: Sequence[int], draw:
 def measure(texts: list[list[Any]], overrides: list[str], repeats: int, prefix_chars: int) -> dict[str, Any]:
     config = main_config(overrides)
     assert config.sampler.name == "vllm"
-    spec, _ = parts.engine_specs(config, config.sampler, parts.num_devices())
-    sampler = VllmSampler(spec, parts.num_devices() > 0)
+    spec, _ = engines.engine_specs(config, config.sampler, engines.num_devices())
+    sampler = VllmSampler(spec, engines.num_devices() > 0)
     try:
         inputs = read_inputs(config)
         by_order = {order: pair_requests(config, inputs, texts, prefix_chars, order) for order in _ORDERS}
@@ -144,9 +145,9 @@ def pair_requests(
         texts: problem id, trace index and text of each trace.
         order: where the trace that pairs share stands in the prompt.
     """
-    settings = parts.generative_judge(config)
+    settings = factory.generative_judge(config)
     assert settings is not None
-    judge = parts.make_generative_judge(settings, config.model, config.model.max_model_len)
+    judge = factory.make_generative_judge(settings, config.model, config.model.max_model_len)
     requests = []
     for priority, problem in enumerate(inputs.problems.problems):
         own = [text for problem_id, _, text in texts if problem_id == problem.problem_id]

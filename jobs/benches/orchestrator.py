@@ -10,8 +10,9 @@ from typing import Any
 from jobs.benches.children import cpu_s, in_child, peak_mb, serve
 from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
-from jobs.benches.workbench import Workbench, begin, fake_problems
+from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
+from pruner.shard.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
     "Runner, cases, method=cons, store and the simulated sampler (16 traces a problem, 4 to 12 whole segments a trace, 64 at once), "
@@ -48,7 +49,7 @@ def run(config: BenchConfig) -> Outcome:
 
 
 def measure(segments: int, segment_tokens: int, overrides: list[str], scratch: str | None) -> dict[str, Any]:
-    bench = Workbench.of(segment_tokens, overrides)
+    bench = Workbench.of(main_config(simulated_overrides(segment_tokens, overrides)))
     problems = fake_problems(segments)
     with tempfile.TemporaryDirectory(dir=scratch) as folder, AnswerReader("math") as reader:
         path = Path(folder) / "shard.duckdb"

@@ -13,9 +13,10 @@ from typing import Any
 from jobs.benches.children import cpu_s, in_child, peak_mb, serve
 from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
-from jobs.benches.workbench import Workbench, begin, fake_problems
+from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.samplers.base import Completion, Request
+from pruner.shard.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
     "A simulated run (as in bench=orchestrator) is stopped after so many segments, as a signal does; its checkpoint is opened in a "
@@ -47,7 +48,7 @@ def run(config: BenchConfig) -> Outcome:
 
 
 def measure(path: str, segments: int, case: str, segment_tokens: int, overrides: list[str]) -> dict[str, Any]:
-    bench = Workbench.of(segment_tokens, overrides)
+    bench = Workbench.of(main_config(simulated_overrides(segment_tokens, overrides)))
     # Some more than are sampled, so that some are open when it stops.
     problems = fake_problems(segments + segments // 4)
     with AnswerReader("math") as reader:

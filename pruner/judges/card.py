@@ -18,7 +18,7 @@ from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
 from pruner.config.section import Section, describe_fault
 from pruner.errors import InputError
 from pruner.files import write_text
-from pruner.weights import check_adapter_fits, local_folder, weights_fingerprint
+from pruner.judges.weight_files import check_adapter_fits, local_folder, weights_fingerprint
 
 CARD = "judge.json"
 PrefixConfig = Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]

@@ -6,14 +6,14 @@ Owns sentence-transformers and scikit-learn's text features.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pruner.errors import InputError
-from pruner.pairs import LabelledPair
+from pruner.learning.pairs import LabelledPair
 
 # A token is a word, a number or a LaTeX command; the default would drop one-digit numbers.
 _TOKENS = r"\\?\w+"
@@ -76,3 +76,11 @@ def _texts(pairs: Sequence[LabelledPair]) -> tuple[list[str], list[int], list[in
     texts = sorted({text for pair in pairs for text in (pair.left, pair.right)})
     place = {text: number for number, text in enumerate(texts)}
     return texts, [place[pair.left] for pair in pairs], [place[pair.right] for pair in pairs]
+
+
+# The floors that need nothing but the pairs, by name.
+FLOORS: dict[str, Callable[[Sequence[LabelledPair]], list[float]]] = {
+    "length": length_scores,
+    "tfidf": tfidf_scores,
+    "prior": prior_scores,
+}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pruner.judges.lexical_weights import LexicalWeights
 from pruner.learning.config import LexicalTrainerConfig
-from pruner.learning.lexical_weights import LexicalWeights
 
 # A problem with fewer pairs of its rarer label than this counts for less: its pairs say little.
 _ENOUGH_PAIRS = 40

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pruner.judges.base import Bench, Judge, Prefixed
-from pruner.pairs import LabelledPair
+from pruner.learning.pairs import LabelledPair
 from pruner.prefix import Prefix
 from pruner.prompts import Prompts
 from pruner.samplers.base import Request, Sampler

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pruner.accounting import RunBooks
 from pruner.reporting.canvas import (
     MARKS,
     SERIES,
@@ -19,6 +18,7 @@ from pruner.reporting.canvas import (
     unit_of,
 )
 from pruner.reporting.gather import Calibration, Point, ProblemRow
+from pruner.results.run_totals import RunBooks
 
 _MOST_BARS = 40
 

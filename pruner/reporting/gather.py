@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pruner.accounting import RunBooks
-from pruner.querying import Results
+from pruner.results.query import Results
+from pruner.results.run_totals import RunBooks
 
 _Z = 1.96
 _BINS = 10

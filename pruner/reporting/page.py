@@ -11,11 +11,11 @@ from typing import Any
 
 import jinja2
 
-from pruner.accounting import RunBooks
 from pruner.reporting.canvas import Figure
 from pruner.reporting.gather import ProblemRow
 from pruner.reporting.payload import Limits, Written, script_json
-from pruner.summary import words
+from pruner.results.run_totals import RunBooks
+from pruner.results.summary import words
 
 
 @dataclass(frozen=True)

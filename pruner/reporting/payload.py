@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pruner.files import write_atomically
-from pruner.querying import Results
+from pruner.results.query import Results
 
 TEXTS_A_FILE = 32
 _ROWS_AT_ONCE = 2048

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pruner.querying import Results, problem_times
 from pruner.reporting.gather import ProblemRow
+from pruner.results.query import Results, problem_times
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ import jobs.run  # noqa: F401  # what the forked processes need not import again
 import pruner.answers.reader
 import pruner.files
 from jobs import signals
-from pruner.auditing import audit
+from pruner.results.audit import audit
 from tests.live.jobs_under_test import table
 
 CONFIG = (

@@ -9,14 +9,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pruner.lease import Lease, read_holder, this_holder
-from pruner.manifest import read_manifest
+from pruner.checkpoint.lease import Lease, read_holder, this_holder
+from pruner.results.status import read_manifest
 
 PROJECT = Path(__file__).parents[2]
 KILL = "os.kill(os.getpid(), 9)"
 RUN = """
 import os, runpy, sys
-import jobs.attempt, pruner.lease, pruner.results, pruner.store
+import pruner.shard.attempt, pruner.checkpoint.lease, pruner.results.writer, pruner.checkpoint.store
 from pruner.errors import CheckpointError
 {patch}
 sys.argv = ["jobs.run", "sampler=simulated", "problems.limit=10", "budget=6", "checkpoint.every_segments=4", *sys.argv[1:]]
@@ -42,7 +42,7 @@ def progress(root):
 
 
 def test_a_run_killed_after_its_last_commit_is_done_after_the_next_call(tmp_path):
-    killed = run(tmp_path, patch=f"jobs.attempt.finish_attempt = lambda *_: {KILL}")
+    killed = run(tmp_path, patch=f"pruner.shard.attempt.finish_attempt = lambda *_: {KILL}")
     assert killed.returncode == -signal.SIGKILL and states(tmp_path) == ["resumable"]
     again = run(tmp_path)
     assert again.returncode == 0 and "nothing to do" in again.stderr
@@ -52,8 +52,8 @@ def test_a_run_killed_after_its_last_commit_is_done_after_the_next_call(tmp_path
 def test_a_run_is_done_only_when_its_results_are_written(tmp_path):
     # The first write is the empty tables at the start.
     patch = f"""
-old, calls = pruner.results._write_traces, []
-pruner.results._write_traces = lambda *given: calls.append(1) or ({KILL} if len(calls) > 1 else old(*given))"""
+old, calls = pruner.results.writer._write_traces, []
+pruner.results.writer._write_traces = lambda *given: calls.append(1) or ({KILL} if len(calls) > 1 else old(*given))"""
     assert run(tmp_path, patch=patch).returncode == -signal.SIGKILL
     assert progress(tmp_path)["state"] == "writing" and states(tmp_path) == ["resumable"]
     assert run(tmp_path).returncode == 0 and states(tmp_path) == ["done"]
@@ -67,13 +67,13 @@ def test_a_shard_without_problems_is_done(tmp_path):
 
 def test_after_a_failed_commit_a_run_tells_only_what_is_committed_and_goes_on(tmp_path):
     patch = """
-write, calls = pruner.store.Store._write_tables, []
+write, calls = pruner.checkpoint.store.Store._write_tables, []
 def fail_once(*given):
     calls.append(1)
     if len(calls) == 5:
         raise CheckpointError("checkpoint: could not commit (No space left)")
     return write(*given)
-pruner.store.Store._write_tables = fail_once"""
+pruner.checkpoint.store.Store._write_tables = fail_once"""
     failed = run(tmp_path, patch=patch)
     assert failed.returncode == 1 and "error: checkpoint: could not commit (No space left)" in failed.stderr
     assert states(tmp_path) == ["failed"] and progress(tmp_path)["segments"] > 0
@@ -87,19 +87,19 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing_more(tmp_path, moment):
     """As when it was stopped for longer than a lease lives: another holds it by the time that it goes on."""
     if moment == "commit":
         when = """
-append = pruner.store.Store.append
+append = pruner.checkpoint.store.Store.append
 def then(store, facts, *more):
     if store.totals.segments and path_of().exists():
         take_over()
     return append(store, facts, *more)
-pruner.store.Store.append = then"""
+pruner.checkpoint.store.Store.append = then"""
     else:
         when = """
-old = jobs.attempt.finish_attempt
+old = pruner.shard.attempt.finish_attempt
 def then(*given):
     old(*given)
     take_over()
-jobs.attempt.finish_attempt = then"""
+pruner.shard.attempt.finish_attempt = then"""
     patch = (
         """
 import json, pathlib
@@ -136,12 +136,12 @@ def test_a_second_process_on_a_shard_is_refused_with_the_holder(tmp_path):
 def test_a_run_whose_folder_is_removed_says_so_and_does_not_make_it_again(tmp_path):
     patch = """
 import pathlib, shutil
-append = pruner.store.Store.append
+append = pruner.checkpoint.store.Store.append
 def then(store, *given):
     if store.totals.segments:
         shutil.rmtree(store.path.parents[1])
     return append(store, *given)
-pruner.store.Store.append = then"""
+pruner.checkpoint.store.Store.append = then"""
     result = run(tmp_path, patch=patch)
     assert result.returncode == 1 and "lease is gone; something other than this program did that" in result.stderr
     assert "stood still" not in result.stderr and "Traceback" not in result.stderr

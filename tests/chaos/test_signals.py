@@ -24,7 +24,7 @@ RUN = """
 import atexit, os, runpy, signal, sys, time
 from jobs import signals
 signals.begin(is_resumable=True)
-import jobs.attempt, jobs.parts, pruner.results, pruner.runner, pruner.store
+import pruner.shard.attempt, pruner.shard.wiring, pruner.results.writer, pruner.shard.runner, pruner.checkpoint.store
 def stop():
     os.kill(os.getpid(), {number})
     time.sleep(0.05)
@@ -45,18 +45,18 @@ sys.argv = ["jobs.run", *sys.argv[1:]]
 runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
 """
 STOPPED = {
-    "while it reads its input": "import jobs.inputs; before(jobs.inputs, 'read_problems')",
-    "while it loads": "before(jobs.parts, 'open_samplers')",
-    "while it works": "before(pruner.runner.Runner, '_take', 5)",
-    "while it commits": "before(pruner.store.Store, 'append', 2)",
-    "while it records that": "before(pruner.runner.Runner, '_take', 5); before(jobs.attempt, 'finish_attempt')",
-    "while it exits": "before(pruner.runner.Runner, '_take', 5); atexit.register(stop)",
-    "while Python goes": "before(pruner.runner.Runner, '_take', 5); jobs.attempt.late = Late()",
+    "while it reads its input": "import pruner.shard.inputs; before(pruner.shard.inputs, 'read_problems')",
+    "while it loads": "before(pruner.shard.wiring, 'open_samplers')",
+    "while it works": "before(pruner.shard.runner.Runner, '_take', 5)",
+    "while it commits": "before(pruner.checkpoint.store.Store, 'append', 2)",
+    "while it records that": "before(pruner.shard.runner.Runner, '_take', 5); before(pruner.shard.attempt, 'finish_attempt')",
+    "while it exits": "before(pruner.shard.runner.Runner, '_take', 5); atexit.register(stop)",
+    "while Python goes": "before(pruner.shard.runner.Runner, '_take', 5); pruner.shard.attempt.late = Late()",
 }
 DONE = {
-    "while it writes its results": "before(pruner.results, 'write_results', 2)",
+    "while it writes its results": "before(pruner.results.writer, 'write_results', 2)",
     "while it exits": "atexit.register(stop)",
-    "while Python goes": "jobs.attempt.late = Late()",
+    "while Python goes": "pruner.shard.attempt.late = Late()",
 }
 
 
@@ -112,7 +112,7 @@ def test_a_query_stopped_by_ctrl_c_ends_at_once_and_without_a_traceback(tmp_path
     sql = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
     process = started("query", sql, "--root", str(tmp_path))
     if is_working:
-        wait_for_import(process, "pruner.querying")
+        wait_for_import(process, "pruner.results.query")
         time.sleep(1)
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]

@@ -12,11 +12,11 @@ import sys
 
 import pytest
 
-import jobs.parts
-import pruner.ownership
-import pruner.store
+import pruner.checkpoint.store
+import pruner.shard.ownership
+import pruner.shard.wiring
 from pruner.errors import EngineError, InputError
-from pruner.manifest import read_manifest
+from pruner.results.status import read_manifest
 from tests.chaos.harness import start, wait
 from tests.chaos.starts import KINDS, SMALL, Kind, Told, is_explained, owner_of, report
 from tests.live.jobs_under_test import PROJECT
@@ -53,12 +53,15 @@ def failing_at(module, name, error):
 
 
 FAILURES = {
-    "an engine that cannot be opened": (failing_at(jobs.parts, "open_samplers", EngineError("no such device")), 1),
-    "prompts that cannot be made": (failing_at(jobs.parts, "make_prompts", InputError("no tokenizer")), 2),
-    "a kill before run.json": (killed_at(pruner.ownership, "create_text"), -9),
-    "a kill after run.json": (killed_at(pruner.ownership, "write_views"), -9),
-    "a kill while the engine is opened": (killed_at(jobs.parts, "open_samplers"), -9),
-    "a kill before the first commit": (killed_at(pruner.store.Store, "append"), -9),
+    "an engine that cannot be opened": (
+        failing_at(pruner.shard.wiring, "open_samplers", EngineError("no such device")),
+        1,
+    ),
+    "prompts that cannot be made": (failing_at(pruner.shard.wiring, "make_prompts", InputError("no tokenizer")), 2),
+    "a kill before run.json": (killed_at(pruner.shard.ownership, "create_text"), -9),
+    "a kill after run.json": (killed_at(pruner.shard.ownership, "write_views"), -9),
+    "a kill while the engine is opened": (killed_at(pruner.shard.wiring, "open_samplers"), -9),
+    "a kill before the first commit": (killed_at(pruner.checkpoint.store.Store, "append"), -9),
 }
 
 

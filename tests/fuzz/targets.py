@@ -20,9 +20,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import strategies as st
 
-from jobs import compare, entry, parts, plan
+from jobs import compare, entry
 from jobs.benches.settings import BenchConfig
-from pruner import tables
 from pruner.config.identity import flatten
 from pruner.config.job import parse
 from pruner.config.samplers import ReplaySamplerConfig
@@ -30,12 +29,15 @@ from pruner.config.section import name_fault, parse_as
 from pruner.errors import InputError
 from pruner.importing import import_table, parse_import
 from pruner.learning.config import EvalConfig, TrainConfig
+from pruner.learning.pair_files import PairsConfig, read_pairs, read_traces
 from pruner.lines import printable
 from pruner.problems import read_problems
-from pruner.querying import Results
-from pruner.recorded import PairsConfig, read_pairs, read_traces
-from pruner.replay import Replay, read_recording
-from pruner.results import carry
+from pruner.recording import read_recording
+from pruner.replay import Replay
+from pruner.results import formats
+from pruner.results.query import Results
+from pruner.results.writer import carry
+from pruner.shard import engines, plan
 from tests.fuzz import values as v
 from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs
@@ -103,7 +105,7 @@ def composed(name: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _main(values: dict[str, Any]) -> None:
-    parts.plan(parse(values))
+    engines.plan(parse(values))
 
 
 SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], object]]] = {
@@ -233,7 +235,7 @@ def check_problems(data: bytes) -> int:
             pq.write_table(carry(own, found.carried), run / "shard=0000.parquet")
             with Results(root) as results:
                 shown = results.table("SELECT * FROM answers")
-            if not any(row["run"] == "fuzzed" for row in tables.plain_rows(shown)):
+            if not any(row["run"] == "fuzzed" for row in formats.plain_rows(shown)):
                 raise Wrong("the run is not read back")
             check_formats(shown)
 
@@ -253,14 +255,14 @@ def other_runs(place: Path) -> Path:
 
 def check_formats(table: pa.Table) -> None:
     """Every format can be written and read again."""
-    rows = json.loads(tables.to_json(tables.distinct(table)), parse_constant=_no_constant)
+    rows = json.loads(formats.to_json(formats.distinct(table)), parse_constant=_no_constant)
     if len(rows) != table.num_rows:
         raise Wrong("rows are lost as JSON")
-    if len(tables.to_json(table).splitlines()) != max(1, table.num_rows):
+    if len(formats.to_json(table).splitlines()) != max(1, table.num_rows):
         raise Wrong("JSON rows are split")
     csv.field_size_limit(1 << 30)
-    list(csv.reader(io.StringIO(tables.to_csv(table))))
-    for text in (tables.to_text(table, 80, 100), tables.to_markdown(table)):
+    list(csv.reader(io.StringIO(formats.to_csv(table))))
+    for text in (formats.to_text(table, 80, 100), formats.to_markdown(table)):
         if any(not line.isprintable() for line in text.split("\n")):
             raise Wrong("control characters in a table")
 
@@ -525,7 +527,7 @@ def queries(draw: st.DrawFn) -> tuple[str, str]:
     chosen = draw(st.lists(st.sampled_from(_LITERALS), min_size=1, max_size=3))
     columns = ", ".join(f"{text} AS x" for text in chosen)
     sql = f"SELECT {columns} FROM range({draw(st.integers(0, 2))})"
-    return (sql if draw(st.integers(0, 9)) else draw(v.texts)), draw(st.sampled_from(tables.FORMATS))
+    return (sql if draw(st.integers(0, 9)) else draw(v.texts)), draw(st.sampled_from(formats.FORMATS))
 
 
 def check_query(drawn: tuple[str, str]) -> int:

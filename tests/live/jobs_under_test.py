@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pruner.auditing import audit
+from pruner.results.audit import audit
 
 PROJECT = Path(__file__).parents[2]
 MEASURED = ("attempts", "wall_s", "gpu_seconds")

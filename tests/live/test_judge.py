@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pruner.recorded import write_pairs
+from pruner.learning.pair_files import write_pairs
 from tests.live.jobs_under_test import PROJECT, SMALL, run_job, table
 from tests.unit.test_judge_jobs import PREFIX, made_pairs
 from tests.unit.test_learning import pair

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pruner.accounting import AnswerRow, RunFacts, TraceRow
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Reading
-from pruner.case import Case, TraceRule
 from pruner.clustering import ClusterRule
 from pruner.config.samplers import SimulatedSamplerConfig
 from pruner.judges.probe import EngineProber, ProbeJudge
@@ -20,9 +18,11 @@ from pruner.methods.deepprune import DeepPrune, DeepPruneRule
 from pruner.methods.esc import Esc
 from pruner.prefix import FixedTruncation, Truncation
 from pruner.prompts import BytePrompts
-from pruner.runner import Runner, RunnerConfig
+from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.samplers.base import Decoding
 from pruner.samplers.simulated import SimulatedSampler
+from pruner.shard.case import Case, TraceRule
+from pruner.shard.runner import Runner, RunnerConfig
 from pruner.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey
 
 OPENING = " \\boxed{"

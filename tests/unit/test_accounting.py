@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.accounting import TraceRow, judge_book, unpruned_estimate
+from pruner.rows import TraceRow
+from pruner.shard.accounting import judge_book, unpruned_estimate
 from pruner.traces import PairKey, Probe, ProbeKey, Verdict
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pruner.auditing import audit
+from pruner.results.audit import audit
 from tests.results_under_test import run
 
 

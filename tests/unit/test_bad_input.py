@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import entry
-from jobs.attempt import small_number
-from pruner.auditing import audit
 from pruner.columns import read_parquet
 from pruner.config.section import name_fault
 from pruner.errors import InputError
 from pruner.importing import read_source
 from pruner.lines import printable
 from pruner.problems import read_problems
-from pruner.querying import Results, checkpoint_rows
-from pruner.results import sql_path
+from pruner.results.audit import audit
+from pruner.results.query import Results, checkpoint_rows
+from pruner.results.writer import sql_path
+from pruner.shard.attempt import small_number
 from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs
 

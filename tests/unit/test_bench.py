@@ -11,8 +11,8 @@ import pytest
 from jobs.benches import judge, orchestrator, report, resume
 from jobs.benches.machine import machine_facts
 from jobs.benches.outcome import Outcome, markdown, shown, write_outcome
-from jobs.benches.workbench import main_config
-from jobs.inputs import read_inputs
+from jobs.compose import main_config
+from pruner.shard.inputs import read_inputs
 
 PROJECT = Path(__file__).parents[2]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pruner.comparison import Control, control, equal_tokens, markdown, pareto, run_books, table, vote_curve
+from pruner.comparison.table import Control, control, equal_tokens, markdown, pareto, run_books, table, vote_curve
 from pruner.voting import majority_vote, winner
 from tests.unit.fakes import said
 

@@ -3,10 +3,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from jobs import entry, parts
+from jobs import entry
+from pruner import prefix
 from pruner.config.identity import differing_keys, identity
 from pruner.config.job import parse
 from pruner.errors import InputError
+from pruner.shard import wiring
 
 CONF = str(Path(__file__).parents[2] / "conf")
 
@@ -88,13 +90,13 @@ def test_each_method_refuses_what_is_out_of_its_range(overrides, message):
 def test_confidences_are_sampled_for_the_methods_that_need_them(method):
     found = config(f"method={method}")
     assert found.method.needs_confidence == method.startswith("deepconf")
-    assert parts.trace_rule(found).decoding.has_confidence == found.method.needs_confidence
+    assert wiring.trace_rule(found).decoding.has_confidence == found.method.needs_confidence
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_can_be_made(method):
     found = config(f"method={method}")
-    made = parts.make_method(found, "p", parts.make_truncation(found.prefix))
+    made = wiring.make_method(found, "p", prefix.make_truncation(found.prefix))
     assert len(made.begin()) >= 1
 
 

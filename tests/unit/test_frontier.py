@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pruner.comparison import Control, run_books, table
-from pruner.frontier import cross_validated, frontiers, held_out, markdown, split_knob
+from pruner.comparison.frontier import cross_validated, frontiers, held_out, markdown, split_knob
+from pruner.comparison.table import Control, run_books, table
 from pruner.traces import hash64
 from tests.unit.test_comparison import answers
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pruner.recorded import write_pairs
+from pruner.learning.pair_files import write_pairs
 from tests.unit.test_learning import pair
 
 PROJECT = Path(__file__).parents[2]

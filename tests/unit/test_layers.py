@@ -1,175 +1,118 @@
-"""Imports point one way, and every library has its owner."""
+"""Packages import in one direction, jobs are thin entries, and every library has its owners."""
 
 import ast
-import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-LAYERS = [
-    {"pruner", "pruner.errors", "pruner.lines", "pruner.typed"},
-    {"pruner.traces", "pruner.lease", "pruner.files", "pruner.schemas"},
-    {"pruner.answers.extraction", "pruner.answers.latex", "pruner.answers.readings", "pruner.answers.expressions"},
-    {"pruner.answers.values", "pruner.answers.structure", "pruner.answers.units"},
-    {"pruner.answers.items"},
-    {"pruner.answers.equations"},
-    {"pruner.answers.keys"},
-    {"pruner.answers", "pruner.answers.grading"},
-    {"pruner.answers.worker", "pruner.answers.reader"},
-    {
-        "pruner.prefix",
-        "pruner.voting",
-        "pruner.clustering",
-        "pruner.confidence",
-        "pruner.planning",
-        "pruner.config",
-        "pruner.config.section",
-        "pruner.config.methods",
-        "pruner.config.judges",
-        "pruner.config.samplers",
-        "pruner.config.model",
-        "pruner.config.job",
-        "pruner.config.identity",
-    },
-    {
-        "pruner.methods",
-        "pruner.methods.adaptive",
-        "pruner.methods.base",
-        "pruner.methods.cons",
-        "pruner.methods.deepconf_offline",
-        "pruner.methods.deepconf_online",
-        "pruner.methods.deepprune",
-        "pruner.methods.esc",
-        "pruner.methods.waves",
-        "pruner.methods.in_waves",
-        "pruner.samplers",
-    },
-    {"pruner.samplers.base", "pruner.prompts", "pruner.columns"},
-    {"pruner.weights", "pruner.problems", "pruner.comparison", "pruner.frontier", "pruner.run_tables", "pruner.tables"},
-    {"pruner.replay"},
-    {
-        "pruner.judges",
-        "pruner.judges.base",
-        "pruner.judges.card",
-        "pruner.judges.lexical",
-        "pruner.judges.llm",
-        "pruner.judges.oracle",
-        "pruner.judges.pair_prompt",
-        "pruner.judges.probe",
-        "pruner.judges.reading",
-        "pruner.judges.recorded",
-    },
-    {"pruner.case", "pruner.pairs"},
-    {"pruner.accounting", "pruner.fact_rows", "pruner.checkpoint_file", "pruner.importing"},
-    {
-        "pruner.samplers.vllm",
-        "pruner.samplers.process",
-        "pruner.samplers.replay",
-        "pruner.open_facts",
-        "pruner.samplers.simulated",
-        "pruner.store",
-    },
-    {"pruner.results", "pruner.runner", "pruner.summary", "pruner.named_queries"},
-    {"pruner.progress", "pruner.ownership", "pruner.querying", "pruner.recorded", "pruner.comparison_plot"},
-    {"pruner.auditing", "pruner.exporting", "pruner.manifest"},
-    {
-        "pruner.reporting",
-        "pruner.reporting.canvas",
-        "pruner.reporting.figures",
-        "pruner.reporting.gather",
-        "pruner.reporting.page",
-        "pruner.reporting.payload",
-        "pruner.reporting.timeline",
-        "pruner.reporting.timeline_figure",
-    },
-    {
-        "pruner.learning",
-        "pruner.learning.config",
-        "pruner.learning.floors",
-        "pruner.learning.focal",
-        "pruner.learning.generative",
-        "pruner.learning.lexical",
-        "pruner.learning.lexical_weights",
-        "pruner.learning.metrics",
-        "pruner.learning.plots",
-        "pruner.learning.scoring",
-        "pruner.learning.tables",
-    },
+# From the ground up: a package or a flat module imports only from earlier lines, or from beside it in its own line.
+FLOORS = [
+    {"errors", "lines", "json_records", "schemas", "files", "planning"},
+    {"traces", "rows"},
+    {"answers"},
+    {"config"},
+    {"prefix", "voting", "clustering", "confidence", "columns", "prompts"},
+    {"problems", "methods"},
+    {"importing", "checkpoint"},
+    {"results"},
+    {"recording"},
+    {"replay", "comparison", "reporting"},
+    {"samplers"},
+    {"judges"},
+    {"shard"},
+    {"learning"},
 ]
+# What the entries in jobs/ share. No entry imports another one.
+FRAME = {"jobs", "jobs.entry", "jobs.command", "jobs.compose", "jobs.signals", "jobs.streams"}
+# Which packages or modules may import a library.
 OWNERS = {
     "vllm": {"pruner.samplers.vllm"},
-    "duckdb": {"pruner.checkpoint_file", "pruner.store", "pruner.querying"},
+    "duckdb": {"pruner.checkpoint", "pruner.results.query"},
     "transformers": {"pruner.prompts", "pruner.learning.generative", "jobs.prepare_model"},
-    "tqdm": {"pruner.progress"},
-    "pydantic": {
-        "pruner.config.section",
-        "pruner.config.methods",
-        "pruner.config.judges",
-        "pruner.config.samplers",
-        "pruner.config.model",
-        "pruner.config.job",
-        "pruner.recorded",
-        "pruner.judges.card",
-        "pruner.learning.config",
-    },
+    "tqdm": {"pruner.shard.progress"},
+    "pydantic": {"pruner.config", "pruner.judges.card", "pruner.learning.config", "pruner.learning.pair_files"},
     "peft": {"pruner.learning.generative"},
-    "matplotlib": {"pruner.learning.plots", "pruner.reporting.canvas", "pruner.comparison_plot"},
+    "matplotlib": {"pruner.learning.plots", "pruner.reporting.canvas", "pruner.comparison.plot"},
     "jinja2": {"pruner.reporting.page"},
     "sklearn": {"pruner.learning.metrics", "pruner.learning.floors"},
     "sentence_transformers": {"pruner.learning.floors"},
     "math_verify": {"pruner.answers.grading"},
     "mpmath": {"pruner.answers.values"},
     "multiprocessing": {"pruner.samplers.process"},
+    "hydra": {"jobs"},
+    "omegaconf": {"jobs"},
+    "submitit": set(),
 }
 
 
 def modules():
     for path in sorted([*(PROJECT / "pruner").rglob("*.py"), *(PROJECT / "jobs").rglob("*.py")]):
-        name = ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
-        yield name, imports(ast.parse(path.read_text()))
+        yield ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"), path
 
 
-def imports(tree):
+NAMES = {name for name, _ in modules()}
+
+
+def imports(path):
+    """Return the dotted names that a file imports, modules of ours by their full name."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & NAMES
+            found |= inside or {node.module}
     return found
 
 
-def test_every_module_has_a_layer_and_imports_only_from_below_or_beside():
-    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
-    for name, found in modules():
-        if name.startswith("jobs"):
+def is_in(name, places):
+    return any(name == place or name.startswith(place + ".") for place in places)
+
+
+def test_packages_import_only_from_below_or_beside():
+    floor = {f"pruner.{name}": number for number, names in enumerate(FLOORS) for name in names}
+    for name, path in modules():
+        if not name.startswith("pruner."):
             continue
-        assert name in level, f"{name} has no layer"
-        for other in found:
-            if other.startswith("pruner"):
-                assert level[other] <= level[name], f"{name} imports {other} from above"
-            assert not other.startswith("jobs"), f"{name} imports a job"
+        own = ".".join(name.split(".")[:2])
+        assert own in floor, f"{own} has no floor: add it to FLOORS"
+        for other in imports(path):
+            assert not is_in(other, {"jobs"}), f"{name} imports a job"
+            if other.startswith("pruner."):
+                theirs = ".".join(other.split(".")[:2])
+                assert floor[theirs] <= floor[own], f"{name} imports {other} from above"
 
 
-def test_every_library_is_touched_by_its_owners_only():
-    for name, found in modules():
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {name: imports(path) & NAMES - {name} for name, path in modules()}
+    while leaves := {name for name, found in graph.items() if not found & graph.keys()}:
+        graph = {name: found for name, found in graph.items() if name not in leaves}
+    assert not graph, f"a circle among {sorted(graph)}"
+
+
+def test_no_job_imports_another():
+    for name, path in modules():
+        if is_in(name, {"jobs"}) and name not in FRAME:
+            own = ".".join(name.split(".")[:2])
+            for other in imports(path):
+                is_own = is_in(other, {own}) or (own == "jobs.bench" and is_in(other, {"jobs.benches"}))
+                is_shared = other in FRAME or (is_in(name, {"jobs.benches"}) and is_in(other, {"jobs.benches"}))
+                assert not is_in(other, {"jobs"}) or is_own or is_shared, f"{name} imports {other}"
+
+
+def test_every_library_is_imported_by_its_owners_only():
+    for name, path in modules():
         for library, owners in OWNERS.items():
-            if any(other == library or other.startswith(library + ".") for other in found):
-                assert name in owners, f"{name} imports {library}; its owners are {sorted(owners)}"
+            if any(is_in(other, {library}) for other in imports(path)):
+                assert is_in(name, owners), f"{name} imports {library}; its owners are {sorted(owners)}"
 
 
-def test_hydra_and_slurm_are_read_by_jobs_only():
-    for path in (PROJECT / "pruner").rglob("*.py"):
-        text = path.read_text()
-        assert (
-            "omegaconf" not in text
-            and "import hydra" not in text
-            and "SLURM_" not in text.replace("SLURM_RESTART_COUNT", "")
-        )
+def test_the_environment_of_slurm_is_read_in_one_place():
+    for name, path in modules():
+        if 'environ.get("SLURM_' in path.read_text():
+            assert name == "pruner.shard.attempt", name
 
 
-def test_every_package_is_installed():
-    listed = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    found = [
-        path.parent.relative_to(PROJECT) for top in ("jobs", "pruner") for path in PROJECT.glob(f"{top}/**/__init__.py")
-    ]
-    assert sorted(listed) == sorted(".".join(path.parts) for path in found)
+def test_every_package_says_what_is_in_it():
+    for name, path in modules():
+        if path.name == "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text())), f"{name}: its __init__.py has no docstring"

@@ -10,23 +10,24 @@ from safetensors.torch import save_file
 
 from pruner.config.model import FixedPrefixConfig
 from pruner.errors import InputError
+from pruner.judges import lexical_weights
 from pruner.judges.base import Bench, Prefixed
 from pruner.judges.card import JudgeCard, LexicalCard, check_prefix, overlap, question_hash, read_card, write_card
 from pruner.judges.lexical import LexicalJudge, score
 from pruner.judges.oracle import KnownTrace, OracleJudge
 from pruner.judges.reading import FEATURES, pair_features, read_prefix
-from pruner.learning import floors, lexical, lexical_weights
+from pruner.judges.weight_files import check_adapter_fits, tensors, weights_fingerprint
+from pruner.learning import floors, lexical
 from pruner.learning.config import LexicalTrainerConfig, LossConfig
 from pruner.learning.focal import focal_loss
 from pruner.learning.generative import Example, _last_whole_save, oversampled
 from pruner.learning.metrics import auroc, calibration_error, quality, tnr_at_fnr20, within_difference
+from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.scoring import score_pairs
 from pruner.learning.tables import Row, markdown
-from pruner.pairs import LabelledPair, drawn_pairs
 from pruner.prefix import Prefix
 from pruner.prompts import BytePrompts
 from pruner.traces import PairKey, ProbeKey, Problem, Verdict
-from pruner.weights import check_adapter_fits, tensors, weights_fingerprint
 from tests.unit.fakes import trace_of
 
 QUESTION = "Sam has 2 apples and gets 3 more. How many?"

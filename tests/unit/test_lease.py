@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from pruner import lease
+from pruner.checkpoint import lease
+from pruner.checkpoint.lease import Lease, is_live, read_holder, this_holder
 from pruner.errors import CheckpointError, InputError
-from pruner.lease import Lease, is_live, read_holder, this_holder
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_lease_is_held_once_and_free_after_release(path):
 
 def test_the_second_waits_for_the_first(path, capsys):
     script = (
-        "import sys, time; from pathlib import Path; from pruner.lease import Lease, this_holder\n"
+        "import sys, time; from pathlib import Path; from pruner.checkpoint.lease import Lease, this_holder\n"
         "with Lease(Path(sys.argv[1]), this_holder('5')).take(0): print('held', flush=True); time.sleep(1)"
     )
     with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True) as first:
@@ -41,7 +41,7 @@ def test_the_second_waits_for_the_first(path, capsys):
 
 def test_a_lease_of_a_dead_process_of_this_machine_is_taken_over_at_once(path):
     script = (
-        "import os, sys; from pathlib import Path; from pruner.lease import Lease, this_holder\n"
+        "import os, sys; from pathlib import Path; from pruner.checkpoint.lease import Lease, this_holder\n"
         "Lease(Path(sys.argv[1]), this_holder(None)).take(0); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", script, path]).returncode == 9
@@ -165,7 +165,7 @@ def test_a_lease_whose_file_or_folder_is_gone_is_not_said_to_have_stood_still(pa
 
 def test_only_one_of_many_gets_it(path):
     script = (
-        "import sys, time; from pathlib import Path; from pruner.lease import Lease, this_holder\n"
+        "import sys, time; from pathlib import Path; from pruner.checkpoint.lease import Lease, this_holder\n"
         "from pruner.errors import InputError\n"
         "try:\n"
         "  with Lease(Path(sys.argv[1]), this_holder(None)).take(0): print('held', flush=True); time.sleep(3)\n"

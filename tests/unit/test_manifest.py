@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pruner.checkpoint.lease import Lease, this_holder
 from pruner.errors import InputError
-from pruner.lease import Lease, this_holder
-from pruner.manifest import describe, headline, read_manifest
-from pruner.results import Progress, RunFolder, write_progress
+from pruner.results.run_folder import Progress, RunFolder, write_progress
+from pruner.results.status import describe, headline, read_manifest
 
 PROJECT = Path(__file__).parents[2]
 TOLD = Progress("running", 2, "node7", 41, "9_1", 8, 3, 5, 120, 4000, 7, 100.0, 30.0)

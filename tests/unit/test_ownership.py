@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pruner import ownership
+from pruner.checkpoint.lease import Lease, read_holder, this_holder
+from pruner.checkpoint.store import open_store
 from pruner.errors import CheckpointError, InputError
-from pruner.lease import Lease, read_holder, this_holder
-from pruner.ownership import RunRecord, claim
-from pruner.results import Progress, RunFolder, write_progress
-from pruner.store import open_store
+from pruner.results.run_folder import Progress, RunFolder, write_progress
+from pruner.shard import ownership
+from pruner.shard.ownership import RunRecord, claim
 from pruner.traces import Segment, SegmentKey
 
 CONFIG = {"method": {"name": "cons"}, "model": {"name": "m"}, "budget": 4, "seed": 0, "accounting": {"price": 1}}

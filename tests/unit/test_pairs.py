@@ -8,9 +8,16 @@ from hypothesis import strategies as st
 
 from pruner.config.section import parse_as
 from pruner.errors import InputError
-from pruner.pairs import Recorded, folds_by_problem, label_pairs, recorded_prefix
+from pruner.learning.pair_files import (
+    PairsConfig,
+    pairs_identity,
+    read_traces,
+    traces_by_problem,
+    write_pairs,
+    written_identity,
+)
+from pruner.learning.pairs import Recorded, folds_by_problem, label_pairs, recorded_prefix
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
-from pruner.recorded import PairsConfig, pairs_identity, read_traces, traces_by_problem, write_pairs, written_identity
 
 TRUNCATION = FixedTruncation(3)
 

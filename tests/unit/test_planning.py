@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.plan import PlanConfig, plan_run
+from jobs.compose import main_config
 from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.planning import Curve, Disk, Engine, Needs, drain_s, make_plan
+from pruner.shard.plan import PlanConfig, plan_run
 
 PROJECT = Path(__file__).parents[2]
 CURVE = Curve(((1, 10.0), (4, 40.0), (16, 80.0)))
@@ -79,30 +80,32 @@ def test_the_fewest_tasks_within_the_limit_are_chosen():
 def test_the_plan_of_a_small_run_agrees_with_its_simulation():
     # Where traces wait for the judge and for each other, the engine is not always full; the plan does not know that.
     for overrides, error in ((["method=cons"], 0.1), (["method=deepprune"], 0.3)):
-        found = plan_run(config(overrides=overrides, num_problems=40, simulated_problems=40))
+        found = plan_run(config(overrides=overrides, num_problems=40, simulated_problems=40), main_config)
         assert found["wall_s"] == pytest.approx(found["simulated_s"], rel=error)
         assert found["simulated_problems"] == 40
 
 
 def test_pruning_takes_less_and_its_judge_counts():
-    whole = plan_run(config())
-    pruned = plan_run(config(overrides=["method=deepprune"]))
+    whole = plan_run(config(), main_config)
+    pruned = plan_run(config(overrides=["method=deepprune"]), main_config)
     assert pruned["kept_share"] < whole["kept_share"] == pytest.approx(1.0)
     assert pruned["judge_tokens"] > 0 == whole["judge_tokens"]
 
 
 def test_a_million_problems_of_512_traces_fit_on_paper():
-    found = plan_run(config(num_problems=10**6, budget=512, simulated_problems=0, mean_tokens=20_000, wall_hours=1e5))
+    found = plan_run(
+        config(num_problems=10**6, budget=512, simulated_problems=0, mean_tokens=20_000, wall_hours=1e5), main_config
+    )
     assert found["traces"] == 512 * 10**6 and found["tasks"] >= 1 and found["checkpoint_bytes"] > 2e13
 
 
 def test_lengths_come_from_a_run_or_a_file(tmp_path):
     pq.write_table(pa.table({"num_tokens": [100, 300]}), tmp_path / "lengths.parquet")
-    assert plan_run(config(lengths=str(tmp_path / "lengths.parquet")))["mean_trace_tokens"] == 200
+    assert plan_run(config(lengths=str(tmp_path / "lengths.parquet")), main_config)["mean_trace_tokens"] == 200
     (tmp_path / "run/traces").mkdir(parents=True)
     rows = {"tokens_sampled": [100, 7, 200], "status": ["finished", "pruned", "finished"]}
     pq.write_table(pa.table(rows), tmp_path / "run/traces/shard=0000.parquet")
-    assert plan_run(config(lengths=str(tmp_path / "run")))["mean_trace_tokens"] == 150
+    assert plan_run(config(lengths=str(tmp_path / "run")), main_config)["mean_trace_tokens"] == 150
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_lengths_come_from_a_run_or_a_file(tmp_path):
 )
 def test_what_cannot_be_planned_is_told(changes, message):
     with pytest.raises(InputError, match=message):
-        plan_run(config(**({"overrides": ["method=deepprune"]} | changes)))
+        plan_run(config(**({"overrides": ["method=deepprune"]} | changes)), main_config)
 
 
 def test_the_job_prints_a_table_and_ends_with_json():

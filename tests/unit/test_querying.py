@@ -17,9 +17,9 @@ import pytest
 
 from pruner import SCHEMA_VERSION
 from pruner.errors import InputError
-from pruner.named_queries import literal, parse_parameters, read_queries
-from pruner.querying import Results, read_books
-from pruner.results import views_sql
+from pruner.results.named_queries import literal, parse_parameters, read_queries
+from pruner.results.query import Results, read_books
+from pruner.results.writer import views_sql
 from pruner.schemas import VIEWS
 from tests.many_results import write_runs
 from tests.results_under_test import PROJECT, run

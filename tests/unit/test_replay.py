@@ -7,9 +7,10 @@ import pytest
 
 from pruner.config.samplers import ReplaySamplerConfig
 from pruner.errors import InputError
-from pruner.judges.recorded import NoisyOracle, RecordedJudge, RecordedProber
+from pruner.judges.replay import NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning.metrics import auroc
-from pruner.replay import RecordedTrace, Replay, read_recording
+from pruner.recording import RecordedTrace, read_recording
+from pruner.replay import Replay
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.replay import ReplaySampler
 from pruner.traces import PairKey, ProbeKey, SegmentKey

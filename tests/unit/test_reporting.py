@@ -8,8 +8,6 @@ from dataclasses import replace
 import duckdb
 import pytest
 
-from jobs.report import label_runs
-from pruner.querying import Results, read_books
 from pruner.reporting import figures
 from pruner.reporting.gather import (
     Calibration,
@@ -21,10 +19,12 @@ from pruner.reporting.gather import (
     ranked,
     wilson,
 )
+from pruner.reporting.labels import label_runs
 from pruner.reporting.page import short
 from pruner.reporting.payload import Limits, script_json, write_payload
 from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
+from pruner.results.query import Results, read_books
 from tests.many_results import write_runs
 from tests.results_under_test import HOSTILE, run
 

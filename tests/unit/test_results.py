@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruner import results
-from pruner.results import Size, trace_ranges
-from pruner.store import TraceRange
+from pruner.checkpoint.store import TraceRange
+from pruner.results import writer
+from pruner.results.writer import Size, trace_ranges
 
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(results, "_BATCH_TOKENS", 100)
+    monkeypatch.setattr(writer, "_BATCH_TOKENS", 100)
 
 
 def test_a_shard_without_a_finished_problem_has_no_range():

@@ -7,7 +7,7 @@ import pytest
 
 from pruner.answers.reader import AnswerReader
 from pruner.errors import EngineError
-from pruner.runner import context_tokens
+from pruner.shard.runner import context_tokens
 from pruner.traces import Ending, Segment, SegmentKey, TraceKey
 from tests.unit.fakes import MemoryStore, problems, run_once, simulated
 

@@ -8,10 +8,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pruner.checkpoint_file import bring, discard_empty, latest, next_step, open_database, recorded
+from pruner.checkpoint.database import bring, discard_empty, latest, next_step, open_database, recorded
+from pruner.checkpoint.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
 from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
-from pruner.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
 from pruner.traces import Ending, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, TraceKey, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 
@@ -314,7 +314,7 @@ def test_the_file_is_plain_duckdb(path):
 
 
 def test_open_problems_are_read_a_few_at_a_time_and_then_forgotten(path, monkeypatch):
-    monkeypatch.setattr("pruner.open_facts._CHUNK_FACTS", 5)
+    monkeypatch.setattr("pruner.checkpoint.open_facts._CHUNK_FACTS", 5)
     facts = [Segment(SegmentKey(f"p{i}", 0, j), 2, (i, j), "t", None, 0, 0) for i in range(6) for j in range(2)]
     facts += [Probe(ProbeKey(f"p{i}", 0, 2), 1, (7,), "7", "7", 1, 0, 1) for i in range(0, 6, 2)]
     with opened(path) as store:

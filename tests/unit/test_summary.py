@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pruner.querying import Results, read_books, run_books
-from pruner.summary import saved_words, summary, words
+from pruner.results.query import Results, read_books, run_books
+from pruner.results.summary import saved_words, summary, words
 from tests.results_under_test import OVERRIDES, problem_set, run
 
 

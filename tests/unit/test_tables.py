@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.tables import fitted, shown, to_csv, to_json, to_markdown, to_text
+from pruner.results.formats import fitted, shown, to_csv, to_json, to_markdown, to_text
 
 TABLE = pa.table(
     {"name": ["a", "b" * 90, None], "n": [1, 20, None], "x": [0.5, float("nan"), 1e9], "l": [[1], [], None]}

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pruner.accounting import AnswerRow, RunFacts, TraceRow, answer_row, failed_row, trace_rows
 from pruner.answers.reader import AnswerReader
-from pruner.case import Case, Step
 from pruner.prompts import Prompts
+from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.samplers.base import Completion, Request, Sampler
+from pruner.shard.accounting import answer_row, failed_row, trace_rows
+from pruner.shard.case import Case, Step
 from pruner.traces import Ending, Fact, Key, Problem, Segment, SegmentKey
 
 

@@ -11,8 +11,9 @@ from pruner.config.samplers import ReplaySamplerConfig
 from pruner.config.section import local_path
 from pruner.problems import ProblemSet, read_problems
 from pruner.prompts import model_fingerprint, path_fingerprint
-from pruner.recorded import run_fingerprint
-from pruner.replay import Recording, Replay, read_recording
+from pruner.recording import Recording, read_recording
+from pruner.replay import Replay
+from pruner.results.run_tables import run_fingerprint
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.accounting import RunBooks
-from pruner.checkpoint_file import NO_EXTENSIONS, open_database
+from pruner.checkpoint.database import NO_EXTENSIONS, open_database
 from pruner.config.section import local_path
 from pruner.errors import InputError, first_line
 from pruner.lines import tell_warnings
-from pruner.results import sql_path, views_sql
-from pruner.run_tables import run_json_fault, schema_fault, table_fault
+from pruner.results.formats import plain_rows
+from pruner.results.run_tables import run_json_fault, schema_fault, table_fault
+from pruner.results.run_totals import RunBooks
+from pruner.results.writer import sql_path, views_sql
 from pruner.schemas import READ_VIEWS, VIEWS
-from pruner.tables import plain_rows
 
 _TRIES = 40
 Rows = list[dict[str, Any]]

@@ -16,10 +16,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pruner.checkpoint_file import SHARD_COUNT, differing_from, recorded
+from pruner.checkpoint.database import SHARD_COUNT, differing_from, recorded
 from pruner.errors import CheckpointError, InputError
-from pruner.querying import Results, checkpoint_rows
-from pruner.results import SHARD_TABLES, RunFolder, read_progress
+from pruner.results.query import Results, checkpoint_rows
+from pruner.results.run_folder import SHARD_TABLES, RunFolder, read_progress
 
 # Of one problem each: what must be equal, by name.
 _PROBLEMS = """

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
@@ -20,9 +19,8 @@ from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
 from pruner.config.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
 from pruner.errors import InputError, first_line
 from pruner.files import write_atomically
-from pruner.pairs import LabelledPair, Recorded
-from pruner.problems import files_fingerprint
-from pruner.run_tables import read_tables
+from pruner.learning.pairs import LabelledPair, Recorded
+from pruner.results.run_tables import TRACE_COLUMNS, _read_run, large_texts
 
 Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
 
@@ -49,7 +47,6 @@ _PLAIN_PAIRS = pa.schema(
     [(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type) for field in PAIRS]
 )
 _MADE_WITH = b"pruner_pairs"
-_COLUMNS = ["problem_id", "question", "trace_index", "text", "answer", "problem_set", "model"]
 
 
 class RecordedColumns(Section):
@@ -162,46 +159,6 @@ def write_pairs(pairs: Iterable[LabelledPair], target: Path, identity: str) -> i
     return table.num_rows
 
 
-@dataclass(frozen=True)
-class FinishedTrace:
-    """A finished trace of a run: what it says and what it answered."""
-
-    problem_id: str
-    trace_index: int
-    text: str
-    answer: str | None
-
-
-def read_run_traces(folder: Path) -> list[FinishedTrace]:
-    """Return the finished traces of a run.
-
-    Raises:
-        InputError: the folder holds none, or none with text.
-    """
-    names = ["problem_id", "trace_index", "text", "answer"]
-    return [FinishedTrace(**row) for row in _read_run(folder).select(names).to_pylist()]
-
-
-def run_fingerprint(folder: Path) -> str:
-    """Return a hash of a run's traces."""
-    return files_fingerprint(sorted((folder / "traces").glob("*.parquet")))
-
-
-def _read_run(folder: Path) -> pa.Table:
-    traces, answers = (sorted((folder / name).glob("*.parquet")) for name in ("traces", "answers"))
-    if not traces or not answers:
-        raise InputError(f"source {folder}: holds no traces. Name a finished run's folder or a Parquet file.")
-    names = ["problem_id", "trace_index", "status", "answer"]
-    table = read_tables(traces, names, ["text"])
-    if "text" not in table.column_names:
-        raise InputError(f"source {folder}: its traces have no text. Run it with results.text=true.")
-    names = ["problem_id", "question", "problem_set", "model"]
-    problems = read_tables(answers, names).select(names)
-    finished = large_texts(table.filter(pc.equal(table.column("status"), "finished")))
-    joined = finished.select(["problem_id", "trace_index", "text", "answer"]).join(problems, "problem_id")
-    return joined.select(_COLUMNS)
-
-
 def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
     wanted = {name: column for name, column in columns.model_dump().items() if column is not None}
     table = read_parquet(path, f"source {path}", list(wanted.values()))
@@ -214,7 +171,7 @@ def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
     absent = {"answer": pa.nulls(table.num_rows, pa.string()), "problem_set": path.stem, "model": ""}
     columns_of = {
         name: table.column(wanted[name]) if name in wanted else _filled(absent[name], table.num_rows)
-        for name in _COLUMNS
+        for name in TRACE_COLUMNS
     }
     return large_texts(pa.table(columns_of))
 
@@ -272,9 +229,3 @@ def read_pair_sets(paths: Sequence[str]) -> PairSet:
 
 class _WrittenPrefix(Section):
     prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
-
-
-def large_texts(table: pa.Table) -> pa.Table:
-    """Return the table with 64-bit offsets of its texts: joined or sorted, they may come to more than 2 GiB."""
-    place = table.column_names.index("text")
-    return table.set_column(place, "text", table.column("text").cast(pa.large_string()))

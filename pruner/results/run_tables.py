@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruner.columns import is_text, matching, read_parquet
+from pruner.config.section import MAX_COUNT
 from pruner.errors import InputError, first_line
+from pruner.files import files_fingerprint
 from pruner.schemas import VIEWS
+
+# What is read of every finished trace.
+TRACE_COLUMNS = ("problem_id", "question", "trace_index", "text", "answer", "problem_set", "model")
 
 
 def read_rows(folder: Path, table: str, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -106,3 +113,64 @@ def run_json_fault(file: Path) -> str | None:
     except (OSError, ValueError, RecursionError) as error:
         return f"unreadable ({first_line(error)})."
     return None if isinstance(values, dict) else f"got {type(values).__name__}, expected an object."
+
+
+def sampler_settings(folder: Path) -> tuple[int | None, int | None]:
+    """Return a run's segment_tokens and cache_block_tokens. Raises InputError: the folder is no run's."""
+    try:
+        sampler = json.loads((folder / "run.json").read_text())["config"]["sampler"]
+        found = (sampler["segment_tokens"], sampler["cache_block_tokens"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"source {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
+    for value in found:
+        if not (value is None or (type(value) is int and 1 <= value <= MAX_COUNT)):
+            raise InputError(
+                f"{folder / 'run.json'}: config.sampler has {found}, expected numbers of tokens. Restore it."
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class FinishedTrace:
+    """A finished trace of a run: what it says and what it answered."""
+
+    problem_id: str
+    trace_index: int
+    text: str
+    answer: str | None
+
+
+def read_run_traces(folder: Path) -> list[FinishedTrace]:
+    """Return the finished traces of a run.
+
+    Raises:
+        InputError: the folder holds none, or none with text.
+    """
+    names = ["problem_id", "trace_index", "text", "answer"]
+    return [FinishedTrace(**row) for row in _read_run(folder).select(names).to_pylist()]
+
+
+def run_fingerprint(folder: Path) -> str:
+    """Return a hash of a run's traces."""
+    return files_fingerprint(sorted((folder / "traces").glob("*.parquet")))
+
+
+def _read_run(folder: Path) -> pa.Table:
+    traces, answers = (sorted((folder / name).glob("*.parquet")) for name in ("traces", "answers"))
+    if not traces or not answers:
+        raise InputError(f"source {folder}: holds no traces. Name a finished run's folder or a Parquet file.")
+    names = ["problem_id", "trace_index", "status", "answer"]
+    table = read_tables(traces, names, ["text"])
+    if "text" not in table.column_names:
+        raise InputError(f"source {folder}: its traces have no text. Run it with results.text=true.")
+    names = ["problem_id", "question", "problem_set", "model"]
+    problems = read_tables(answers, names).select(names)
+    finished = large_texts(table.filter(pc.equal(table.column("status"), "finished")))
+    joined = finished.select(["problem_id", "trace_index", "text", "answer"]).join(problems, "problem_id")
+    return joined.select(TRACE_COLUMNS)
+
+
+def large_texts(table: pa.Table) -> pa.Table:
+    """Return the table with 64-bit offsets of its texts: joined or sorted, they may come to more than 2 GiB."""
+    place = table.column_names.index("text")
+    return table.set_column(place, "text", table.column("text").cast(pa.large_string()))

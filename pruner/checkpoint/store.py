@@ -20,8 +20,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from pruner.accounting import AnswerRow, TraceRow
-from pruner.checkpoint_file import (
+from pruner.checkpoint.database import (
     LIMITS,
     NAME,
     ROW_GROUP_ROWS,
@@ -36,11 +35,12 @@ from pruner.checkpoint_file import (
     put,
     quoted,
 )
+from pruner.checkpoint.open_facts import OpenFacts
+from pruner.checkpoint.rows import fact_tables, table_of
 from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
-from pruner.fact_rows import fact_tables, table_of
 from pruner.files import make_folder, partial_name
-from pruner.open_facts import OpenFacts
+from pruner.rows import AnswerRow, TraceRow
 from pruner.schemas import KEYS, TABLES
 from pruner.traces import Fact, Segment
 

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pruner.checkpoint.lease import Holder, is_live, read_holder
 from pruner.config.job import MAX_SHARDS
 from pruner.errors import InputError
-from pruner.lease import Holder, is_live, read_holder
+from pruner.json_records import read_object
 from pruner.lines import printable
-from pruner.progress import duration
-from pruner.results import Progress, RunFolder, read_progress
-from pruner.typed import read_object
+from pruner.results.run_folder import Progress, RunFolder, read_progress
 
 STATES = ("done", "running", "resumable", "failed", "waiting", "unreadable")
 
@@ -174,3 +173,11 @@ def to_json(manifests: Sequence[Manifest]) -> str:
         for manifest in manifests
     ]
     return json.dumps(runs, indent=1)
+
+
+def duration(seconds: float | None) -> str:
+    """Return hours:minutes:seconds."""
+    if seconds is None:
+        return "unknown"
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner import tables
 from pruner.errors import InputError
 from pruner.files import write_atomically, write_bytes
-from pruner.querying import Results, checkpoint_confidence
+from pruner.results import formats
+from pruner.results.query import Results, checkpoint_confidence
 from pruner.schemas import VIEWS
 
 TABLES = ("answers", "traces", "verdicts", "probes")
@@ -57,7 +57,7 @@ def _write_lines(path: Path, parts: Iterator[pa.Table]) -> int:
         with open(partial, "w", encoding="utf-8") as file:
             for part in parts:
                 count += part.num_rows
-                file.writelines(tables.as_json(row) + "\n" for row in tables.plain_rows(part))
+                file.writelines(formats.as_json(row) + "\n" for row in formats.plain_rows(part))
 
     write_atomically(path, write)
     return count
@@ -89,12 +89,12 @@ def _card(results: Results, runs: Sequence[str], counts: Mapping[str, int]) -> s
         SELECT run, method, model, problem_set, budget, seed, problems, round(accuracy, 4) AS accuracy,
             round(tokens_net)::BIGINT AS tokens_net
         FROM tokens WHERE list_contains($runs, run) ORDER BY run"""
-    lines += ["", "## Runs", "", tables.to_markdown(results.table(sql, {"runs": list(runs)}))]
+    lines += ["", "## Runs", "", formats.to_markdown(results.table(sql, {"runs": list(runs)}))]
     for name in counts:
         described = [
             {"column": field.name, "meaning": (field.metadata or {}).get(b"doc", b"").decode()} for field in VIEWS[name]
         ]
-        lines += [f"## Columns of {name}", "", tables.to_markdown(pa.Table.from_pylist(described))]
+        lines += [f"## Columns of {name}", "", formats.to_markdown(pa.Table.from_pylist(described))]
     return "\n".join(lines)
 
 

@@ -16,22 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from pruner.case import Case
-from pruner.clustering import Cluster
+from pruner.clustering import cluster_sizes
+from pruner.rows import AnswerRow, RunFacts, TraceRow
+from pruner.shard.case import Case
 from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Verdict
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What every row of a run repeats, so that a row can be read alone; and the prefix cache's block, in tokens."""
-
-    method: str
-    model: str
-    problem_set: str
-    judge: str | None
-    budget: int
-    seed: int
-    cache_block_tokens: int
 
 
 @dataclass(frozen=True)
@@ -45,132 +33,6 @@ class JudgeBook:
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
-
-
-@dataclass(frozen=True)
-class TraceRow:
-    """A row of traces/*.parquet; columns are described in schemas.py."""
-
-    problem_id: str
-    problem_index: int
-    trace_index: int
-    status: str
-    finish_reason: str | None
-    prune_reason: str | None
-    answer: str | None
-    answer_key: str | None
-    correct: int | None
-    is_voter: bool
-    cluster_index: int | None
-    num_segments: int
-    segment_tokens: tuple[int, ...]
-    segment_chars: tuple[int, ...]
-    tokens_sampled: int
-    tokens_prefix: int
-
-
-@dataclass(frozen=True)
-class AnswerRow:
-    """A row of answers/*.parquet; columns are described in schemas.py."""
-
-    problem_id: str
-    problem_index: int
-    method: str
-    model: str
-    problem_set: str
-    judge: str | None
-    budget: int
-    seed: int
-    gold: str | None
-    status: str = "failed"
-    failure: str | None = None
-    answer: str | None = None
-    correct: int | None = None
-    votes: float = 0.0
-    votes_total: float = 0.0
-    vote_answers: tuple[str, ...] = ()
-    vote_counts: tuple[float, ...] = ()
-    any_correct: int | None = None
-    single_accuracy: float | None = None
-    clusters: int = 0
-    cluster_sizes: tuple[int, ...] = ()
-    clusters_overflowed: int = 0
-    traces_started: int = 0
-    traces_finished: int = 0
-    traces_pruned: int = 0
-    tokens_prompt: int = 0
-    tokens_sampled: int = 0
-    tokens_prefix: int = 0
-    tokens_continued: int = 0
-    tokens_finished: int = 0
-    tokens_pruned: int = 0
-    tokens_unpruned_estimate: float | None = None
-    judge_calls: int = 0
-    judge_probes: int = 0
-    judge_verdicts: int = 0
-    judge_verdicts_missing: int = 0
-    tokens_judge_prompt: int = 0
-    tokens_judge_cached: int = 0
-    tokens_judge_output: int = 0
-    wall_s: float = 0.0
-    gpu_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class RunBooks:
-    """What a run came to, over its finished problems: a row of the views `tokens` and `savings`, see schemas.py."""
-
-    run: str
-    method: str
-    model: str
-    problem_set: str
-    judge: str | None
-    budget: int
-    seed: int
-    problems: int
-    answered: int
-    no_answer: int
-    failed: int
-    problems_graded: int
-    problems_right: int | None
-    accuracy: float | None
-    single_accuracy: float | None
-    traces_started: int
-    traces_finished: int
-    traces_pruned: int
-    tokens_sampled: int
-    tokens_prefix: int
-    tokens_continued: int
-    tokens_finished: int
-    tokens_pruned: int
-    judge_calls: int
-    judge_probes: int
-    judge_verdicts: int
-    judge_verdicts_missing: int
-    tokens_judge_prompt: int
-    tokens_judge_cached: int
-    tokens_judge_output: int
-    tokens_net: float
-    attempts: int | None
-    tokens_discarded: int | None
-    attempts_discarded_unknown: int | None
-    judge_prompt_weight: float | None
-    judge_cached_weight: float | None
-    judge_output_weight: float | None
-    gpu_seconds_sampler: float | None
-    gpu_seconds_judge: float | None
-    cost_basis: str | None
-    cost: float | None
-    baseline: str
-    baseline_run: str | None
-    accuracy_baseline: float | None
-    tokens_baseline: float | None
-    saved: float | None
-
-    @property
-    def tokens_judge_read(self) -> int:
-        """Prompt tokens that the judge newly read."""
-        return self.tokens_judge_prompt - self.tokens_judge_cached
 
 
 def judge_book(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeBook:
@@ -321,10 +183,6 @@ def unpruned_estimate(traces: list[TraceRow], budget: int) -> float | None:
     mean = Fraction(sum(continued), len(continued))
     total = sum(lengths) + sum(max(Fraction(0), mean - row.tokens_sampled) for row in pruned)
     return _exact_scale(total, budget, len(traces))
-
-
-def cluster_sizes(clusters: tuple[Cluster, ...]) -> tuple[int, ...]:
-    return tuple(sorted((len(cluster.members) for cluster in clusters), reverse=True))
 
 
 def _exact_scale(total: Fraction | int, budget: int, started: int) -> float | None:

@@ -7,7 +7,8 @@ import time
 
 from tqdm import tqdm
 
-from pruner.runner import Status
+from pruner.results.status import duration
+from pruner.shard.runner import Status
 
 
 class ProgressDisplay:
@@ -56,11 +57,3 @@ def counts(status: Status) -> str:
 def line(status: Status) -> str:
     """Return a line for a log."""
     return f"problems {status.problems_done}/{status.problems}, {counts(status)}, ETA {duration(status.eta_s)}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return hours:minutes:seconds."""
-    if seconds is None:
-        return "unknown"
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"

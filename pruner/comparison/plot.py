@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pruner.comparison import Control, Row, pareto
+from pruner.comparison.table import Control, Row, pareto
 from pruner.files import write_atomically
 
 # Told apart without red against green. Source: Okabe and Ito 2008.

@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
-
-from jobs import parts
-from jobs.attempt import killed_attempt, this_process
-from jobs.inputs import Inputs, read_inputs
 from pruner.answers.reader import AnswerReader
-from pruner.config.job import Config, parse
+from pruner.checkpoint.store import Store, open_store
+from pruner.config.job import Config
 from pruner.config.samplers import SimulatedSamplerConfig
-from pruner.runner import FactStore, KnownFacts, Runner, RunnerConfig, Status
 from pruner.samplers.base import Sampler
 from pruner.samplers.simulated import SimulatedSampler
-from pruner.store import Store, open_store
+from pruner.shard import wiring
+from pruner.shard.attempt import killed_attempt, this_process
+from pruner.shard.inputs import Inputs, read_inputs
+from pruner.shard.runner import FactStore, KnownFacts, Runner, RunnerConfig, Status
 from pruner.traces import Problem
 
-CONF = Path(__file__).parents[2] / "conf"
 TRACES, SEGMENTS_A_TRACE = 16, 8
 # A step of the simulated engine, as if it told of its requests every so many tokens.
 _STEP_TOKENS = 64
 
 
-def main_config(overrides: Sequence[str]) -> Config:
-    """Return the main job's config with these overrides. Raises InputError as the job itself."""
-    is_inside = GlobalHydra.instance().is_initialized()  # a job's own Hydra reads the same folder
-    with nullcontext() if is_inside else initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        values = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    assert isinstance(values, dict)
-    return parse({str(key): value for key, value in values.items()})
-
-
-def simulated_config(segment_tokens: int, overrides: Sequence[str]) -> Config:
-    """Return a config of voting over 16 traces of about 8 segments a problem."""
+def simulated_overrides(segment_tokens: int, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides for voting over 16 traces of about 8 segments for each problem."""
     whole = SEGMENTS_A_TRACE * segment_tokens
     own = ["sampler=simulated", "method=cons", f"budget={TRACES}", f"sampler.segment_tokens={segment_tokens}"]
     own += [f"sampler.mean_tokens={whole}", f"sampler.step_tokens={_STEP_TOKENS}", f"model.max_model_len={4 * whole}"]
-    return main_config([*own, f"model.sampling.max_tokens={2 * whole}", *overrides])
+    return [*own, f"model.sampling.max_tokens={2 * whole}", *overrides]
 
 
 class WholeSegments(SimulatedSampler):
@@ -73,8 +58,8 @@ class Workbench:
     sampler: Sampler
 
     @classmethod
-    def of(cls, segment_tokens: int, overrides: Sequence[str]) -> Workbench:
-        config = simulated_config(segment_tokens, overrides)
+    def of(cls, config: Config) -> Workbench:
+        """Return a workbench with whole simulated segments; `config` is composed with `simulated_overrides`."""
         assert isinstance(config.sampler, SimulatedSamplerConfig)
         return cls(config, read_inputs(config), WholeSegments(config.sampler, config.seed))
 
@@ -91,7 +76,7 @@ class Workbench:
         should_stop: Callable[[Status], bool] = lambda status: False,
     ) -> Runner:
         config = self.config
-        prompts = parts.make_prompts(config, self.inputs)
+        prompts = wiring.make_prompts(config, self.inputs)
         told = [Status(0, 0)]
         return Runner(
             config=RunnerConfig(
@@ -100,12 +85,12 @@ class Workbench:
                 commit_every_segments=config.checkpoint.every_segments,
                 num_gpus=0,
             ),
-            run=parts.run_facts(config, self.inputs),
+            run=wiring.run_facts(config, self.inputs),
             problems=problems,
             num_problems=num_problems,
             num_done=0,
             prompts=prompts,
-            open_case=parts.case_opener(config, self.inputs, prompts),
+            open_case=wiring.case_opener(config, self.inputs, prompts),
             sampler=self.sampler,
             judge_sampler=None,
             store=store,

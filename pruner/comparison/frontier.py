@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pruner.comparison import Control, Floats, Row, RunBooks, equal_tokens
+from pruner.comparison.table import Control, Floats, Row, RunBooks, equal_tokens
 from pruner.traces import hash64
 
 

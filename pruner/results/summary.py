@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pruner.accounting import RunBooks
 from pruner.lines import printable
+from pruner.results.run_totals import RunBooks
 
 
 def summary(books: RunBooks, where: str) -> str:

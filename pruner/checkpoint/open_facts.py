@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 
-from pruner.fact_rows import read_facts
+from pruner.checkpoint.rows import read_facts
 from pruner.schemas import KEYS
 from pruner.traces import Fact
 

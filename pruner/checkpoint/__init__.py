@@ -1,0 +1,4 @@
+"""The checkpoint of a shard: one DuckDB file with the facts of its problems, and the lease that says who may write it.
+
+Knows segments, probes, verdicts and endings; nothing of methods, engines or result tables. Start at store.py.
+"""

@@ -1,0 +1,123 @@
+"""The folder of a run: where its files are, and the progress that each shard reports there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pruner.errors import InputError
+from pruner.files import remove_partials, write_text
+from pruner.json_records import read_object, record_of
+
+SHARD_TABLES = ("answers", "traces", "verdicts", "probes", "attempts")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of one run and one of its shards stands. The only place that knows these names."""
+
+    root: Path
+    name: str
+    shard_index: int
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def run_json(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint" / f"shard={self.shard_index:04d}.duckdb"
+
+    def scratch(self, folder: Path) -> Path:
+        """Return where the checkpoint is worked on below a folder that other runs use too."""
+        name = hashlib.blake2b(str(self.path.resolve()).encode(), digest_size=8).hexdigest()
+        return folder / f"pruner-{name}" / self.checkpoint.name
+
+    @property
+    def lease(self) -> Path:
+        return self.path / "lease" / f"shard={self.shard_index:04d}.json"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress" / f"shard={self.shard_index:04d}.json"
+
+    @property
+    def run_lock(self) -> Path:
+        """Who holds this lease decides which config the run's folder belongs to (ownership.py)."""
+        return self.path / "lease" / "run.json"
+
+    def parquet(self, table: str) -> Path:
+        return self.path / table / f"shard={self.shard_index:04d}.parquet"
+
+    def remove_partials(self) -> None:
+        """Remove what killed writers of this shard left. Only whoever holds its lease may call this."""
+        for path in (self.checkpoint, self.progress, *(self.parquet(table) for table in SHARD_TABLES)):
+            remove_partials(path)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What others may see of a running shard, and what the next attempt may know of one that was killed.
+
+    Attributes:
+        state: loading, running, writing (all answered, but the results are not written yet), done, interrupted, failed.
+        segments, facts, tokens: committed, in all attempts.
+        tokens_in_flight: sampled and not yet committed, as far as the engine has told.
+        tokens_per_s: of this attempt, the judge's own tokens not counted.
+        eta_s: at this attempt's rate; None while no problem is finished.
+        scratch: the checkpoint that is worked on, if that is not the one in the run's folder.
+    """
+
+    state: str
+    attempt: int
+    host: str
+    pid: int
+    slurm_job_id: str | None
+    problems: int
+    problems_done: int
+    traces_running: int
+    segments: int
+    tokens: int
+    tokens_in_flight: int
+    tokens_per_s: float = 0.0
+    eta_s: float | None = None
+    scratch: str | None = None
+    facts: int = 0
+    updated_at: str = ""
+    message: str | None = None
+
+
+def write_progress(folder: RunFolder, progress: Progress, guard: Callable[[], None] = lambda: None) -> None:
+    """Replace what the shard tells of itself.
+
+    Args:
+        guard: raises if this process may not write the shard any more.
+    """
+    values = asdict(progress) | {"updated_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_text(folder.progress, json.dumps(values) + "\n", guard)
+
+
+def read_progress(folder: RunFolder) -> Progress | None:
+    """Return what the shard last told of itself; None if it never did.
+
+    Raises:
+        InputError: the file is damaged; names it.
+    """
+    try:
+        progress = record_of(Progress, read_object(folder.progress))
+        datetime.fromisoformat(progress.updated_at or "2000-01-01")
+        return progress
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder.progress}: unreadable ({error}). The checkpoint has the facts; the next commit writes this file again."
+        ) from None

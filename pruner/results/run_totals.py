@@ -1,0 +1,62 @@
+"""The totals of one run: its tokens, cost and accuracy, as the views give them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunBooks:
+    """What a run came to, over its finished problems: a row of the views `tokens` and `savings`, see schemas.py."""
+
+    run: str
+    method: str
+    model: str
+    problem_set: str
+    judge: str | None
+    budget: int
+    seed: int
+    problems: int
+    answered: int
+    no_answer: int
+    failed: int
+    problems_graded: int
+    problems_right: int | None
+    accuracy: float | None
+    single_accuracy: float | None
+    traces_started: int
+    traces_finished: int
+    traces_pruned: int
+    tokens_sampled: int
+    tokens_prefix: int
+    tokens_continued: int
+    tokens_finished: int
+    tokens_pruned: int
+    judge_calls: int
+    judge_probes: int
+    judge_verdicts: int
+    judge_verdicts_missing: int
+    tokens_judge_prompt: int
+    tokens_judge_cached: int
+    tokens_judge_output: int
+    tokens_net: float
+    attempts: int | None
+    tokens_discarded: int | None
+    attempts_discarded_unknown: int | None
+    judge_prompt_weight: float | None
+    judge_cached_weight: float | None
+    judge_output_weight: float | None
+    gpu_seconds_sampler: float | None
+    gpu_seconds_judge: float | None
+    cost_basis: str | None
+    cost: float | None
+    baseline: str
+    baseline_run: str | None
+    accuracy_baseline: float | None
+    tokens_baseline: float | None
+    saved: float | None
+
+    @property
+    def tokens_judge_read(self) -> int:
+        """Prompt tokens that the judge newly read."""
+        return self.tokens_judge_prompt - self.tokens_judge_cached
