@@ -1,4 +1,4 @@
-"""Check the books of runs: `python -m jobs.audit outputs/<run> ...`, or `outputs` for all. Ends with 1 at a difference."""
+"""Check the cost accounting of runs: `python -m jobs.audit outputs/<run> ...`, or `outputs` for all. Ends with 1 at a difference."""
 
 from __future__ import annotations
 

@@ -10,11 +10,7 @@ goes on. Plain voting at equal tokens (cons@k, from the baseline's own traces) s
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,13 +23,14 @@ from omegaconf import DictConfig
 from jobs import entry, signals
 from jobs.signals import StopSignals
 from pruner.comparison import frontier
-from pruner.comparison.curves import books_of, candidates, control_of, merged
+from pruner.comparison.curves import candidates, control_of, merged, runs_of_point
 from pruner.comparison.frontier import cross_validated, frontiers, held_out, split_knob
 from pruner.comparison.plot import plot_pareto
+from pruner.comparison.runs import run_points
 from pruner.comparison.table import (
+    ComparedRun,
+    ComparisonRow,
     Control,
-    Row,
-    RunBooks,
     markdown,
     table,
 )
@@ -54,9 +51,6 @@ from pruner.errors import InputError
 from pruner.files import write_atomically
 
 BASELINE = "method=cons"
-_POLL_S = 0.05
-_GRACE_S = 120.0  # a child that was asked to stop has so long to commit
-_TAIL_BYTES = 65536
 
 
 class CompareConfig(Section):
@@ -91,13 +85,13 @@ def main(cfg: DictConfig) -> int:
     else:
         stop = StopSignals()
         groups = folders(config, target)
-        is_done = run_points(commands(config, target), config.processes, stop)
+        is_done = run_points(commands(config, target), config.processes, lambda: bool(stop))
         signals.end_at_once()  # what is left is written at its end
         if stop or not is_done:
             print(signals.message(stop.received), file=sys.stderr)
             return entry.INTERRUPTED
-    books = {name: merged([books_of(folder, name) for folder in each]) for name, each in groups.items()}
-    write(config, list(books.values()), control_of(groups, list(books.values())), target)
+    runs = {name: merged([runs_of_point(folder, name) for folder in each]) for name, each in groups.items()}
+    write(config, list(runs.values()), control_of(groups, list(runs.values())), target)
     return 0
 
 
@@ -138,83 +132,19 @@ def commands(config: CompareConfig, target: Path) -> list[list[str]]:
     return found
 
 
-class Child:
-    """A run of the main job in a process of its own. What it writes to stderr goes into a file: a pipe that nobody reads fills up,
-    and then the child waits for ever."""
-
-    def __init__(self, line: Sequence[str]) -> None:
-        self.line = line
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed when it is read
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.run", *line], stdout=subprocess.DEVNULL, stderr=self._errors
-        )
-        self._stopped_at: float | None = None
-
-    def exit_code(self) -> int | None:
-        return self._process.poll()
-
-    def stop(self) -> None:
-        """Ask it once to stop; kill it once if it still lives a long while later."""
-        now = time.monotonic()
-        if self._stopped_at is None:
-            self._process.terminate()
-            self._stopped_at = now
-        elif now - self._stopped_at > _GRACE_S:
-            self._process.kill()
-            self._stopped_at = float("inf")
-
-    def errors(self) -> list[str]:
-        """Return what it says was wrong, once it has ended."""
-        with self._errors as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").strip().splitlines()
-        own = [each.removeprefix("error: ") for each in lines if each.startswith("error: ")]
-        return [f"{' '.join(self.line)}: {each}" for each in own or lines[-1:] or [f"exit code {self.exit_code()}"]]
-
-
-def run_points(lines: Sequence[Sequence[str]], processes: int, stop: StopSignals) -> bool:
-    """Run all of them, so many at a time; return False if a signal stopped this process or one of them.
-
-    What goes wrong in them after a stop is not reported: the same command shows it again.
-
-    Raises:
-        InputError: one of them refuses what it was given.
-    """
-    left, running = list(lines), list[Child]()
-    failed: list[str] = []
-    is_stopped = False
-    while (left and not is_stopped and not failed) or running:
-        while left and len(running) < processes and not stop and not is_stopped and not failed:
-            running.append(Child(left.pop(0)))
-        for child in [each for each in running if each.exit_code() is not None]:
-            running.remove(child)
-            errors = child.errors()
-            is_stopped = is_stopped or bool(stop) or child.exit_code() == entry.INTERRUPTED
-            if child.exit_code() not in (0, entry.INTERRUPTED) and not is_stopped:
-                failed += errors
-        is_stopped = is_stopped or bool(stop)
-        if is_stopped or failed:
-            for child in running:
-                child.stop()
-        time.sleep(_POLL_S)
-    if failed:
-        raise InputError(failed)
-    return not is_stopped
-
-
-def validated(config: CompareConfig, books: Sequence[RunBooks], control_: Control | None) -> list[RunBooks]:
+def validated(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control | None) -> list[ComparedRun]:
     """Return the knob's points with constants chosen on other problems."""
     if config.knob is None or control_ is None:
         return []
-    tuned = [run for run in books if split_knob(run.settings, config.knob)[1]]
+    tuned = [run for run in runs if split_knob(run.settings, config.knob)[1]]
     if len({run.method for run in tuned}) != 1:
         raise InputError(f"knob: got {config.knob!r}, expected a setting that points of one method have.")
     return cross_validated(tuned, control_, config.knob, config.folds, config.seed)
 
 
-def write(config: CompareConfig, books: Sequence[RunBooks], control_: Control | None, target: Path) -> None:
+def write(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control | None, target: Path) -> None:
     try:
-        rows = table([*books, *validated(config, books, control_)], control_, config.bootstrap, config.seed)
+        rows = table([*runs, *validated(config, runs, control_)], control_, config.bootstrap, config.seed)
     except ValueError as error:
         raise InputError(f"runs: {error}. Compare runs over the same problems.") from None
     rows.sort(key=lambda row: (row.method, row.tokens_net))
@@ -222,7 +152,7 @@ def write(config: CompareConfig, books: Sequence[RunBooks], control_: Control | 
     text = markdown(rows, f"# {rows[0].problems} problems, {rows[0].repetitions} orders of the traces each")
     if config.marks:
         text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(found, config.marks)}"
-        chosen = held_out(candidates(books, control_), config.marks, config.folds, config.seed)
+        chosen = held_out(candidates(runs, control_), config.marks, config.folds, config.seed)
         text += f"\n## The best setting, chosen on other problems\n\n{frontier.markdown(chosen, config.marks)}"
     flat = pa.Table.from_pylist([flat_row(row) for row in rows])
     write_atomically(target / "compare.parquet", lambda path: pq.write_table(flat, path))
@@ -232,7 +162,7 @@ def write(config: CompareConfig, books: Sequence[RunBooks], control_: Control | 
     print(f"written: {', '.join(str(file) for file in (target / 'compare.md', target / 'compare.parquet', *files))}")
 
 
-def flat_row(row: Row) -> dict[str, object]:
+def flat_row(row: ComparisonRow) -> dict[str, object]:
     """Return the row with an interval as three columns."""
     flat: dict[str, object] = {}
     for key, value in asdict(row).items():

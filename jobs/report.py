@@ -24,8 +24,8 @@ from pruner.reporting.page import Content, render_page
 from pruner.reporting.payload import Limits, write_payload
 from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
-from pruner.results.query import Results, read_books
-from pruner.results.run_totals import RunBooks
+from pruner.results.query import Results, read_totals
+from pruner.results.run_totals import RunTotals
 
 _MOST_ROWS = 30_000
 
@@ -56,8 +56,8 @@ def _make(options: argparse.Namespace) -> str:
         raise InputError(f"--max-chars: got {options.max_chars}, expected 100 or more.")
     target = local_path(options.output or path / "report")
     with Results(root) as results:
-        everything = read_books(results)
-        runs = ranked([books for books in everything if only in (None, books.run)])
+        everything = read_totals(results)
+        runs = ranked([each for each in everything if only in (None, each.run)])
         if not runs:
             raise InputError(f"{path}: no problem of it is finished yet.")
         content = _content(options, results, root, runs, everything, target)
@@ -74,18 +74,18 @@ def _content(
     options: argparse.Namespace,
     results: Results,
     root: Path,
-    runs: list[RunBooks],
-    everything: list[RunBooks],
+    runs: list[RunTotals],
+    everything: list[RunTotals],
     target: Path,
 ) -> Content:
     focus = _focus(options.focus, runs)
-    names = [books.run for books in runs]
+    names = [each.run for each in runs]
     labels = label_runs(names)
     rows = problem_rows(results, names, _MOST_ROWS)
     mine = [row for row in rows if row.run == focus.run] or problem_rows(results, [focus.run], _MOST_ROWS)
     # A single run is seen beside its measured baseline.
-    beside = [books for books in everything if len(runs) == 1 and books.run == focus.baseline_run]
-    judged = [books for books in runs if books.judge_verdicts]
+    beside = [each for each in everything if len(runs) == 1 and each.run == focus.baseline_run]
+    judged = [each for each in runs if each.judge_verdicts]
     row = _chosen(options.problem, mine, focus.run)
     drawn = [
         figures.pareto(points([*runs, *beside]), focus.run),
@@ -106,19 +106,19 @@ def _content(
         labels=labels,
         figures=drawn,
         problems=rows,
-        problems_left_out=sum(books.problems for books in runs) - len(rows),
+        problems_left_out=sum(each.problems for each in runs) - len(rows),
         written=write_payload(results, names, target / "traces", limits, indexes),
         limits=limits,
         traces_folder="traces",
     )
 
 
-def _focus(name: str | None, runs: list[RunBooks]) -> RunBooks:
+def _focus(name: str | None, runs: list[RunTotals]) -> RunTotals:
     if name is None:
         return focus_of(runs)
-    found = [books for books in runs if books.run == name]
+    found = [each for each in runs if each.run == name]
     if not found:
-        raise InputError(f"--focus: got {name!r}, expected one of {', '.join(books.run for books in runs[:20])}.")
+        raise InputError(f"--focus: got {name!r}, expected one of {', '.join(each.run for each in runs[:20])}.")
     return found[0]
 
 

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-INTERRUPTED = 75
+from pruner.errors import INTERRUPTED
+
 # Jobs that the same command continues; the other programs are run again.
 RESUMABLE = frozenset({"jobs.run", "jobs.compare", "jobs.train_judge", "jobs.study_judge"})
 # SIGHUP comes when a terminal is closed.

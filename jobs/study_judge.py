@@ -20,11 +20,12 @@ from omegaconf import DictConfig
 from jobs import entry, signals
 from jobs.signals import StopSignals
 from pruner.config.section import Section, local_path, parse_as
+from pruner.errors import INTERRUPTED
 from pruner.learning import evaluate
 from pruner.learning.build import build_pairs
 from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.pair_files import PairsConfig, read_pair_sets
-from pruner.learning.tables import Row, read_points, write_point, write_table
+from pruner.learning.tables import ScoreRow, read_points, write_point, write_table
 from pruner.learning.train import train_judge
 
 # What is the same for all points of a study, and so not in their names.
@@ -64,14 +65,14 @@ def main(cfg: DictConfig) -> int:
     evaluate.check(config, judge, data, data.pairs)
     judged = evaluate.score(config, judge, data.pairs)
     row = evaluate.row(config, "all", judged, judged, data.pairs, range(len(data.pairs)))
-    write_point(Row(f"prefix {prefix}", point, row.quality, row.lead, row.tokens_a_pair), folder)
+    write_point(ScoreRow(f"prefix {prefix}", point, row.quality, row.lead, row.tokens_a_pair), folder)
     print(write_table(read_points(folder), folder, "Made by `python -m jobs.study_judge -m ...`, a row a point."))
     return 0
 
 
 def interrupted(stop: StopSignals) -> int:
     print(signals.message(stop.received), file=sys.stderr)
-    return signals.INTERRUPTED
+    return INTERRUPTED
 
 
 def pick(values: Mapping[str, Any], kind: type[Section]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Opens:
 
 
 @dataclass(frozen=True)
-class Needs:
+class Undecided:
     """The decision is open until these pairs (member, newcomer) are judged."""
 
     pairs: tuple[Pair, ...]
@@ -104,7 +104,7 @@ def place(
     verdicts: Verdicts,
     rule: ClusterRule,
     members: tuple[tuple[int, ...], ...],
-) -> Joins | Opens | Needs:
+) -> Joins | Opens | Undecided:
     """Decide where a trace belongs, or say which pairs must be judged first.
 
     Args:
@@ -132,7 +132,7 @@ def place(
         if similarity <= to_beat:
             continue
         if not is_known:
-            return Needs(_fewest(pairs, verdicts, similarity, to_beat))
+            return Undecided(_fewest(pairs, verdicts, similarity, to_beat))
         if rule.assign == "first" and similarity > rule.tau:
             return Joins(j)
         best, best_similarity = j, similarity

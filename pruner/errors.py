@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+# The exit code of a job that was interrupted and goes on with the same command.
+INTERRUPTED = 75
+
 
 class InputError(ValueError):
     """Bad input or configuration: the job ends with exit code 2 and these lines, without a traceback.

@@ -37,15 +37,17 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Needs:
+class ProblemCost:
     """What one problem takes on average.
 
     Attributes:
+        budget: traces.
         tokens_sampled: of its traces.
         judge_tokens: of the judge, in sampled tokens (weighted as in accounting), if it runs on the sampler's engine.
         segments: rows of the checkpoint.
     """
 
+    budget: int
     tokens_sampled: float
     judge_tokens: float
     segments: float
@@ -70,6 +72,14 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What one task runs on."""
+
+    engine: Engine
+    disk: Disk
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run takes. wall_s: of the longest task, if all run at once; drain_s: of that, the engine emptying at the end."""
 
@@ -88,71 +98,66 @@ class Plan:
 
 
 def make_plan(
-    problems: int,
-    budget: int,
-    needs: Needs,
-    lengths: Sequence[int],
-    engine: Engine,
-    disk: Disk,
-    tasks: int | None,
-    wall_limit_s: float,
+    problems: int, cost: ProblemCost, lengths: Sequence[int], machine: Machine, tasks: int | None, wall_limit_s: float
 ) -> Plan:
-    """Return what a run takes on so many tasks; without a number, the fewest that each end within the limit.
+    """Return what a run takes on so many tasks.
 
     Args:
         lengths: of traces, as they are distributed.
+        tasks: None takes the fewest that each end within the limit.
 
     Raises:
         ValueError: no number of tasks ends within the limit.
     """
-    drain = drain_s(lengths, engine.curve, min(engine.max_running, budget * problems))
+    engine, disk = machine.engine, machine.disk
+    drain = drain_s(lengths, engine.curve, min(engine.max_running, cost.budget * problems))
     if tasks is None:
-        tasks = _fewest_tasks(problems, budget, needs, engine, drain, wall_limit_s)
+        tasks = _fewest_tasks(problems, cost, engine, drain, wall_limit_s)
     share = math.ceil(problems / tasks)
-    wall = _task_s(share, budget, needs, engine, drain)
+    wall = _task_s(share, cost, engine, drain)
     # Shares differ by one problem at most; the last tasks may have one less.
     full = problems - (share - 1) * tasks
-    total = full * wall + (tasks - full) * (_task_s(share - 1, budget, needs, engine, drain) if share > 1 else 0.0)
-    num_bytes = problems * _problem_bytes(needs, disk)
+    total = full * wall + (tasks - full) * (_task_s(share - 1, cost, engine, drain) if share > 1 else 0.0)
+    num_bytes = problems * _problem_bytes(cost, disk)
     return Plan(
         problems=problems,
-        traces=problems * budget,
-        tokens_sampled=problems * needs.tokens_sampled,
-        judge_tokens=problems * needs.judge_tokens,
-        segments=problems * needs.segments,
+        traces=problems * cost.budget,
+        tokens_sampled=problems * cost.tokens_sampled,
+        judge_tokens=problems * cost.judge_tokens,
+        segments=problems * cost.segments,
         tasks=tasks,
         wall_s=wall,
         drain_s=drain,
         task_hours=total / 3600,
         gpu_hours=total / 3600 * engine.gpus,
         checkpoint_bytes=num_bytes,
-        checkpoint_bytes_per_task=share * _problem_bytes(needs, disk),
+        checkpoint_bytes_per_task=share * _problem_bytes(cost, disk),
     )
 
 
-def _problem_bytes(needs: Needs, disk: Disk) -> float:
-    return needs.tokens_sampled * disk.bytes_per_token + needs.segments * disk.bytes_per_segment
+def _problem_bytes(cost: ProblemCost, disk: Disk) -> float:
+    return cost.tokens_sampled * disk.bytes_per_token + cost.segments * disk.bytes_per_segment
 
 
-def _task_s(problems: int, budget: int, needs: Needs, engine: Engine, drain: float) -> float:
+def _task_s(problems: int, cost: ProblemCost, engine: Engine, drain: float) -> float:
     """Return how long a task takes: loading, a full engine, and the engine emptying.
 
     While it empties it still works off what the last traces have left: that is not counted twice.
     """
-    running = min(engine.max_running, budget * problems)
-    work = problems * (needs.tokens_sampled + needs.judge_tokens)
-    left = min(work, running * needs.tokens_sampled / budget / 2)
+    running = min(engine.max_running, cost.budget * problems)
+    work = problems * (cost.tokens_sampled + cost.judge_tokens)
+    left = min(work, running * cost.tokens_sampled / cost.budget / 2)
     return engine.load_s + (work - left) / engine.curve.rate(running) + (drain if left else 0.0)
 
 
-def _fewest_tasks(problems: int, budget: int, needs: Needs, engine: Engine, drain: float, wall_limit_s: float) -> int:
+def _fewest_tasks(problems: int, cost: ProblemCost, engine: Engine, drain: float, wall_limit_s: float) -> int:
     low, high = 1, problems
-    shortest = _task_s(1, budget, needs, engine, drain)
+    shortest = _task_s(1, cost, engine, drain)
     if shortest > wall_limit_s:
         raise ValueError(f"one problem alone takes {shortest / 3600:.1f} h, more than {wall_limit_s / 3600:.1f} h")
     while low < high:
         middle = (low + high) // 2
-        if _task_s(math.ceil(problems / middle), budget, needs, engine, drain) <= wall_limit_s:
+        if _task_s(math.ceil(problems / middle), cost, engine, drain) <= wall_limit_s:
             high = middle
         else:
             low = middle + 1

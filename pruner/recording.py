@@ -236,15 +236,37 @@ def _given(answer: object, no_answer: Sequence[str]) -> str | None:
 
 
 def _read_run(folder: Path) -> Recording:
-    files = {
-        name: sorted((folder / name).glob("shard=*.parquet")) for name in ("answers", "traces", "probes", "verdicts")
-    }
+    names = ("answers", "traces", "probes", "verdicts")
+    files = {name: sorted((folder / name).glob("shard=*.parquet")) for name in names}
     if not files["answers"] or not files["traces"]:
         raise InputError(f"sampler.source: {folder} holds no traces. Name a finished run's folder or a Parquet file.")
     tables = {name: read_tables(found, _COLUMNS[name], _OPTIONAL) for name, found in files.items() if found}
-    probes = {
-        key: Probe(
-            key,
+    probes, verdicts = _run_probes(tables.get("probes")), _run_verdicts(tables.get("verdicts"))
+    # What could not be sampled cannot be replayed.
+    sampled = pc.not_equal(tables["answers"].column("status"), "failed")
+    answers = tables["answers"].filter(sampled).sort_by("problem_index")
+    if not answers.num_rows:
+        raise InputError(f"sampler.source: {folder} has no answered problem yet. Finish it first.")
+    cut, block = sampler_settings(folder)
+    # Answers hold measured columns, which differ from one equal run to the other.
+    facts = [file for name in ("traces", "probes", "verdicts") for file in files[name]]
+    known = {*ANSWERS.names, *ANSWERS_ADDED.names, "source_problem_id", "repetition"}
+    return Recording(
+        problems=_run_problems(answers, tables["traces"], probes.values()),
+        carried=answers.select([name for name in answers.column_names if name not in known]),
+        model=str(answers.column("model")[0].as_py()),
+        fingerprint=files_fingerprint(facts),
+        segment_tokens=cut,
+        cache_block_tokens=block,
+        probes=probes,
+        verdicts=verdicts,
+    )
+
+
+def _run_probes(table: pa.Table | None) -> dict[ProbeKey, Probe]:
+    probes = (
+        Probe(
+            ProbeKey(row["problem_id"], row["trace_index"], row["num_tokens"]),
             row["output_tokens"],
             TokenIds(row["token_ids"]),
             row["text"],
@@ -253,45 +275,45 @@ def _read_run(folder: Path) -> Recording:
             0,
             row["shared_tokens"],
         )
-        for row in _rows(tables.get("probes"))
-        for key in [ProbeKey(row["problem_id"], row["trace_index"], row["num_tokens"])]
-    }
-    verdicts = {
-        key: Verdict(key, row["score"], row["prompt_tokens"], 0, row["head_tokens"], row["output_tokens"])
-        for row in _rows(tables.get("verdicts"))
-        for key in [PairKey(row["problem_id"], row["left_trace"], row["right_trace"])]
-    }
-    # What could not be sampled cannot be replayed.
-    answers = (
-        tables["answers"].filter(pc.not_equal(tables["answers"].column("status"), "failed")).sort_by("problem_index")
+        for row in _rows(table)
     )
-    traces: dict[str, dict[int, RecordedTrace]] = {name: {} for name in answers.column("problem_id").to_pylist()}
+    return {probe.key: probe for probe in probes}
+
+
+def _run_verdicts(table: pa.Table | None) -> dict[PairKey, Verdict]:
+    verdicts = (
+        Verdict(
+            PairKey(row["problem_id"], row["left_trace"], row["right_trace"]),
+            row["score"],
+            row["prompt_tokens"],
+            0,
+            row["head_tokens"],
+            row["output_tokens"],
+        )
+        for row in _rows(table)
+    )
+    return {verdict.key: verdict for verdict in verdicts}
+
+
+def _run_problems(answers: pa.Table, traces: pa.Table, probes: Iterable[Probe]) -> dict[str, RecordedProblem]:
+    """Return the problems that have an answer, with their traces, in the order of the answers."""
+    found: dict[str, dict[int, RecordedTrace]] = {name: {} for name in answers.column("problem_id").to_pylist()}
     asked: dict[tuple[str, int], list[tuple[int, str | None]]] = {}
-    for key, probe in sorted(probes.items(), key=lambda item: item[0].num_tokens):
-        asked.setdefault((key.problem_id, key.trace_index), []).append((key.num_tokens, probe.answer))
-    for row in _rows(tables["traces"]):
-        if row["problem_id"] not in traces:
-            continue  # its problem's answer is not written
-        own = asked.get((row["problem_id"], row["trace_index"]), ())
-        traces[row["problem_id"]][row["trace_index"]] = _run_trace(_packed(row), tuple(own))
-    names = ("problem_id", "question", "gold", "tokens_prompt", "model")
-    rows = answers.select(names).to_pylist()
-    if not rows:
-        raise InputError(f"sampler.source: {folder} has no answered problem yet. Finish it first.")
-    problems = {
+    for probe in sorted(probes, key=lambda each: each.key.num_tokens):
+        asked.setdefault((probe.key.problem_id, probe.key.trace_index), []).append((probe.key.num_tokens, probe.answer))
+    for row in _rows(traces):
+        if row["problem_id"] in found:  # else its problem's answer is not written
+            own = asked.get((row["problem_id"], row["trace_index"]), ())
+            found[row["problem_id"]][row["trace_index"]] = _run_trace(_packed(row), tuple(own))
+    rows = answers.select(["problem_id", "question", "gold", "tokens_prompt"]).to_pylist()
+    return {
         row["problem_id"]: RecordedProblem(
             Problem(row["problem_id"], index, row["question"], row["gold"]),
-            traces[row["problem_id"]],
+            found[row["problem_id"]],
             row["tokens_prompt"],
         )
         for index, row in enumerate(rows)
     }
-    # Answers hold measured columns, which differ from one equal run to the other.
-    facts = [file for name in ("traces", "probes", "verdicts") for file in files[name]]
-    known = {*ANSWERS.names, *ANSWERS_ADDED.names, "source_problem_id", "repetition"}
-    carried = answers.select([name for name in answers.column_names if name not in known])
-    cut, block = sampler_settings(folder)
-    return Recording(problems, carried, str(rows[0]["model"]), files_fingerprint(facts), cut, block, probes, verdicts)
 
 
 def _run_trace(row: Mapping[str, Any], probes: tuple[tuple[int, str | None], ...]) -> RecordedTrace:

@@ -274,6 +274,12 @@ TOKENS_VIEW = _schema(
     ),
     ("cost_basis", pa.string(), "GPU hours, net tokens (discarded ones included) or null: no price in the config"),
     ("cost", pa.float64(), "in the currency of accounting.price_*"),
+    (
+        "accuracy_low",
+        pa.float64(),
+        "lower end of the accuracy's 95 % interval (Wilson), over problems with a gold answer",
+    ),
+    ("accuracy_high", pa.float64(), "its upper end"),
 )
 
 SAVINGS_VIEW = _schema(

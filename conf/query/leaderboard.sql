@@ -1,11 +1,8 @@
--- Every run: accuracy with its 95 % interval (Wilson), net tokens a problem, and what it saved against which baseline.
+-- Every run: accuracy with its 95 % interval (Wilson, over graded problems), net tokens per problem, and what it saved.
 -- param runs = '%': only runs whose folder is LIKE this
 -- param limit = 100: rows at most
-SELECT run, method, model, problem_set, budget, problems, round(accuracy, 4) AS accuracy,
-    round(greatest(0, accuracy + 1.92 / problems - 1.96 * sqrt(accuracy * (1 - accuracy) / problems + 0.96 / problems ** 2))
-        / (1 + 3.84 / problems), 3) AS low,
-    round((accuracy + 1.92 / problems + 1.96 * sqrt(accuracy * (1 - accuracy) / problems + 0.96 / problems ** 2))
-        / (1 + 3.84 / problems), 3) AS high,
-    round(tokens_net / problems)::BIGINT AS net_per_problem, round(saved, 4) AS saved, baseline
-FROM savings WHERE run LIKE $runs
-ORDER BY accuracy DESC NULLS LAST, tokens_net / problems, run LIMIT $limit
+SELECT run, s.method, s.model, s.problem_set, s.budget, s.problems, round(s.accuracy, 4) AS accuracy,
+    round(accuracy_low, 3) AS low, round(accuracy_high, 3) AS high,
+    round(s.tokens_net / s.problems)::BIGINT AS net_per_problem, round(saved, 4) AS saved, baseline
+FROM savings s JOIN tokens USING (run) WHERE run LIKE $runs
+ORDER BY s.accuracy DESC NULLS LAST, s.tokens_net / s.problems, run LIMIT $limit

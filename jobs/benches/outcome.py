@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner.files import write_atomically
+from pruner.results.formats import markdown_table
 
 Value = str | int | float | bool | None
 
@@ -39,14 +40,10 @@ def markdown(name: str, outcome: Outcome, machine: Mapping[str, Value]) -> str:
     facts = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "date")
     names = list(dict.fromkeys(key for row in outcome.rows for key in row))
     lines = [f"## bench={name}, {machine.get('date', '')}", "", outcome.words, "", f"Machine: {facts}.", ""]
-    lines += _table(names, [[row.get(key) for key in names] for row in outcome.rows])
-    lines += ["", *_table(["figure", "value"], [[key, value] for key, value in outcome.figures.items()])]
+    lines += markdown_table(names, [[shown(row.get(key)) for key in names] for row in outcome.rows])
+    figures = [[key, shown(value)] for key, value in outcome.figures.items()]
+    lines += ["", *markdown_table(["figure", "value"], figures)]
     return "\n".join(lines) + "\n"
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> list[str]:
-    lines = [names, ["---"] * len(names), *([shown(value) for value in row] for row in rows)]
-    return ["| " + " | ".join(line) + " |" for line in lines]
 
 
 def shown(value: Value) -> str:

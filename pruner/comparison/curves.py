@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from pruner.comparison.table import (
+    ComparedRun,
     Control,
-    RunBooks,
+    compared_run,
     control,
     ordered,
     ordered_control,
-    run_books,
 )
 from pruner.errors import InputError
 from pruner.results.run_tables import read_rows
@@ -28,31 +28,31 @@ _ANSWERS = (
 _TRACES = ("problem_id", "trace_index", "tokens_sampled", "answer", "correct")
 
 
-def books_of(folder: Path, point: str) -> RunBooks:
+def runs_of_point(folder: Path, point: str) -> ComparedRun:
     rows = read_rows(folder, "answers", _ANSWERS, ["source_problem_id"])
     settings = " ".join(part for part in point.split() if not part.startswith("method=")) if " " in point else ""
-    books = run_books(str(folder), settings or ("" if point.startswith("method=") else Path(point).name), rows)
-    if not books.problems:
+    run = compared_run(str(folder), settings or ("" if point.startswith("method=") else Path(point).name), rows)
+    if not run.problems:
         raise InputError(f"run {folder}: has no problem with a gold answer to compare by.")
-    return books
+    return run
 
 
-def merged(books: Sequence[RunBooks]) -> RunBooks:
+def merged(runs: Sequence[ComparedRun]) -> ComparedRun:
     """Return one point's runs over several sets as one."""
-    if len(books) == 1:
-        return books[0]
-    names = tuple(f"{number}/{name}" for number, each in enumerate(books) for name in each.problems)
+    if len(runs) == 1:
+        return runs[0]
+    names = tuple(f"{number}/{name}" for number, each in enumerate(runs) for name in each.problems)
     arrays = {
-        key: np.concatenate([getattr(each, key) for each in books])
-        for key, value in vars(books[0]).items()
+        key: np.concatenate([getattr(each, key) for each in runs])
+        for key, value in vars(runs[0]).items()
         if isinstance(value, np.ndarray)
     }
-    return replace(books[0], problems=names, **arrays)
+    return replace(runs[0], problems=names, **arrays)
 
 
-def control_of(groups: dict[str, list[Path]], books: Sequence[RunBooks]) -> Control | None:
+def control_of(groups: dict[str, list[Path]], points: Sequence[ComparedRun]) -> Control | None:
     """Return plain voting on the traces of the largest run of method=cons; None if there is none."""
-    baselines = [each for each in zip(groups.values(), books, strict=True) if each[1].method == "cons"]
+    baselines = [each for each in zip(groups.values(), points, strict=True) if each[1].method == "cons"]
     if not baselines:
         return None
     runs, largest = max(baselines, key=lambda each: each[1].budget)
@@ -72,10 +72,10 @@ def control_of(groups: dict[str, list[Path]], books: Sequence[RunBooks]) -> Cont
     )
 
 
-def candidates(books: Sequence[RunBooks], control_: Control | None) -> list[RunBooks]:
+def candidates(points: Sequence[ComparedRun], control_: Control | None) -> list[ComparedRun]:
     """Return all runs over the problems in one order, plain voting at every k among them."""
-    names = books[0].problems
-    runs = [ordered(run, names) for run in books]
+    names = points[0].problems
+    runs = [ordered(run, names) for run in points]
     if control_ is None:
         return runs
     curve = ordered_control(control_, names)

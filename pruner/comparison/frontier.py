@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pruner.comparison.table import Control, Floats, Row, RunBooks, equal_tokens
+from pruner.comparison.table import ComparedRun, ComparisonRow, Control, Floats, equal_tokens
+from pruner.results.formats import markdown_table
 from pruner.traces import hash64
 
 
@@ -20,7 +21,7 @@ class Frontier:
     accuracy: tuple[float | None, ...]
 
 
-def frontiers(rows: Sequence[Row], control: Control | None, marks: Sequence[float]) -> list[Frontier]:
+def frontiers(rows: Sequence[ComparisonRow], control: Control | None, marks: Sequence[float]) -> list[Frontier]:
     """Return the frontier of every method over all its settings, and that of plain voting over all k.
 
     Args:
@@ -28,7 +29,7 @@ def frontiers(rows: Sequence[Row], control: Control | None, marks: Sequence[floa
     """
     points: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        points.setdefault(row.method, []).append((row.tokens_net, row.accuracy.value))
+        points.setdefault(row.method, []).append((row.tokens_net, row.mean_accuracy))
     if control is not None:
         tokens, correct = control.tokens.mean(axis=0), control.correct.mean(axis=0)
         points["cons@k"] = list(zip(tokens.tolist(), correct.tolist(), strict=True))
@@ -38,13 +39,13 @@ def frontiers(rows: Sequence[Row], control: Control | None, marks: Sequence[floa
     ]
 
 
-def held_out(runs: Sequence[RunBooks], marks: Sequence[float], folds: int, seed: int) -> list[Frontier]:
+def held_out(runs: Sequence[ComparedRun], marks: Sequence[float], folds: int, seed: int) -> list[Frontier]:
     """Return every method's frontier as it is on problems that its settings were not chosen on.
 
     For the problems of each fold, a method's setting is the one that is best on the other folds' problems among those that
     cost at most so many tokens there. A method with many settings gains by luck in `frontiers`, not here.
     """
-    by_method: dict[str, list[RunBooks]] = {}
+    by_method: dict[str, list[ComparedRun]] = {}
     for run in runs:
         by_method.setdefault(run.method, []).append(run)
     fold_of = _folds(runs[0].problems, folds, seed)
@@ -59,7 +60,7 @@ def held_out(runs: Sequence[RunBooks], marks: Sequence[float], folds: int, seed:
     return found
 
 
-def _best(runs: Sequence[RunBooks], problems: Floats, mark: float) -> RunBooks | None:
+def _best(runs: Sequence[ComparedRun], problems: Floats, mark: float) -> ComparedRun | None:
     """Return the run that is best on these problems and costs at most `mark` there; of equals the cheapest."""
     affordable = [run for run in runs if run.tokens_net[problems].mean() <= mark]
     return max(
@@ -72,18 +73,18 @@ def _folds(names: Sequence[str], folds: int, seed: int) -> Floats:
 
 
 def markdown(found: Sequence[Frontier], marks: Sequence[float]) -> str:
-    """Return the frontiers as a Markdown table, a column a method."""
-    lines = [
-        "| net tokens a problem, at most | " + " | ".join(each.method for each in found) + " |",
-        "|---" * (len(found) + 1) + "|",
-    ]
+    """Return the frontiers as a Markdown table, one column per method."""
+    rows = []
     for number, mark in enumerate(marks):
         values = [each.accuracy[number] for each in found]
-        lines.append(f"| {mark / 1000:,.0f}k | " + " | ".join("" if v is None else f"{v:.2%}" for v in values) + " |")
+        rows.append([f"{mark / 1000:,.0f}k", *("" if value is None else f"{value:.2%}" for value in values)])
+    lines = markdown_table(["net tokens per problem, at most", *(each.method for each in found)], rows)
     return "\n".join(lines) + "\n"
 
 
-def cross_validated(runs: Sequence[RunBooks], control: Control, knob: str, folds: int, seed: int) -> list[RunBooks]:
+def cross_validated(
+    runs: Sequence[ComparedRun], control: Control, knob: str, folds: int, seed: int
+) -> list[ComparedRun]:
     """Return one run a value of the knob, each problem with constants that were chosen on the other folds' problems.
 
     Runs whose settings differ in the knob alone are a family: one choice of constants. On the problems of the other folds the
@@ -96,7 +97,7 @@ def cross_validated(runs: Sequence[RunBooks], control: Control, knob: str, folds
     Raises:
         ValueError: a family lacks a value of the knob.
     """
-    families: dict[str, dict[str, RunBooks]] = {}
+    families: dict[str, dict[str, ComparedRun]] = {}
     for run in runs:
         rest, value = split_knob(run.settings, knob)
         families.setdefault(rest, {})[value] = run
@@ -119,7 +120,7 @@ def split_knob(settings: str, knob: str) -> tuple[str, str]:
     return " ".join(part for part in parts if not part.startswith(f"{knob}=")), value
 
 
-def _lead(family: Mapping[str, RunBooks], control: Control, problems: Floats) -> float:
+def _lead(family: Mapping[str, ComparedRun], control: Control, problems: Floats) -> float:
     correct, tokens = control.correct[problems].mean(axis=0), control.tokens[problems].mean(axis=0)
     leads = []
     for run in family.values():
@@ -130,8 +131,8 @@ def _lead(family: Mapping[str, RunBooks], control: Control, problems: Floats) ->
 
 
 def _assembled(
-    families: Mapping[str, Mapping[str, RunBooks]], chosen: Mapping[int, str], fold_of: Floats, value: str, knob: str
-) -> RunBooks:
+    families: Mapping[str, Mapping[str, ComparedRun]], chosen: Mapping[int, str], fold_of: Floats, value: str, knob: str
+) -> ComparedRun:
     first = next(iter(families.values()))[value]
     arrays: dict[str, Any] = {
         key: np.empty_like(array) for key, array in vars(first).items() if isinstance(array, np.ndarray)

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruner.answers import cached_key
+from pruner.intervals import Interval, interval, resamplings
+from pruner.results.formats import markdown_table
 from pruner.traces import FinalAnswer
 from pruner.voting import group_answers
 
@@ -21,16 +23,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A figure with its bootstrap interval (2.5 to 97.5 %)."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class RunBooks:
+class ComparedRun:
     """One run, a number a problem, repetitions averaged.
 
     Attributes:
@@ -68,7 +61,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One run of the table.
 
     Attributes:
@@ -94,8 +87,14 @@ class Row:
     control: float | None
     lead: Interval | None
 
+    @property
+    def mean_accuracy(self) -> float:
+        """The accuracy without its interval."""
+        assert self.accuracy.value is not None
+        return self.accuracy.value
 
-def run_books(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> RunBooks:
+
+def compared_run(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> ComparedRun:
     """Sum up the answers' rows of one run; problems without a gold answer are left out."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -105,7 +104,7 @@ def run_books(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> Run
     def mean(column: str) -> Floats:
         return np.array([np.mean([row[column] for row in group]) for group in groups.values()], dtype=np.float64)
 
-    return RunBooks(
+    return ComparedRun(
         run=run,
         method=str(rows[0]["method"]),
         settings=settings,
@@ -169,8 +168,8 @@ def _final_answer(row: Mapping[str, Any]) -> FinalAnswer | None:
     return FinalAnswer(row["answer"], row.get("answer_key") or cached_key(row["answer"], "math"))
 
 
-def table(runs: Sequence[RunBooks], control_: Control | None, bootstrap: int, seed: int) -> list[Row]:
-    """Return a row a run.
+def table(runs: Sequence[ComparedRun], control_: Control | None, bootstrap: int, seed: int) -> list[ComparisonRow]:
+    """Return one row per run.
 
     Raises:
         ValueError: runs over different problems.
@@ -178,13 +177,13 @@ def table(runs: Sequence[RunBooks], control_: Control | None, bootstrap: int, se
     names = runs[0].problems
     if other := [run.run for run in runs if sorted(run.problems) != sorted(names)]:
         raise ValueError(f"{other[0]} has other problems than {runs[0].run}")
-    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=bootstrap)
+    draws = resamplings(len(names), bootstrap, seed)
     return [
         _row(ordered(run, names), control_ and ordered_control(control_, names), draws / len(names)) for run in runs
     ]
 
 
-def _row(run: RunBooks, control_: Control | None, draws: Floats) -> Row:
+def _row(run: ComparedRun, control_: Control | None, draws: Floats) -> ComparisonRow:
     saving, at_equal, lead = None, None, None
     net = float(run.tokens_net.mean())
     if control_ is not None:
@@ -193,14 +192,14 @@ def _row(run: RunBooks, control_: Control | None, draws: Floats) -> Row:
     if control_ is not None and at_equal is not None:
         curves = zip(draws @ control_.correct, draws @ control_.tokens, draws @ run.tokens_net, strict=True)
         equal = np.array([np.interp(tokens, xs, ys) for ys, xs, tokens in curves])
-        lead = _interval(float(run.correct.mean()) - at_equal, draws @ run.correct - equal)
-    return Row(
+        lead = interval(float(run.correct.mean()) - at_equal, draws @ run.correct - equal)
+    return ComparisonRow(
         run=run.run,
         method=run.method,
         settings=run.settings,
         problems=len(run.problems),
         repetitions=run.repetitions,
-        accuracy=_interval(float(run.correct.mean()), draws @ run.correct),
+        accuracy=interval(float(run.correct.mean()), draws @ run.correct),
         tokens=float(run.tokens.mean()),
         tokens_net=net,
         tokens_prefix=float(run.tokens_prefix.mean()),
@@ -222,23 +221,13 @@ def equal_tokens(correct: Floats, tokens: Floats, net: float) -> float | None:
     return float(np.interp(net, tokens, correct))
 
 
-def pareto(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that no other one beats in both accuracy and net tokens, cheapest first."""
-    best, front = -1.0, []
-    for row in sorted(rows, key=lambda row: (row.tokens_net, -row.accuracy.value)):
-        if row.accuracy.value > best:
-            best = row.accuracy.value
-            front.append(row)
-    return front
-
-
-def ordered(run: RunBooks, names: Sequence[str]) -> RunBooks:
+def ordered(run: ComparedRun, names: Sequence[str]) -> ComparedRun:
     """Return the run with its problems in this order."""
     if run.problems == tuple(names):
         return run
     order = [run.problems.index(name) for name in names]
     arrays = {key: value[order] for key, value in vars(run).items() if isinstance(value, np.ndarray)}
-    return RunBooks(**(vars(run) | arrays | {"problems": tuple(names)}))
+    return ComparedRun(**(vars(run) | arrays | {"problems": tuple(names)}))
 
 
 def ordered_control(found: Control, names: Sequence[str]) -> Control:
@@ -246,41 +235,15 @@ def ordered_control(found: Control, names: Sequence[str]) -> Control:
     return Control(tuple(names), found.correct[order], found.tokens[order])
 
 
-def _interval(value: float, resampled: Floats) -> Interval:
-    low, high = np.quantile(resampled, (0.025, 0.975)) if len(resampled) else (value, value)
-    return Interval(value, float(low), float(high))
+_HEADER = (
+    *("method", "settings", "accuracy", "cons@k at equal tokens", "lead", "net k tokens", "saving", "traces", "prefix"),
+    *("finished", "judge"),
+)
 
 
-def markdown(rows: Sequence[Row], heading: str) -> str:
-    """Return the table as Markdown; tokens are thousands a problem."""
-    lines = [
-        heading,
-        "",
-        "| method | settings | accuracy | cons@k at equal tokens | lead | net k tokens | saving | traces | prefix | finished "
-        "| judge |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lead = (
-            ""
-            if row.lead is None
-            else f"{100 * row.lead.value:+.1f} [{100 * row.lead.low:+.1f}, {100 * row.lead.high:+.1f}]"
-        )
-        at_equal = "" if row.control is None else f"{row.control:.1%}"
-        saving = "" if row.saving is None else f"{row.saving:.1%}"
-        low, high = 100 * row.accuracy.low, 100 * row.accuracy.high
-        cells = [
-            row.method,
-            row.settings,
-            f"{row.accuracy.value:.1%} [{low:.1f}, {high:.1f}]",
-            at_equal,
-            lead,
-            _thousands(row.tokens_net),
-            saving,
-            f"{row.traces:.1f}",
-            *(_thousands(each) for each in (row.tokens_prefix, row.tokens_finished, row.judge_net)),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+def markdown(rows: Sequence[ComparisonRow], heading: str) -> str:
+    """Return the table as Markdown; tokens are thousands per problem."""
+    lines = [heading, "", *markdown_table(_HEADER, [_cells(row) for row in rows])]
     lines += [
         "",
         "Accuracy: mean over problems (repetitions of one averaged), in brackets the 95 % bootstrap interval over problems. Saving: net",
@@ -288,6 +251,26 @@ def markdown(rows: Sequence[Row], heading: str) -> str:
         "(cons@k) at equal net tokens, in points. prefix, finished, judge: thousands of tokens a problem, the judge's weighted.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cells(row: ComparisonRow) -> list[str]:
+    return [
+        row.method,
+        row.settings,
+        _percent(row.accuracy),
+        "" if row.control is None else f"{row.control:.1%}",
+        "" if row.lead is None else row.lead.text("+.1f", "+.1f", 100),
+        _thousands(row.tokens_net),
+        "" if row.saving is None else f"{row.saving:.1%}",
+        f"{row.traces:.1f}",
+        *(_thousands(each) for each in (row.tokens_prefix, row.tokens_finished, row.judge_net)),
+    ]
+
+
+def _percent(accuracy: Interval) -> str:
+    """Return the accuracy in percent, the sign behind the figure alone."""
+    figure, _, bounds = accuracy.text(".1f", ".1f", 100).partition(" ")
+    return f"{figure}% {bounds}".rstrip()
 
 
 def _thousands(tokens: float) -> str:

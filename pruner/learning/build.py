@@ -16,7 +16,7 @@ from pruner.learning.pair_files import (
     write_pairs,
     written_identity,
 )
-from pruner.learning.pairs import LabelledPair, folds_by_problem, label_pairs
+from pruner.learning.pairs import LabelledPair, PairRule, folds_by_problem, label_pairs
 from pruner.prompts import load_tokenizer, token_ends
 
 
@@ -44,17 +44,11 @@ def build_pairs(config: PairsConfig) -> None:
 def build(config: PairsConfig, table: pa.Table) -> list[LabelledPair]:
     tokenizer = load_tokenizer(config.tokenizer, None, False)
     truncation = prefix.make_truncation(config.prefix)
+    rule = PairRule(config.segment_tokens, config.traces_per_problem, config.pairs_per_problem, config.seed)
     pairs: list[LabelledPair] = []
     folds = folds_by_problem(table.column("problem_id").to_pylist(), config.folds, config.seed)
     for traces in traces_by_problem(table, config.patterns, lambda text: token_ends(tokenizer, text)):
         pairs += label_pairs(
-            traces,
-            truncation,
-            config.segment_tokens,
-            lambda answer: cached_key(answer, config.answers),
-            config.traces_per_problem,
-            config.pairs_per_problem,
-            folds[traces[0].problem_id],
-            config.seed,
+            traces, truncation, rule, lambda answer: cached_key(answer, config.answers), folds[traces[0].problem_id]
         )
     return pairs

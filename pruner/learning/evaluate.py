@@ -16,6 +16,7 @@ from pruner.config.judges import LlmJudgeConfig
 from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.files import write_atomically
+from pruner.intervals import Interval
 from pruner.judges import factory, lexical_weights
 from pruner.judges.base import Judge
 from pruner.judges.card import GenerativeCard, check_base, check_prefix, generative_config, read_card
@@ -25,12 +26,12 @@ from pruner.judges.reading import FEATURES
 from pruner.learning import floors
 from pruner.learning.config import EvalConfig
 from pruner.learning.floors import FLOORS
-from pruner.learning.metrics import Interval, calibration, quality, roc, within_difference
+from pruner.learning.metrics import calibration, quality, roc, within_difference
 from pruner.learning.pair_files import PairSet
 from pruner.learning.pairs import LabelledPair
 from pruner.learning.plots import plot_calibration, plot_roc
 from pruner.learning.scoring import Scored, score_pairs
-from pruner.learning.tables import Row, write_table
+from pruner.learning.tables import ScoreRow, write_table
 from pruner.prompts import BytePrompts, ChatPrompts, Prompts, check_model_folder, load_tokenizer
 from pruner.samplers.vllm import EngineSpec, VllmSampler
 from pruner.shard import engines
@@ -170,15 +171,15 @@ def row(
     first: Judged,
     pairs: Sequence[LabelledPair],
     places: Sequence[int],
-) -> Row:
+) -> ScoreRow:
     mine = [pairs[place] for place in places]
     labels, problems = [pair.label for pair in mine], [f"{pair.problem_set}/{pair.problem_id}" for pair in mine]
     scores, reference = ([each.scores[place] for place in places] for each in (judged, first))
-    return Row(
+    return ScoreRow(
         group=group,
         judge=judged.name,
         quality=quality(scores, labels, problems, judged.is_probability, config.bootstrap, config.seed),
-        lead=Interval(None, None, None)
+        lead=Interval(None)
         if judged is first
         else within_difference(reference, scores, labels, problems, config.bootstrap, config.seed),
         tokens_a_pair=judged.tokens_a_pair,

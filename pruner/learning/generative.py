@@ -43,15 +43,24 @@ class LossPoint:
     learning_rate: float
 
 
+@dataclass(frozen=True)
+class Labels:
+    """Token ids of the two labels, different before same, and of what fills shorter prompts."""
+
+    token_ids: tuple[int, ...]
+    pad_token_id: int
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """should_stop: asked after each step. report: called with a line about each logged or saved step."""
+
+    should_stop: Callable[[], bool]
+    report: Callable[[str], None]
+
+
 def train(
-    config: GenerativeTrainerConfig,
-    examples: Sequence[Example],
-    label_token_ids: tuple[int, ...],
-    pad_token_id: int,
-    folder: Path,
-    seed: int,
-    should_stop: Callable[[], bool],
-    tell: Callable[[str], None],
+    config: GenerativeTrainerConfig, examples: Sequence[Example], labels: Labels, folder: Path, seed: int, hooks: Hooks
 ) -> list[LossPoint] | None:
     """Train and save the adapter (or the whole model) into `folder`; None if it was asked to stop before the end.
 
@@ -60,7 +69,29 @@ def train(
     Raises:
         InputError: the base model cannot be loaded, or has none of the LoRA targets.
     """
-    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+    trainer = _trainer(config, examples, labels, folder, seed, hooks)
+    last = _last_whole_save(folder / CHECKPOINTS)
+    if last is not None:
+        hooks.report(f"going on from {last.name}")
+    trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
+    if trainer.state.global_step < trainer.state.max_steps:
+        return None
+    if trainer.is_world_process_zero():
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        model.to(torch.bfloat16).save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)  # a form that peft leaves to be filled in
+    return [
+        LossPoint(int(entry["step"]), float(entry["epoch"]), float(entry["loss"]), float(entry["learning_rate"]))
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+
+
+def _trainer(
+    config: GenerativeTrainerConfig, examples: Sequence[Example], labels: Labels, folder: Path, seed: int, hooks: Hooks
+) -> Any:
+    """Return transformers' Trainer with our loss, ready to train."""
+    from transformers import PrinterCallback, Trainer
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -68,38 +99,61 @@ def train(
 
     class JudgeTrainer(Trainer):  # type: ignore[misc]
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-            labels = inputs.pop("label")
+            wanted = inputs.pop("label")
             output = model(**inputs, logits_to_keep=1)
-            loss = focal_loss(output.logits[:, -1, list(label_token_ids)], labels, config.loss.alpha, config.loss.gamma)
+            logits = output.logits[:, -1, list(labels.token_ids)]
+            loss = focal_loss(logits, wanted, config.loss.alpha, config.loss.gamma)
             return (loss, output) if return_outputs else loss
+
+    torch.manual_seed(seed)  # the adapter's first values
+    trainer = JudgeTrainer(
+        model=_load(config),
+        args=_arguments(config, len(examples), folder, seed),
+        train_dataset=_Examples(examples),
+        data_collator=lambda rows: _collate(rows, labels.pad_token_id),
+        callbacks=[_watch(hooks)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _watch(hooks: Hooks) -> Any:
+    """Return the callback that stops a training and reports its steps."""
+    from transformers import TrainerCallback
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if _any_process(should_stop()):
+            if _any_process(hooks.should_stop()):
                 control.should_save = control.should_training_stop = True
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs and state.is_world_process_zero:
-                tell(f"step {state.global_step}/{state.max_steps}, loss {float(logs['loss']):.4f}")
+                hooks.report(f"step {state.global_step}/{state.max_steps}, loss {float(logs['loss']):.4f}")
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
-                tell(f"step {state.global_step}/{state.max_steps}, saved")
+                hooks.report(f"step {state.global_step}/{state.max_steps}, saved")
+
+    return Watch()
+
+
+def _arguments(config: GenerativeTrainerConfig, num_examples: int, folder: Path, seed: int) -> Any:
+    """Return transformers' arguments; with several processes each takes its part of a batch."""
+    from transformers import TrainingArguments
 
     has_gpu = torch.cuda.is_available()
-    has_bf16 = has_gpu and config.base.dtype == "bfloat16"
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by accelerate launch
-    steps_an_epoch = -(-len(examples) // (config.batch_size * config.gradient_accumulation * num_processes))
-    arguments = TrainingArguments(
+    steps_per_epoch = -(-num_examples // (config.batch_size * config.gradient_accumulation * num_processes))
+    return TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=int(config.warmup_share * config.epochs * steps_an_epoch),
+        warmup_steps=int(config.warmup_share * config.epochs * steps_per_epoch),
         weight_decay=config.weight_decay,
-        bf16=has_bf16,
+        bf16=has_gpu and config.base.dtype == "bfloat16",
         use_cpu=not has_gpu,
         ddp_backend="gloo" if num_processes > 1 and not has_gpu else None,
         ddp_find_unused_parameters=False,
@@ -115,30 +169,6 @@ def train(
         remove_unused_columns=False,
         dataloader_pin_memory=has_gpu,
     )
-    torch.manual_seed(seed)  # the adapter's first values
-    trainer = JudgeTrainer(
-        model=_load(config),
-        args=arguments,
-        train_dataset=_Examples(examples),
-        data_collator=lambda rows: _collate(rows, pad_token_id),
-        callbacks=[Watch()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    last = _last_whole_save(folder / CHECKPOINTS)
-    if last is not None:
-        tell(f"going on from {last.name}")
-    trainer.train(resume_from_checkpoint=str(last) if last is not None else None)
-    if trainer.state.global_step < trainer.state.max_steps:
-        return None
-    if trainer.is_world_process_zero():
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        model.to(torch.bfloat16).save_pretrained(folder)
-        (folder / "README.md").unlink(missing_ok=True)  # a form that peft leaves to be filled in
-    return [
-        LossPoint(int(entry["step"]), float(entry["epoch"]), float(entry["loss"]), float(entry["learning_rate"]))
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
 
 
 def is_main_process() -> bool:

@@ -14,19 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from pruner.intervals import Interval, interval, resamplings
+
 Floats = NDArray[np.float64]
 _BINS = 10
 # Half a pair is neither found nor missed: what a missing verdict counts as in a ranking.
 _MISSING = 0.5
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its bootstrap interval (2.5 to 97.5 %); None where it is not defined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -73,12 +66,12 @@ def quality(
     s = filled(scores)
     y = np.asarray(labels)
     names, problem = np.unique(np.asarray(problems), return_inverse=True)
-    draws = _draws(len(names), bootstrap, seed)
+    draws = resamplings(len(names), bootstrap, seed)
     within = {k: a for k in range(len(names)) if (a := auroc(y[problem == k], s[problem == k])) is not None}
 
     def of_pairs(metric: Callable[[NDArray[np.int_], Floats, Floats], float | None]) -> Interval:
         values = [metric(y, s, draw[problem].astype(float)) for draw in draws]
-        return _interval(metric(y, s, np.ones(len(y))), values)
+        return interval(metric(y, s, np.ones(len(y))), values)
 
     return Quality(
         pairs=len(y),
@@ -86,14 +79,14 @@ def quality(
         problems_mixed=len(within),
         same_share=float(y.mean()),
         missing=sum(score is None for score in scores),
-        auroc_within=_interval(
+        auroc_within=interval(
             float(np.mean(list(within.values()))) if within else None, [_mean_within(within, draw) for draw in draws]
         ),
         auroc_pooled=of_pairs(auroc),
         tnr_at_fnr20=of_pairs(tnr_at_fnr20),
         precision_same=of_pairs(lambda y, s, w: _average_precision(y, s, w)),
         precision_different=of_pairs(lambda y, s, w: _average_precision(1 - y, -s, w)),
-        ece=of_pairs(calibration_error) if is_probability else Interval(None, None, None),
+        ece=of_pairs(calibration_error) if is_probability else Interval(None),
     )
 
 
@@ -114,8 +107,8 @@ def within_difference(
         left, right = (auroc(y[mine], filled(scores)[mine]) for scores in (one, other))
         if left is not None and right is not None:
             gaps[k] = left - right
-    values = [_mean_within(gaps, draw) for draw in _draws(len(names), bootstrap, seed)]
-    return _interval(float(np.mean(list(gaps.values()))) if gaps else None, values)
+    values = [_mean_within(gaps, draw) for draw in resamplings(len(names), bootstrap, seed)]
+    return interval(float(np.mean(list(gaps.values()))) if gaps else None, values)
 
 
 def filled(scores: Sequence[float | None]) -> Floats:
@@ -171,20 +164,6 @@ def _has_both(labels: NDArray[np.int_], weights: Floats | None) -> bool:
     return bool(kept.size) and kept.min() != kept.max()
 
 
-def _draws(num_problems: int, bootstrap: int, seed: int) -> NDArray[np.int_]:
-    """Return how often each problem is in each resampling: [bootstrap, problems]."""
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(num_problems, np.full(num_problems, 1 / num_problems), size=bootstrap)
-
-
 def _mean_within(values: dict[int, float], draw: NDArray[np.int_]) -> float | None:
     weights = [int(draw[k]) for k in values]
     return float(np.average(list(values.values()), weights=weights)) if sum(weights) else None
-
-
-def _interval(value: float | None, resampled: Sequence[float | None]) -> Interval:
-    known = [each for each in resampled if each is not None]
-    if value is None or not known:
-        return Interval(value, None, None)
-    low, high = np.quantile(known, [0.025, 0.975])
-    return Interval(value, float(low), float(high))

@@ -75,32 +75,41 @@ def recorded_prefix(recorded: Recorded, truncation: Truncation, segment_tokens: 
             return prefix
 
 
+@dataclass(frozen=True)
+class PairRule:
+    """Which pairs of a problem are taken.
+
+    Attributes:
+        segment_tokens: length of the segments that the main job would have sampled.
+        traces_per_problem: take so many of the lowest indexes; None takes all.
+        pairs_per_problem: draw so many by hash; None takes all.
+    """
+
+    segment_tokens: int
+    traces_per_problem: int | None
+    pairs_per_problem: int | None
+    seed: int
+
+
 def label_pairs(
-    traces: Sequence[Recorded],
-    truncation: Truncation,
-    segment_tokens: int,
-    key_of: Callable[[str], str],
-    traces_per_problem: int | None,
-    pairs_per_problem: int | None,
-    fold: int,
-    seed: int,
+    traces: Sequence[Recorded], truncation: Truncation, rule: PairRule, key_of: Callable[[str], str], fold: int
 ) -> list[LabelledPair]:
     """Return the pairs of one problem, by trace indexes.
 
     Args:
-        key_of: an answer's canonical key; a pair's label is whether its keys are equal.
         traces: of one problem, in any order; those without an answer or without a complete prefix are left out.
-        traces_per_problem: take so many of the lowest indexes; None takes all.
-        pairs_per_problem: draw so many by hash; None takes all.
+        key_of: an answer's canonical key; a pair's label is whether its keys are equal.
     """
     answered = sorted((trace for trace in traces if trace.answer is not None), key=lambda trace: trace.trace_index)
-    prefixed = [(t, p) for t in answered if (p := recorded_prefix(t, truncation, segment_tokens)) is not None]
-    pairs = list(combinations(prefixed[:traces_per_problem], 2))
+    prefixed = [(t, p) for t in answered if (p := recorded_prefix(t, truncation, rule.segment_tokens)) is not None]
+    pairs = list(combinations(prefixed[: rule.traces_per_problem], 2))
     pairs.sort(
-        key=lambda pair: hash64(seed, "pair", pair[0][0].problem_id, pair[0][0].trace_index, pair[1][0].trace_index)
+        key=lambda pair: hash64(
+            rule.seed, "pair", pair[0][0].problem_id, pair[0][0].trace_index, pair[1][0].trace_index
+        )
     )
     labelled = []
-    for (left, left_prefix), (right, right_prefix) in pairs[:pairs_per_problem]:
+    for (left, left_prefix), (right, right_prefix) in pairs[: rule.pairs_per_problem]:
         assert left.answer is not None and right.answer is not None
         labelled.append(
             LabelledPair(

@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner.files import write_atomically
-from pruner.learning.metrics import Interval, Quality
+from pruner.intervals import Interval
+from pruner.learning.metrics import Quality
+from pruner.results.formats import markdown_table
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """One judge on one group of pairs.
 
     Attributes:
@@ -32,7 +34,7 @@ class Row:
     tokens_a_pair: float | None
 
 
-def write_table(rows: Sequence[Row], folder: Path, heading: str) -> str:
+def write_table(rows: Sequence[ScoreRow], folder: Path, heading: str) -> str:
     """Write table.parquet and table.md; return the Markdown."""
     table = pa.Table.from_pylist([_flat(row) for row in rows])
     write_atomically(folder / "table.parquet", lambda path: pq.write_table(table, path))
@@ -41,13 +43,13 @@ def write_table(rows: Sequence[Row], folder: Path, heading: str) -> str:
     return text
 
 
-def write_point(row: Row, folder: Path) -> None:
+def write_point(row: ScoreRow, folder: Path) -> None:
     """Write one row of a study; points of one study may be made at once."""
     name = f"{row.judge}.json"
     write_atomically(folder / "points" / name, lambda path: path.write_text(json.dumps(asdict(row), indent=1)))
 
 
-def read_points(folder: Path) -> list[Row]:
+def read_points(folder: Path) -> list[ScoreRow]:
     """Return the rows of a study so far, by group and name."""
     rows = []
     for file in sorted((folder / "points").glob("*.json")):
@@ -56,12 +58,18 @@ def read_points(folder: Path) -> list[Row]:
             key: Interval(**each) if isinstance(each, dict) else each for key, each in values["quality"].items()
         }
         values |= {"quality": Quality(**figures), "lead": Interval(**values["lead"])}
-        rows.append(Row(**values))
+        rows.append(ScoreRow(**values))
     return sorted(rows, key=lambda row: (row.group, row.judge))
 
 
-def markdown(rows: Sequence[Row], heading: str) -> str:
-    """Return the rows as Markdown, a table a group. Figures in brackets are bootstrap intervals over problems."""
+_HEADER = (
+    *("judge", "AUROC within problem", "the first leads by", "AUROC pooled", "TNR@0.2", "AP same / different", "ECE"),
+    *("missing", "tokens per pair"),
+)
+
+
+def markdown(rows: Sequence[ScoreRow], heading: str) -> str:
+    """Return the rows as Markdown, one table per group. Figures in brackets are bootstrap intervals over problems."""
     lines = [heading.rstrip(), ""]
     for group in dict.fromkeys(row.group for row in rows):
         mine = [row for row in rows if row.group == group]
@@ -70,18 +78,15 @@ def markdown(rows: Sequence[Row], heading: str) -> str:
             f"{group}: {first.pairs:,} pairs of {first.problems} problems, {first.same_share:.1%} agree; "
             f"{first.problems_mixed} problems have both kinds",
             "",
-            "| judge | AUROC within problem | the first leads by | AUROC pooled | TNR@0.2 | AP same / different | ECE "
-            "| missing | tokens a pair |",
-            "|---|---|---|---|---|---|---|---|---|",
-            *(_line(row) for row in mine),
+            *markdown_table(_HEADER, [_cells(row) for row in mine]),
             "",
         ]
     return "\n".join(lines)
 
 
-def _line(row: Row) -> str:
+def _cells(row: ScoreRow) -> list[str]:
     q = row.quality
-    cells = [
+    return [
         row.judge,
         _cell(q.auroc_within),
         _cell(row.lead),
@@ -92,22 +97,17 @@ def _line(row: Row) -> str:
         str(q.missing),
         "" if row.tokens_a_pair is None else f"{row.tokens_a_pair:.1f}",
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 def _cell(interval: Interval) -> str:
-    if interval.value is None:
-        return ""
-    if interval.low is None or interval.high is None:
-        return _figure(interval.value)
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return interval.text(".3f", ".3f")
 
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: ScoreRow) -> dict[str, Any]:
     flat: dict[str, Any] = {"group": row.group, "judge": row.judge, "tokens_a_pair": row.tokens_a_pair}
     intervals = {"lead": row.lead}
     for field in fields(Quality):

@@ -142,12 +142,13 @@ def train_generative(
     losses = generative.train(
         config,
         generative.oversampled(examples, config.loss.oversampling),
-        prompt.label_token_ids,
-        tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+        generative.Labels(
+            prompt.label_token_ids,
+            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+        ),
         folder,
         seed,
-        should_stop,
-        lambda line: print(line, file=sys.stderr, flush=True),
+        generative.Hooks(should_stop, lambda line: print(line, file=sys.stderr, flush=True)),
     )
     if losses is None:
         return None

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pruner.clustering import Cluster, ClusterRule, Joins, Needs, apply, largest, place, representatives
+from pruner.clustering import Cluster, ClusterRule, Joins, Undecided, apply, largest, place, representatives
 from pruner.methods.base import Action, Answer, Compare, Extend, Prepare, Prune
 from pruner.prefix import Truncation
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
@@ -122,7 +122,7 @@ class DeepPrune:
 
     def _place(self, index: int) -> tuple[tuple[int, int], ...]:
         placement = place(self.clusters, index, self._verdicts, self._rule.cluster, self._members)
-        if isinstance(placement, Needs):
+        if isinstance(placement, Undecided):
             return placement.pairs
         self.clusters = apply(self.clusters, index, placement)
         changed = placement.cluster_index if isinstance(placement, Joins) else len(self.clusters) - 1

@@ -18,7 +18,7 @@ from pruner.reporting.canvas import (
     unit_of,
 )
 from pruner.reporting.gather import Calibration, Point, ProblemRow
-from pruner.results.run_totals import RunBooks
+from pruner.results.run_totals import RunTotals
 
 _MOST_BARS = 40
 
@@ -79,12 +79,12 @@ def _pareto_panel(axes: Any, points: Sequence[Point], methods: Sequence[str], fo
     style(axes, palette, grid="both")
 
 
-def run_tokens(books: Sequence[RunBooks], labels: dict[str, str]) -> Figure:
+def run_tokens(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:
     """Where each run's tokens went."""
-    shown = books[:_MOST_BARS]
+    shown = runs[:_MOST_BARS]
     note = "Sampled tokens by what became of their trace; the judge's as weighted in net tokens; those that stops and kills cost."
-    if len(books) > len(shown):
-        note += f" The best {len(shown)} of {len(books)} runs."
+    if len(runs) > len(shown):
+        note += f" The best {len(shown)} of {len(runs)} runs."
     parts = [
         ("in finished traces", "finished", [each.tokens_finished / each.problems for each in shown]),
         ("in pruned traces", "pruned", [each.tokens_pruned / each.problems for each in shown]),
@@ -254,11 +254,11 @@ def calibration(found: Sequence[Calibration], focus: str, is_judged: bool) -> Fi
     return render(name, title, note, draw, 300)
 
 
-def saved(books: Sequence[RunBooks], labels: dict[str, str]) -> Figure:
+def saved(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:
     """What each run saved, by a measured baseline or an estimate."""
     name, title = "saved", "Net tokens saved"
     note = "Against a run of method=cons with the same setting (measured, full colour), or against an estimate from finished traces (pale)."
-    known = sorted((each for each in books if each.saved is not None), key=lambda each: -(each.saved or 0.0))[:16]
+    known = sorted((each for each in runs if each.saved is not None), key=lambda each: -(each.saved or 0.0))[:16]
     if not known:
         return Figure(name, title, note, empty="There are only runs of method=cons, so there is nothing to compare.")
 

@@ -1,17 +1,16 @@
-"""What a report tells, read from results as records. Knows no figure and no page."""
+"""What a report shows, read from results as records. Knows no figure and no page."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pruner.pareto import pareto_front
 from pruner.results.query import Results
-from pruner.results.run_totals import RunBooks
+from pruner.results.run_totals import RunTotals
 
-_Z = 1.96
 _BINS = 10
 
 
@@ -93,52 +92,41 @@ class Calibration:
         return sum(count for _, _, count in self.bins)
 
 
-def points(books: Sequence[RunBooks]) -> list[Point]:
+def points(runs: Sequence[RunTotals]) -> list[Point]:
     """Return the runs whose accuracy is known. On the front: no other of the same problems and model is as good for less."""
     found = []
-    for each in books:
-        if each.accuracy is None or not each.problems:
+    for each in runs:
+        if each.accuracy is None or each.accuracy_low is None or each.accuracy_high is None:
             continue
-        low, high = wilson(each.accuracy, each.problems_graded)
         group = f"{each.problem_set}, {each.model}"
         net = each.tokens_net / each.problems
-        found.append(Point(each.run, each.method, group, each.accuracy, low, high, net))
-    return [replace(point, is_front=not any(_beats(other, point) for other in found)) for point in found]
+        found.append(Point(each.run, each.method, group, each.accuracy, each.accuracy_low, each.accuracy_high, net))
+    fronts = {point.run for group in {each.group for each in found} for point in _front(found, group)}
+    return [replace(point, is_front=point.run in fronts) for point in found]
 
 
-def _beats(one: Point, other: Point) -> bool:
-    is_as_good = one.accuracy >= other.accuracy and one.net_per_problem <= other.net_per_problem
-    is_better = one.accuracy > other.accuracy or one.net_per_problem < other.net_per_problem
-    return one.group == other.group and is_as_good and is_better
+def _front(points: Sequence[Point], group: str) -> list[Point]:
+    mine = [point for point in points if point.group == group]
+    return pareto_front(mine, lambda point: point.net_per_problem, lambda point: point.accuracy)
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of `count`. Source: Wilson (1927)."""
-    if not count:
-        return 0.0, 1.0
-    middle = share + _Z**2 / (2 * count)
-    spread = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
-    scale = 1 + _Z**2 / count
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-
-
-def ranked(books: Sequence[RunBooks]) -> list[RunBooks]:
+def ranked(runs: Sequence[RunTotals]) -> list[RunTotals]:
     """Return runs as on the leaderboard: most accurate first, then the cheapest."""
 
-    def key(each: RunBooks) -> tuple[float, float, str]:
+    def key(each: RunTotals) -> tuple[float, float, str]:
         return (
             -(each.accuracy if each.accuracy is not None else -1.0),
             each.tokens_net / max(1, each.problems),
             each.run,
         )
 
-    return sorted(books, key=key)
+    return sorted(runs, key=key)
 
 
-def focus_of(books: Sequence[RunBooks]) -> RunBooks:
+def focus_of(runs: Sequence[RunTotals]) -> RunTotals:
     """Return the run to look at closely: of those with most problems, the best one that prunes, else the best."""
-    most = max(each.problems for each in books)
-    whole = [each for each in ranked(books) if each.problems == most]
+    most = max(each.problems for each in runs)
+    whole = [each for each in ranked(runs) if each.problems == most]
     return next((each for each in whole if each.traces_pruned), whole[0])
 
 
@@ -155,7 +143,7 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
     return row | {name: row[name] or [] for name in ("vote_answers", "vote_counts", "cluster_sizes")}
 
 
-def calibrations(results: Results, judged: Sequence[RunBooks]) -> list[Calibration]:
+def calibrations(results: Results, judged: Sequence[RunTotals]) -> list[Calibration]:
     """Return the calibration of every judge that has a pair to check. A pair agrees when the answers are spelled alike or both
     are right; one of which one trace is right and the other is not does not."""
     if not judged:

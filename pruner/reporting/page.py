@@ -14,7 +14,7 @@ import jinja2
 from pruner.reporting.canvas import Figure
 from pruner.reporting.gather import ProblemRow
 from pruner.reporting.payload import Limits, Written, script_json
-from pruner.results.run_totals import RunBooks
+from pruner.results.run_totals import RunTotals
 from pruner.results.summary import words
 
 
@@ -32,8 +32,8 @@ class Content:
 
     title: str
     made_at: str
-    runs: Sequence[RunBooks]
-    focus: RunBooks
+    runs: Sequence[RunTotals]
+    focus: RunTotals
     labels: dict[str, str]
     figures: Sequence[Figure]
     problems: Sequence[ProblemRow]
@@ -73,44 +73,44 @@ def _part(name: str) -> str:
     return resources.files("pruner.reporting").joinpath("templates", name).read_text()
 
 
-def _cards(books: RunBooks, labels: dict[str, str]) -> list[tuple[str, str, str]]:
+def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, str]]:
     """Return label, figure and explanation of what a reader looks for first."""
     cards = []
-    if books.accuracy is not None:
-        single = "" if books.single_accuracy is None else f"a single trace: {100 * books.single_accuracy:.1f} %"
+    if totals.accuracy is not None:
+        single = "" if totals.single_accuracy is None else f"a single trace: {100 * totals.single_accuracy:.1f} %"
         cards.append(
             (
                 "Accuracy",
-                f"{100 * books.accuracy:.1f} %",
-                f"{books.problems_right} of {books.problems_graded}; {single}",
+                f"{100 * totals.accuracy:.1f} %",
+                f"{totals.problems_right} of {totals.problems_graded}; {single}",
             )
         )
-    if books.saved is not None:
+    if totals.saved is not None:
         against = (
-            f"measured against {labels.get(books.baseline_run or '', books.baseline_run)}"
-            if books.baseline == "measured"
+            f"measured against {labels.get(totals.baseline_run or '', totals.baseline_run)}"
+            if totals.baseline == "measured"
             else "an estimate from finished traces"
         )
-        cards.append(("Net tokens saved", f"{100 * books.saved:.1f} %", against))
+        cards.append(("Net tokens saved", f"{100 * totals.saved:.1f} %", against))
     cards.append(
-        ("Net tokens", short(books.tokens_net), f"{short(books.tokens_net / max(1, books.problems))} a problem")
+        ("Net tokens", short(totals.tokens_net), f"{short(totals.tokens_net / max(1, totals.problems))} a problem")
     )
-    started = max(1, books.traces_started)
-    pruned = f"{books.traces_pruned:,} of {books.traces_started:,} traces"
-    cards.append(("Pruned", f"{100 * books.traces_pruned / started:.0f} %", pruned))
-    if books.judge_calls:
-        judge = books.tokens_net - books.tokens_sampled
+    started = max(1, totals.traces_started)
+    pruned = f"{totals.traces_pruned:,} of {totals.traces_started:,} traces"
+    cards.append(("Pruned", f"{100 * totals.traces_pruned / started:.0f} %", pruned))
+    if totals.judge_calls:
+        judge = totals.tokens_net - totals.tokens_sampled
         cards.append(
             (
                 "Judge",
-                f"{100 * judge / max(1.0, books.tokens_net):.1f} %",
-                f"of net tokens; {books.judge_calls:,} calls",
+                f"{100 * judge / max(1.0, totals.tokens_net):.1f} %",
+                f"of net tokens; {totals.judge_calls:,} calls",
             )
         )
-    if books.tokens_discarded or (books.attempts or 1) > 1:
-        cards.append(("Lost by stops", short(books.tokens_discarded or 0), f"tokens, in {books.attempts} attempts"))
-    if books.cost is not None:
-        cards.append(("Cost", f"{books.cost:,.2f}", f"estimated, by {books.cost_basis}"))
+    if totals.tokens_discarded or (totals.attempts or 1) > 1:
+        cards.append(("Lost by stops", short(totals.tokens_discarded or 0), f"tokens, in {totals.attempts} attempts"))
+    if totals.cost is not None:
+        cards.append(("Cost", f"{totals.cost:,.2f}", f"estimated, by {totals.cost_basis}"))
     return cards
 
 
@@ -124,7 +124,7 @@ def short(value: float) -> str:
 
 def _data(content: Content) -> dict[str, Any]:
     """Return what the page's script works on. Questions stand there once, whatever the number of runs."""
-    numbers = {books.run: number for number, books in enumerate(content.runs)}
+    numbers = {totals.run: number for number, totals in enumerate(content.runs)}
     questions: dict[str, int] = {}
     rows = []
     for row in content.problems:
@@ -155,10 +155,10 @@ def _data(content: Content) -> dict[str, Any]:
             ]
         )
     return {
-        "runs": [content.labels[books.run] for books in content.runs],
+        "runs": [content.labels[totals.run] for totals in content.runs],
         "focus": numbers[content.focus.run],
         "questions": list(questions),
         "rows": rows,
         "folder": content.traces_folder,
-        "without_text": [content.written.without_text.get(books.run, 0) for books in content.runs],
+        "without_text": [content.written.without_text.get(totals.run, 0) for totals in content.runs],
     }

@@ -1,4 +1,4 @@
-"""Check a run's books: that answers, traces, judged facts, attempts and the checkpoint tell of the same tokens, and that its
+"""Check the cost accounting of a run: answers, traces, judged facts, attempts and the checkpoint agree on the tokens, and that its
 shards are of one config and cut the problems once.
 
 Problems whose traces are not written yet (a run that goes on) are counted as unchecked. A checkpoint that another process has

@@ -17,7 +17,7 @@ from pruner.results import formats
 from pruner.results.query import Results, checkpoint_confidence
 from pruner.schemas import VIEWS
 
-TABLES = ("answers", "traces", "verdicts", "probes")
+EXPORTED = ("answers", "traces", "verdicts", "probes")
 RECORDED = pa.schema(
     [
         ("problem_id", pa.string()),
@@ -66,7 +66,7 @@ def _write_lines(path: Path, parts: Iterator[pa.Table]) -> int:
 def export_datasets(results: Results, runs: Sequence[str], target: Path) -> dict[str, int]:
     """Write a folder for `datasets.load_dataset(folder, name)`, name being a table; return the tables' rows."""
     counts: dict[str, int] = {}
-    for name in TABLES:
+    for name in EXPORTED:
         for number, run in enumerate(runs):
             rows = _write_parquet(target / name / f"{number:04d}.parquet", _parts(results, [run], name))
             counts[name] = counts.get(name, 0) + rows

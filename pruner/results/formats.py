@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from wcwidth import wcswidth
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown")
 _LEAST_WIDTH = 6
@@ -38,9 +39,23 @@ def to_json(table: pa.Table) -> str:
 def to_markdown(table: pa.Table) -> str:
     """Return a Markdown table; numbers to the right."""
     numeric = [_is_number(field.type) for field in table.schema]
-    lines = [[_escaped(name) for name in table.column_names], ["--:" if is_number else "---" for is_number in numeric]]
-    lines += [[_escaped(shown(value)) for value in row] for row in _rows(table)]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    names = [_escaped(name) for name in table.column_names]
+    lines = markdown_table(names, [[_escaped(shown(value)) for value in row] for row in _rows(table)], numeric)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def markdown_table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool] | None = None
+) -> list[str]:
+    """Return the lines of a Markdown table; numeric columns are aligned to the right."""
+    rules = ["--:" if is_number else "---" for is_number in numeric or [False] * len(names)]
+    return ["| " + " | ".join(line) + " |" for line in [names, rules, *rows]]
+
+
+def aligned(lines: Sequence[Sequence[str]], numeric: Sequence[bool] | None = None) -> list[str]:
+    """Return lines of cells in columns of equal width, numeric ones to the right."""
+    widths = [max(_width(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return [_line(line, widths, numeric or [False] * len(widths)) for line in lines]
 
 
 def to_text(table: pa.Table, width: int | None, max_rows: int) -> str:
@@ -53,7 +68,7 @@ def to_text(table: pa.Table, width: int | None, max_rows: int) -> str:
     numeric = [_is_number(field.type) for field in table.schema]
     cells = [list(table.column_names)] + [[shown(value) for value in row] for row in _rows(table.slice(0, max_rows))]
     cells = [[_printable(cell) for cell in line] for line in cells]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(numeric))]
+    widths = [max(_width(line[i]) for line in cells) for i in range(len(numeric))]
     widths = fitted(widths, numeric, width)
     lines = [_line(line, widths, numeric) for line in cells]
     lines.insert(1, _GAP.join("─" * w for w in widths))
@@ -107,9 +122,24 @@ def _hexed(value: Any) -> Any:
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
     out = []
     for cell, width, is_number in zip(cells, widths, numeric, strict=False):
-        cut = cell if len(cell) <= width else cell[: width - 1] + "…"
-        out.append(cut.rjust(width) if is_number else cut.ljust(width))
+        cut = _cut(cell, width)
+        pad = " " * (width - _width(cut))
+        out.append(pad + cut if is_number else cut + pad)
     return _GAP.join(out).rstrip()
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal the text takes: letters of East Asian scripts take two."""
+    return max(0, wcswidth(text))
+
+
+def _cut(text: str, width: int) -> str:
+    """Return the text, or its beginning and an ellipsis, in at most so many columns."""
+    if _width(text) <= width:
+        return text
+    while text and _width(text) > width - 1:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _rows(table: pa.Table) -> list[tuple[Any, ...]]:

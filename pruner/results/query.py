@@ -26,7 +26,7 @@ from pruner.errors import InputError, first_line
 from pruner.lines import tell_warnings
 from pruner.results.formats import plain_rows
 from pruner.results.run_tables import run_json_fault, schema_fault, table_fault
-from pruner.results.run_totals import RunBooks
+from pruner.results.run_totals import RunTotals
 from pruner.results.writer import sql_path, views_sql
 from pruner.schemas import READ_VIEWS, VIEWS
 
@@ -287,33 +287,33 @@ class Results:
         return plain_rows(self.table(sql, parameters))
 
 
-def read_books(results: Results) -> list[RunBooks]:
-    """Return the books of every run, by name."""
+def read_totals(results: Results) -> list[RunTotals]:
+    """Return the totals of every run, by name."""
     # A count that a run of an older schema version did not keep is 0.
-    fields = RunBooks.__dataclass_fields__.items()
+    fields = RunTotals.__dataclass_fields__.items()
     names = ", ".join(f"coalesce({name}, 0) AS {name}" if field.type == "int" else name for name, field in fields)
     sql = f"""
         SELECT {names} FROM tokens
         JOIN (SELECT run, baseline, baseline_run, accuracy_baseline, tokens_baseline, saved FROM savings) USING (run)
         ORDER BY run"""
-    return [RunBooks(**row) for row in results.rows(sql)]
+    return [RunTotals(**row) for row in results.rows(sql)]
 
 
-def run_books(root: Path, run: str) -> RunBooks:
-    """Return the books of one run; what other runs under the root hold is only looked at for a measured baseline.
+def run_totals(root: Path, run: str) -> RunTotals:
+    """Return the totals of one run; what other runs under the root hold is only looked at for a measured baseline.
 
     Raises:
         InputError: it has written no answers, or they cannot be read.
     """
     try:
         with Results(root) as results:
-            books = {each.run: each for each in read_books(results)}
+            totals = {each.run: each for each in read_totals(results)}
     except InputError:  # another run's files are damaged
         with Results(root, run) as results:
-            books = {each.run: each for each in read_books(results)}
-    if run not in books:
+            totals = {each.run: each for each in read_totals(results)}
+    if run not in totals:
         raise InputError(f"{root / run}: no problem of it is finished yet.")
-    return books[run]
+    return totals[run]
 
 
 def checkpoint_rows(path: Path) -> Rows | None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class RunBooks:
-    """What a run came to, over its finished problems: a row of the views `tokens` and `savings`, see schemas.py."""
+class RunTotals:
+    """The totals of a run over its finished problems: one row of the views `tokens` and `savings`, see schemas.py."""
 
     run: str
     method: str
@@ -50,6 +50,8 @@ class RunBooks:
     gpu_seconds_judge: float | None
     cost_basis: str | None
     cost: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
     baseline: str
     baseline_run: str | None
     accuracy_baseline: float | None

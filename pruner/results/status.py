@@ -13,6 +13,7 @@ from pruner.config.job import MAX_SHARDS
 from pruner.errors import InputError
 from pruner.json_records import read_object
 from pruner.lines import printable
+from pruner.results.formats import aligned
 from pruner.results.run_folder import Progress, RunFolder, read_progress
 
 STATES = ("done", "running", "resumable", "failed", "waiting", "unreadable")
@@ -101,19 +102,18 @@ def read_shard(folder: RunFolder) -> ShardState:
 
 
 def describe(manifest: Manifest) -> str:
-    """Return a headline and a table with a line a shard."""
+    """Return a headline and a table with one line per shard."""
     rows: list[tuple[str, ...]] = [
         ("shard", "state", "problems", "traces", "segments", "tokens", "tok/s", "ETA", "attempts", "who", "last told")
     ]
     rows += [_row(shard) for shard in manifest.shards]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = aligned([[printable(cell) for cell in row] for row in rows])
     errors = [
         f"shard {shard.index}: {message}"
         for shard in manifest.shards
         if (message := shard.fault or (shard.progress.message if shard.progress is not None else None))
     ]
-    return "\n".join([headline(manifest), *(printable(line) for line in [*lines, *errors])])
+    return "\n".join([headline(manifest), *lines, *(printable(line) for line in errors)])
 
 
 def headline(manifest: Manifest) -> str:

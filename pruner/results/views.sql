@@ -60,6 +60,12 @@ WITH sums AS (
         sum(tokens_judge_prompt)::BIGINT AS tokens_judge_prompt, sum(tokens_judge_cached)::BIGINT AS tokens_judge_cached,
         sum(tokens_judge_output)::BIGINT AS tokens_judge_output, sum(tokens_net) AS tokens_net
     FROM answers GROUP BY run),
+intervals AS (  -- of the accuracy, over the problems that have a gold answer. Source: Wilson (1927), 95 %.
+    SELECT run, greatest(0, middle - spread) / scale AS accuracy_low, least(scale, middle + spread) / scale AS accuracy_high
+    FROM (
+        SELECT run, 1 + 1.96 ** 2 / problems_graded AS scale, accuracy + 1.96 ** 2 / (2 * problems_graded) AS middle,
+            1.96 * sqrt(accuracy * (1 - accuracy) / problems_graded + 1.96 ** 2 / (4 * problems_graded ** 2)) AS spread
+        FROM sums WHERE problems_graded > 0)),
 lifetimes AS (
     SELECT run, count(*) AS attempts, sum(discarded_tokens)::BIGINT AS tokens_discarded,
         count(*) FILTER (ended_at IS NOT NULL AND discarded_tokens IS NULL) AS attempts_discarded_unknown,
@@ -79,8 +85,9 @@ SELECT * EXCLUDE (sampler_s, judge_s, judge_part, per_gpu_hour, per_million),
     CASE WHEN judge_s > 0 THEN sampler_s ELSE sampler_s * (1 - judge_part) END AS gpu_seconds_sampler,
     CASE WHEN judge_s > 0 THEN judge_s ELSE sampler_s * judge_part END AS gpu_seconds_judge,
     CASE WHEN per_gpu_hour IS NOT NULL THEN 'GPU hours' WHEN per_million IS NOT NULL THEN 'net tokens' END AS cost_basis,
-    coalesce(per_gpu_hour * (sampler_s + judge_s) / 3600, per_million * (tokens_net + coalesce(tokens_discarded, 0)) / 1e6) AS cost
-FROM shared;
+    coalesce(per_gpu_hour * (sampler_s + judge_s) / 3600, per_million * (tokens_net + coalesce(tokens_discarded, 0)) / 1e6) AS cost,
+    accuracy_low, accuracy_high
+FROM shared LEFT JOIN intervals USING (run);
 
 -- A row a run: its net tokens against finishing every trace. `measured` by a run of method=cons with the same setting that has all
 -- problems which this run has finished, else an `estimate` from its own finished traces, else `none` (nothing to compare with).

@@ -1,4 +1,4 @@
-"""The books: what a problem's traces and its judge cost, and what came of it. Pure functions of facts and the method's end.
+"""Cost accounting: the rows of an answered problem, with what its traces and its judge cost. Pure functions of its outcome.
 
 Two identities hold for every problem and are asserted here:
     tokens_sampled = tokens_finished + tokens_pruned      (by what became of the trace)
@@ -18,12 +18,12 @@ from fractions import Fraction
 
 from pruner.clustering import cluster_sizes
 from pruner.rows import AnswerRow, RunFacts, TraceRow
-from pruner.shard.case import Case
+from pruner.shard.case import CaseOutcome
 from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Verdict
 
 
 @dataclass(frozen=True)
-class JudgeBook:
+class JudgeCost:
     """What the judge cost one problem; prompt tokens include the cached ones."""
 
     calls: int
@@ -35,7 +35,7 @@ class JudgeBook:
     output_tokens: int
 
 
-def judge_book(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeBook:
+def judge_cost(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeCost:
     """Sum up what the judge cost. Of shared tokens those count as cached that fill whole blocks of the prefix cache."""
 
     def whole_blocks(tokens: int) -> int:
@@ -53,7 +53,7 @@ def judge_book(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeBook:
     for verdict in verdicts:
         pairs.setdefault(frozenset((verdict.key.left_trace, verdict.key.right_trace)), []).append(verdict.score)
     shared = sum(whole_blocks(verdict.head_tokens) for verdict in asked) - sum(first_heads.values())
-    return JudgeBook(
+    return JudgeCost(
         calls=len(asked) + sum(1 for probe in probes if probe.prompt_tokens),
         verdicts=len(pairs),
         verdicts_missing=sum(1 for scores in pairs.values() if not any(score is not None for score in scores)),
@@ -64,82 +64,93 @@ def judge_book(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeBook:
     )
 
 
-def trace_rows(case: Case) -> list[TraceRow]:
-    """Return a row for each trace that was started, by index."""
-    assert case.answer is not None
-    cluster_of = {member: j for j, cluster in enumerate(case.method.clusters) for member in cluster.members}
-    voters = {index for vote in case.answer.votes for index in vote.traces}
+def trace_rows(outcome: CaseOutcome) -> list[TraceRow]:
+    """Return one row for each trace that was started, by index."""
+    cluster_of = {member: j for j, cluster in enumerate(outcome.clusters) for member in cluster.members}
+    voters = {index for vote in outcome.answer.votes for index in vote.traces}
     rows = []
-    for index, trace in sorted(case.traces.items()):
+    for trace, prefix_tokens in zip(outcome.traces, outcome.prefix_tokens, strict=True):
+        index = trace.trace_index
         rows.append(
             TraceRow(
                 problem_id=trace.problem_id,
-                problem_index=case.problem.problem_index,
+                problem_index=outcome.problem.problem_index,
                 trace_index=index,
                 status="finished" if trace.is_finished else "pruned",
                 finish_reason=trace.finish_reason,
-                prune_reason=None if trace.is_finished else case.pruned.get(index, "decided"),
+                prune_reason=None if trace.is_finished else outcome.pruned.get(index, "decided"),
                 answer=trace.answer.text if trace.answer is not None else None,
                 answer_key=trace.answer.key if trace.answer is not None else None,
-                correct=_grade(trace.answer, case.problem) if trace.is_finished else None,
+                correct=_grade(trace.answer, outcome.problem) if trace.is_finished else None,
                 is_voter=index in voters,
                 cluster_index=cluster_of.get(index),
                 num_segments=len(trace.segments),
                 segment_tokens=tuple(segment.num_tokens for segment in trace.segments),
                 segment_chars=tuple(len(segment.text) for segment in trace.segments),
                 tokens_sampled=trace.num_tokens,
-                tokens_prefix=min(trace.num_tokens, case.method.prefix_tokens(trace)),
+                tokens_prefix=prefix_tokens,
             )
         )
     return rows
 
 
-def answer_row(run: RunFacts, case: Case, traces: list[TraceRow]) -> AnswerRow:
-    """Return the row of an answered problem."""
-    outcome, problem = case.answer, case.problem
-    assert outcome is not None
+def answer_row(run: RunFacts, outcome: CaseOutcome, traces: list[TraceRow]) -> AnswerRow:
+    """Return the row of an answered problem, given its traces' rows."""
+    answer, votes, problem = outcome.answer.answer, outcome.answer.votes, outcome.problem
     finished = [row for row in traces if row.status == "finished"]
-    pruned = [row for row in traces if row.status == "pruned"]
-    sampled = sum(row.tokens_sampled for row in traces)
-    prefix = sum(row.tokens_prefix for row in traces)
-    tokens_finished = sum(row.tokens_sampled for row in finished)
-    tokens_pruned = sum(row.tokens_sampled for row in pruned)
-    assert sampled == tokens_finished + tokens_pruned and 0 <= prefix <= sampled
-    in_facts = sum(fact.num_tokens for fact in case.facts.values() if isinstance(fact, Segment))
-    assert sampled == in_facts, f"{problem.problem_id}: {sampled} tokens in traces, {in_facts} in segments"
-    book = judge_book(case.facts.values(), run.cache_block_tokens)
     has_gold = problem.answer is not None
-    return replace(
+    row = replace(
         _blank_row(run, problem),
-        status="answered" if outcome.answer is not None else "no_answer",
-        answer=outcome.answer.text if outcome.answer is not None else None,
-        correct=_grade(outcome.answer, problem),
-        votes=outcome.votes[0].weight if outcome.votes else 0.0,
-        votes_total=float(sum(vote.weight for vote in outcome.votes)),
-        vote_answers=tuple(vote.answer.text for vote in outcome.votes),
-        vote_counts=tuple(vote.weight for vote in outcome.votes),
+        status="answered" if answer is not None else "no_answer",
+        answer=answer.text if answer is not None else None,
+        correct=_grade(answer, problem),
+        votes=votes[0].weight if votes else 0.0,
+        votes_total=float(sum(vote.weight for vote in votes)),
+        vote_answers=tuple(vote.answer.text for vote in votes),
+        vote_counts=tuple(vote.weight for vote in votes),
         any_correct=int(any(row.correct for row in finished)) if has_gold else None,
         single_accuracy=_mean([float(row.correct or 0) for row in finished]) if has_gold else None,
-        clusters=len(case.method.clusters),
-        cluster_sizes=cluster_sizes(case.method.clusters),
-        clusters_overflowed=sum(cluster.is_overflow for cluster in case.method.clusters),
+        clusters=len(outcome.clusters),
+        cluster_sizes=cluster_sizes(outcome.clusters),
+        clusters_overflowed=sum(cluster.is_overflow for cluster in outcome.clusters),
+        tokens_prompt=outcome.num_prompt_tokens,
+        tokens_unpruned_estimate=unpruned_estimate(traces, run.budget),
+    )
+    return _with_judge_cost(_with_tokens(row, outcome, traces), judge_cost(outcome.facts, run.cache_block_tokens))
+
+
+def _with_tokens(row: AnswerRow, outcome: CaseOutcome, traces: list[TraceRow]) -> AnswerRow:
+    """Add the counts of traces and sampled tokens; they must agree with the facts."""
+    finished = [each.tokens_sampled for each in traces if each.status == "finished"]
+    pruned = [each.tokens_sampled for each in traces if each.status == "pruned"]
+    sampled = sum(each.tokens_sampled for each in traces)
+    prefix = sum(each.tokens_prefix for each in traces)
+    assert sampled == sum(finished) + sum(pruned) and 0 <= prefix <= sampled
+    in_facts = sum(fact.num_tokens for fact in outcome.facts if isinstance(fact, Segment))
+    assert sampled == in_facts, f"{row.problem_id}: {sampled} tokens in traces, {in_facts} in segments"
+    return replace(
+        row,
         traces_started=len(traces),
         traces_finished=len(finished),
         traces_pruned=len(pruned),
-        tokens_prompt=len(case.prompt_token_ids),
         tokens_sampled=sampled,
         tokens_prefix=prefix,
         tokens_continued=sampled - prefix,
-        tokens_finished=tokens_finished,
-        tokens_pruned=tokens_pruned,
-        tokens_unpruned_estimate=unpruned_estimate(traces, run.budget),
-        judge_calls=book.calls,
-        judge_probes=book.probes,
-        judge_verdicts=book.verdicts,
-        judge_verdicts_missing=book.verdicts_missing,
-        tokens_judge_prompt=book.prompt_tokens,
-        tokens_judge_cached=book.cached_tokens,
-        tokens_judge_output=book.output_tokens,
+        tokens_finished=sum(finished),
+        tokens_pruned=sum(pruned),
+    )
+
+
+def _with_judge_cost(row: AnswerRow, cost: JudgeCost) -> AnswerRow:
+    return replace(
+        row,
+        judge_calls=cost.calls,
+        judge_probes=cost.probes,
+        judge_verdicts=cost.verdicts,
+        judge_verdicts_missing=cost.verdicts_missing,
+        tokens_judge_prompt=cost.prompt_tokens,
+        tokens_judge_cached=cost.cached_tokens,
+        tokens_judge_output=cost.output_tokens,
     )
 
 

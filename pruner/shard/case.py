@@ -7,10 +7,11 @@ it is not there; that is all that resuming is. A case is finished when its metho
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pruner.answers.readings import Read, Reading
+from pruner.clustering import Cluster
 from pruner.judges.base import Bench, Judge, Prefixed, Prober
 from pruner.methods.base import Action, Answer, Ask, Compare, Extend, Method, Prepare, Prune
 from pruner.prefix import Truncation
@@ -47,6 +48,53 @@ class TraceRule:
 
 
 @dataclass(frozen=True)
+class PromptedProblem:
+    """A problem with its prompt. priority: its place in the order in which problems were opened; lower ones go first."""
+
+    problem: Problem
+    prompt_token_ids: tuple[int, ...]
+    priority: int
+
+
+@dataclass(frozen=True)
+class CaseSetting:
+    """What all cases of a run share.
+
+    Attributes:
+        judge: None if the method compares no traces.
+        prober: None if the method asks no traces.
+        reading: returns, for a finished trace and the gold answer, what its final answer is read from.
+    """
+
+    judge: Judge | None
+    prober: Prober | None
+    truncation: Truncation
+    rule: TraceRule
+    reading: Callable[[Trace, str | None], Reading]
+
+
+@dataclass(frozen=True)
+class CaseOutcome:
+    """An answered problem, finished: everything that its rows are made of.
+
+    Attributes:
+        traces: every trace that was started, by index.
+        pruned: why a trace was stopped, by index.
+        prefix_tokens: tokens of each trace that the method needed before it could decide on it, in the order of `traces`.
+        facts: all facts of the problem, those of earlier attempts included.
+    """
+
+    problem: Problem
+    num_prompt_tokens: int
+    answer: Answer
+    traces: tuple[Trace, ...]
+    pruned: Mapping[int, str]
+    clusters: tuple[Cluster, ...]
+    prefix_tokens: tuple[int, ...]
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
 class Step:
     """What follows from a fact: facts to store (the given one and those derived from it), requests to make and answers to read."""
 
@@ -59,39 +107,27 @@ class Case:
     """One open problem.
 
     Args:
-        judge: where the method compares traces.
-        prober: where the method asks traces.
-        reading: says what of a finished trace its final answer is read from.
+        method: the state of this problem's method, not begun yet.
         known: facts of earlier attempts.
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        prompt_token_ids: tuple[int, ...],
-        priority: int,
-        method: Method,
-        judge: Judge | None,
-        prober: Prober | None,
-        truncation: Truncation,
-        rule: TraceRule,
-        reading: Callable[[Trace, str | None], Reading],
-        known: Iterable[Fact] = (),
+        self, prompted: PromptedProblem, method: Method, setting: CaseSetting, known: Iterable[Fact] = ()
     ) -> None:
-        self.problem = problem
-        self.prompt_token_ids = prompt_token_ids
-        self._prompt = TokenIds(prompt_token_ids)
+        self.problem = prompted.problem
+        self.prompt_token_ids = prompted.prompt_token_ids
+        self._prompt = TokenIds(prompted.prompt_token_ids)
         self.method = method
         self.traces: dict[int, Trace] = {}
         self.pruned: dict[int, str] = {}
         self.answer: Answer | None = None
         self.facts: dict[Key, Fact] = {fact.key: fact for fact in known}
-        self._priority = priority
-        self._judge = judge
-        self._prober = prober
-        self._truncation = truncation
-        self._rule = rule
-        self._reading = reading
+        self._priority = prompted.priority
+        self._judge = setting.judge
+        self._prober = setting.prober
+        self._truncation = setting.truncation
+        self._rule = setting.rule
+        self._reading = setting.reading
         self._prefixed: dict[int, Prefixed] = {}
         self._waiting: dict[Key, dict[PairKey, None]] = {}
         self._in_flight: set[Key] = set()
@@ -110,6 +146,21 @@ class Case:
     def max_trace_tokens(self) -> int:
         """How long a trace of this problem may get: its cap, or what the context holds beside the prompt."""
         return min(self._rule.max_tokens, self._rule.max_model_len - len(self.prompt_token_ids))
+
+    def outcome(self) -> CaseOutcome:
+        """Return what became of a finished case."""
+        assert self.answer is not None and self.is_finished
+        traces = tuple(trace for _, trace in sorted(self.traces.items()))
+        return CaseOutcome(
+            problem=self.problem,
+            num_prompt_tokens=len(self.prompt_token_ids),
+            answer=self.answer,
+            traces=traces,
+            pruned=dict(self.pruned),
+            clusters=self.method.clusters,
+            prefix_tokens=tuple(min(trace.num_tokens, self.method.prefix_tokens(trace)) for trace in traces),
+            facts=tuple(self.facts.values()),
+        )
 
     def begin(self) -> Step:
         """Open the problem."""

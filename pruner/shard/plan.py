@@ -28,7 +28,7 @@ from pruner.config.section import (
 )
 from pruner.errors import InputError
 from pruner.judges import factory
-from pruner.planning import Curve, Disk, Engine, Needs, make_plan
+from pruner.planning import Curve, Disk, Engine, Machine, ProblemCost, make_plan
 from pruner.problems import read_problems
 from pruner.rows import AnswerRow, TraceRow
 from pruner.samplers.base import Completion
@@ -84,15 +84,13 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
         gpus=gpus_a_task(job),
         load_s=config.load_s,
     )
-    needs, simulated = problem_needs(config, compose, job, engine, lengths, count)
+    cost, simulated = problem_cost(config, compose, job, engine, lengths, count)
     try:
         plan = make_plan(
             count,
-            config.budget,
-            needs,
+            cost,
             lengths,
-            engine,
-            Disk(config.bytes_per_token, config.bytes_per_segment),
+            Machine(engine, Disk(config.bytes_per_token, config.bytes_per_segment)),
             min(config.tasks, count) if config.tasks is not None else None,
             config.wall_hours * 3600,
         )
@@ -154,16 +152,19 @@ def _file_lengths(file: Path) -> list[int]:
     return [row[column] for row in rows if row.get("status", "finished") == "finished" and row[column] is not None]
 
 
-def problem_needs(
+def problem_cost(
     config: PlanConfig, compose: Compose, job: Config, engine: Engine, lengths: Sequence[int], count: int
-) -> tuple[Needs, dict[str, Any]]:
+) -> tuple[ProblemCost, dict[str, Any]]:
     """Return what a problem takes: by a stated share, or by simulating a few."""
     assert job.sampler.segment_tokens is not None
     mean = sum(lengths) / len(lengths)
     whole, segments = config.budget * mean, config.budget * (mean / job.sampler.segment_tokens + 0.5)
     if config.kept_share is not None or (job.method.name == "cons" and config.simulated_problems == 0):
         share = 1.0 if config.kept_share is None else config.kept_share
-        return Needs(whole * share, 0.0, segments * share), {"kept_share": share, "simulated_problems": 0}
+        return ProblemCost(config.budget, whole * share, 0.0, segments * share), {
+            "kept_share": share,
+            "simulated_problems": 0,
+        }
     room = int(config.simulated_segments / segments)
     sample = min(config.simulated_problems, count, room)
     if sample < 1:
@@ -174,7 +175,7 @@ def problem_needs(
 
 
 @dataclass
-class _Books:
+class _Sums:
     """A store that keeps sums only."""
 
     answers: list[AnswerRow]
@@ -208,7 +209,7 @@ class ClockedSampler(SimulatedSampler):
 
 def simulate(
     config: PlanConfig, compose: Compose, job: Config, engine: Engine, lengths: Sequence[int], sample: int
-) -> tuple[Needs, dict[str, Any]]:
+) -> tuple[ProblemCost, dict[str, Any]]:
     """Run the job's method on so many simulated problems; return what one takes and the simulation's own time."""
     segment_tokens = job.sampler.segment_tokens
     assert segment_tokens is not None
@@ -219,22 +220,22 @@ def simulate(
     bench_config = compose([*kept, *own])
     assert isinstance(bench_config.sampler, SimulatedSamplerConfig)
     sampler = ClockedSampler(bench_config.sampler, job.seed, lengths, engine.curve)
-    books = _Books([])
+    sums = _Sums([])
     problems = [Problem(f"p{index}", index, f"question {index}", "0") for index in range(sample)]
     with AnswerReader("math") as reader:
         bench = Workbench(bench_config, read_inputs(bench_config), sampler)
-        bench.runner(books, reader, iter(problems), sample, {}).run()
-    sampled = sum(row.tokens_sampled for row in books.answers)
+        bench.runner(sums, reader, iter(problems), sample, {}).run()
+    sampled = sum(row.tokens_sampled for row in sums.answers)
     weights = job.accounting
     judged = sum(
         weights.judge_prompt_weight * (row.tokens_judge_prompt - row.tokens_judge_cached)
         + weights.judge_cached_weight * row.tokens_judge_cached
         + weights.judge_output_weight * row.tokens_judge_output
-        for row in books.answers
+        for row in sums.answers
     )
     whole = sum(
         sampler.trace_tokens(problem.problem_id, index) for problem in problems for index in range(config.budget)
     )
-    needs = Needs(sampled / sample, judged / sample, books.segments / sample)
+    cost = ProblemCost(config.budget, sampled / sample, judged / sample, sums.segments / sample)
     simulated = {"kept_share": sampled / whole, "simulated_problems": sample, "simulated_s": sampler.clock_s}
-    return needs, simulated
+    return cost, simulated

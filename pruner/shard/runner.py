@@ -1,6 +1,6 @@
 """The event loop: it keeps sampler and judge busy, feeds completions to the cases, and hands facts to the store.
 
-It orders the steps and waits; it decides nothing. What a problem needs next is its case's word, which is its method's. The
+It orders the steps and waits; it decides nothing. A problem's case, and so its method, says what the problem needs next. The
 loop knows engines only as samplers and the disk only as a store.
 """
 
@@ -18,7 +18,7 @@ from pruner.prompts import Prompts
 from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.samplers.base import Completion, Request, Sampler
 from pruner.shard.accounting import answer_row, failed_row, trace_rows
-from pruner.shard.case import Case, Step
+from pruner.shard.case import Case, PromptedProblem, Step
 from pruner.traces import Ending, Fact, Key, Problem, Segment, SegmentKey
 
 
@@ -38,17 +38,65 @@ class JudgeSampler(Sampler, Protocol):
     """An engine beside the sampler's, whose `step` does not block."""
 
     def wait(self, wait_s: float) -> None:
-        """Sleep until it has something to tell, or `wait_s` seconds."""
+        """Sleep until it has something to report, or `wait_s` seconds."""
 
 
 @dataclass(frozen=True)
 class RunnerConfig:
-    """max_running: requests kept in an engine. num_gpus: for the books. commit_*: whichever is first."""
+    """max_running: requests kept in an engine. num_gpus: charged for. commit_*: whichever is first."""
 
     max_running: int
     commit_every_s: float
     commit_every_segments: int
     num_gpus: int
+
+
+OpenCase = Callable[[PromptedProblem, list[Fact]], Case]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The problems that a runner works on.
+
+    Attributes:
+        run: what every row repeats.
+        problems: those that are not answered yet, in order.
+        num_problems: all of the shard, answered ones included.
+        num_done: answered before this attempt.
+        open_case: makes a problem's case; it is given the facts that are already known.
+        known: facts of problems that earlier attempts left open, by problem id.
+    """
+
+    run: RunFacts
+    problems: Iterable[Problem]
+    num_problems: int
+    num_done: int
+    prompts: Prompts
+    open_case: OpenCase
+    known: KnownFacts
+
+
+@dataclass(frozen=True)
+class Engines:
+    """judge: the judge's own engine, or None if its requests go to the sampler."""
+
+    sampler: Sampler
+    judge: JudgeSampler | None = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a runner calls.
+
+    Attributes:
+        on_commit: after each commit, and at least every commit interval, with the status.
+        on_step: after each step of the engine, with the status.
+        should_stop: between steps.
+    """
+
+    should_stop: Callable[[], bool]
+    on_commit: Callable[[Status], None] = lambda status: None
+    on_step: Callable[[Status], None] = lambda status: None
 
 
 @dataclass(frozen=True)
@@ -84,7 +132,7 @@ class Status:
 
 @dataclass
 class _Counts:
-    """What a Status tells, as it grows."""
+    """The numbers of a Status, as they grow."""
 
     problems_done: int
     traces_running: int = 0
@@ -110,48 +158,29 @@ class _Open:
 
 
 class Runner:
-    """Works on the problems of one shard until all are answered or it is told to stop.
+    """Works on the problems of one shard until all are answered or it is asked to stop.
 
     Args:
         reader: reads the final answers of finished traces beside the loop.
-        judge_sampler: the judge's own engine, or None if its requests go to the sampler.
-        open_case: makes a problem's case from its prompt, its priority and the facts already known.
-        known: facts of problems that earlier attempts left open, by problem id.
-        on_commit: called with the status after each commit and at least every commit interval.
-        should_stop: asked between steps.
     """
 
     def __init__(
         self,
         config: RunnerConfig,
-        run: RunFacts,
-        problems: Iterable[Problem],
-        num_problems: int,
-        num_done: int,
-        prompts: Prompts,
-        open_case: Callable[[Problem, tuple[int, ...], int, list[Fact]], Case],
-        sampler: Sampler,
-        judge_sampler: JudgeSampler | None,
+        workload: Workload,
+        engines: Engines,
         store: FactStore,
         reader: AnswerReader,
-        known: KnownFacts,
-        on_commit: Callable[[Status], None],
-        on_step: Callable[[Status], None],
-        should_stop: Callable[[], bool],
+        hooks: Hooks,
     ) -> None:
         self._config = config
-        self._run = run
-        self._problems: Iterator[Problem] = iter(problems)
-        self._prompts = prompts
-        self._open_case = open_case
-        self._sampler = sampler
-        self._judge_sampler = judge_sampler
+        self._workload = workload
+        self._problems: Iterator[Problem] = iter(workload.problems)
+        self._sampler = engines.sampler
+        self._judge_sampler = engines.judge
         self._store = store
         self._reader = reader
-        self._known = known
-        self._on_commit = on_commit
-        self._on_step = on_step
-        self._should_stop = should_stop
+        self._hooks = hooks
         self._open: dict[str, _Open] = {}
         self._queue: list[_Queued] = []
         self._judge_queue: list[_Queued] = []
@@ -164,16 +193,15 @@ class Runner:
         self._segments_uncommitted = 0
         self._lost_tokens = 0
         self._started_at = self._committed_at = time.monotonic()
-        self._num_problems = num_problems
-        self._num_done = num_done
-        self._counts = _Counts(num_done)
+        self._counts = _Counts(workload.num_done)
 
     @property
     def status(self) -> Status:
-        return Status(problems=self._num_problems, problems_done_before=self._num_done, **vars(self._counts))
+        load = self._workload
+        return Status(problems=load.num_problems, problems_done_before=load.num_done, **vars(self._counts))
 
     def run(self) -> bool:
-        """Work; return True if all problems are answered, False if it was told to stop. Everything is committed.
+        """Work; return True if all problems are answered, False if it was asked to stop. Everything is committed.
 
         Raises:
             EngineError: an engine died; what had completed before is committed.
@@ -181,7 +209,7 @@ class Runner:
             CheckpointError: a commit failed.
         """
         try:
-            while not self._should_stop():
+            while not self._hooks.should_stop():
                 self._admit()
                 self._submit()
                 if not self._open and not self._facts and not self._answers:
@@ -202,7 +230,7 @@ class Runner:
                 sampler.abort()
 
     def _running_tokens(self) -> int:
-        """Return what would be lost now, as far as the engines have told."""
+        """Return what would be lost now, as far as the engines have reported."""
         return self._lost_tokens + sum(sampler.running_tokens for sampler in self._samplers())
 
     def _samplers(self) -> list[Sampler]:
@@ -220,14 +248,14 @@ class Runner:
             self._open_problem(problem)
 
     def _open_problem(self, problem: Problem) -> None:
-        prompt = self._prompts.encode_question(problem.question)
-        priority = self._opened
+        prompt = self._workload.prompts.encode_question(problem.question)
+        prompted = PromptedProblem(problem, prompt, self._opened)
         self._opened += 1
-        case = self._open_case(problem, prompt, priority, self._known.pop(problem.problem_id, []))
+        case = self._workload.open_case(prompted, self._workload.known.pop(problem.problem_id, []))
         if case.max_trace_tokens < 1:
             context = len(prompt) + case.max_trace_tokens
             failure = f"prompt of {len(prompt)} tokens does not fit the context of {context}"
-            self._finish(failed_row(self._run, problem, len(prompt), failure), [])
+            self._finish(failed_row(self._workload.run, problem, len(prompt), failure), [])
             return
         self._open[problem.problem_id] = _Open(case, time.monotonic())
         self._follow(case, case.begin())
@@ -276,7 +304,7 @@ class Runner:
         counts.traces_running = self._sampler.num_running
         counts.tokens_in_flight = self._running_tokens()
         counts.work_s = time.monotonic() - self._started_at
-        self._on_step(self.status)
+        self._hooks.on_step(self.status)
 
     def _follow(self, case: Case, step: Step) -> None:
         for fact in step.facts:
@@ -307,8 +335,9 @@ class Runner:
 
     def _close(self, case: Case) -> None:
         opened = self._open.pop(case.problem.problem_id)
-        traces = trace_rows(case)
-        row = answer_row(self._run, case, traces)
+        outcome = case.outcome()
+        traces = trace_rows(outcome)
+        row = answer_row(self._workload.run, outcome, traces)
         spent = time.monotonic() - self._started_at
         share = min(1.0, row.tokens_sampled / max(1, self._counts.tokens))
         row = replace(
@@ -336,7 +365,7 @@ class Runner:
         self._segments_uncommitted = 0
         self._store.append(facts, answers, traces)
         self._committed_at = time.monotonic()
-        self._on_commit(self.status)
+        self._hooks.on_commit(self.status)
 
 
 def context_tokens(request: Request) -> int:

@@ -5,7 +5,7 @@ Nothing here starts an engine but `open_samplers`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from pruner.answers.readings import Reading
@@ -30,9 +30,10 @@ from pruner.prompts import (
 from pruner.replay import Replay
 from pruner.rows import RunFacts
 from pruner.samplers.base import Decoding
-from pruner.shard.case import Case, TraceRule
+from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
 from pruner.shard.engines import engine_specs, num_devices
 from pruner.shard.inputs import Inputs, set_name
+from pruner.shard.runner import KnownFacts, OpenCase, Workload
 from pruner.traces import Fact, Problem, Trace, TraceKey
 
 # More tokens than any trace has.
@@ -40,7 +41,28 @@ _WHOLE = 1 << 40
 # vLLM's own default.
 _CACHE_BLOCK = 16
 
-OpenCase = Callable[[Problem, tuple[int, ...], int, list[Fact]], Case]
+
+def workload(config: Config, inputs: Inputs, todo: Sequence[Problem], num_problems: int, known: KnownFacts) -> Workload:
+    """Return what a runner works on.
+
+    Args:
+        todo: the problems that are not answered yet.
+        num_problems: all of the shard, answered ones included.
+        known: facts of earlier attempts.
+
+    Raises:
+        InputError: the judge cannot work as configured.
+    """
+    prompts = make_prompts(config, inputs)
+    return Workload(
+        run=run_facts(config, inputs),
+        problems=todo,
+        num_problems=num_problems,
+        num_done=num_problems - len(todo),
+        prompts=prompts,
+        open_case=case_opener(config, inputs, prompts),
+        known=known,
+    )
 
 
 def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
@@ -54,7 +76,6 @@ def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
     asked = config.method.asked_tokens
     prober = make_prober(config, replay, prompts, asked) if asked is not None else None
     truncation = make_truncation(config.prefix)
-    rule = trace_rule(config, replay)
 
     def reading(trace: Trace, gold: str | None) -> Reading:
         key = TraceKey(trace.problem_id, trace.trace_index)
@@ -62,9 +83,11 @@ def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
             return Reading(key, answer=replay.trace(trace.problem_id, trace.trace_index).answer, gold=gold)
         return Reading(key, text=trace.text, gold=gold)
 
-    def open_case(problem: Problem, prompt: tuple[int, ...], priority: int, known: list[Fact]) -> Case:
-        method = make_method(config, problem.problem_id, truncation)
-        return Case(problem, prompt, priority, method, judge, prober, truncation, rule, reading, known)
+    setting = CaseSetting(judge, prober, truncation, trace_rule(config, replay), reading)
+
+    def open_case(prompted: PromptedProblem, known: list[Fact]) -> Case:
+        method = make_method(config, prompted.problem.problem_id, truncation)
+        return Case(prompted, method, setting, known)
 
     return open_case
 

@@ -15,11 +15,11 @@ from pruner.samplers.simulated import SimulatedSampler
 from pruner.shard import wiring
 from pruner.shard.attempt import killed_attempt, this_process
 from pruner.shard.inputs import Inputs, read_inputs
-from pruner.shard.runner import FactStore, KnownFacts, Runner, RunnerConfig, Status
+from pruner.shard.runner import Engines, FactStore, Hooks, KnownFacts, Runner, RunnerConfig, Status, Workload
 from pruner.traces import Problem
 
 TRACES, SEGMENTS_A_TRACE = 16, 8
-# A step of the simulated engine, as if it told of its requests every so many tokens.
+# A step of the simulated engine, as if it reported on its requests every so many tokens.
 _STEP_TOKENS = 64
 
 
@@ -77,7 +77,7 @@ class Workbench:
     ) -> Runner:
         config = self.config
         prompts = wiring.make_prompts(config, self.inputs)
-        told = [Status(0, 0)]
+        latest = [Status(0, 0)]
         return Runner(
             config=RunnerConfig(
                 max_running=config.sampler.max_running_traces,
@@ -85,20 +85,22 @@ class Workbench:
                 commit_every_segments=config.checkpoint.every_segments,
                 num_gpus=0,
             ),
-            run=wiring.run_facts(config, self.inputs),
-            problems=problems,
-            num_problems=num_problems,
-            num_done=0,
-            prompts=prompts,
-            open_case=wiring.case_opener(config, self.inputs, prompts),
-            sampler=self.sampler,
-            judge_sampler=None,
+            workload=Workload(
+                run=wiring.run_facts(config, self.inputs),
+                problems=problems,
+                num_problems=num_problems,
+                num_done=0,
+                prompts=prompts,
+                open_case=wiring.case_opener(config, self.inputs, prompts),
+                known=known,
+            ),
+            engines=Engines(self.sampler),
             store=store,
             reader=reader,
-            known=known,
-            on_commit=lambda status: None,
-            on_step=lambda status: told.__setitem__(0, status),
-            should_stop=lambda: should_stop(told[0]),
+            hooks=Hooks(
+                should_stop=lambda: should_stop(latest[0]),
+                on_step=lambda status: latest.__setitem__(0, status),
+            ),
         )
 
 

@@ -21,8 +21,8 @@ from pruner.prompts import BytePrompts
 from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.samplers.base import Decoding
 from pruner.samplers.simulated import SimulatedSampler
-from pruner.shard.case import Case, TraceRule
-from pruner.shard.runner import Runner, RunnerConfig
+from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
+from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
 from pruner.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey
 
 OPENING = " \\boxed{"
@@ -69,23 +69,19 @@ def method(name: str, problem_id: str, budget: int, truncation: Truncation) -> M
     return made[name]
 
 
-def open_case(name: str, budget: int, problem: Problem, prompt: tuple[int, ...], priority: int, known: Iterable[Fact]):
+def open_case(name: str, budget: int, prompted: PromptedProblem, known: Iterable[Fact]):
     truncation = FixedTruncation(20)
     prober = EngineProber(OPENING, BytePrompts().encode_text(OPENING), 4, 4096)
     decoding = Decoding(temperature=1.0, has_confidence=name.startswith("deepconf"))
     trace_rule = TraceRule(3, 16, 500, 4096, decoding)
-    return Case(
-        problem,
-        prompt,
-        priority,
-        method(name, problem.problem_id, budget, truncation),
+    setting = CaseSetting(
         ProbeJudge(prober),
         prober,
         truncation,
         trace_rule,
         lambda trace, gold: Reading(TraceKey(trace.problem_id, trace.trace_index), text=trace.text, gold=gold),
-        known,
     )
+    return Case(prompted, method(name, prompted.problem.problem_id, budget, truncation), setting, known)
 
 
 class MemoryStore:
@@ -130,20 +126,19 @@ def run_once(
     answered = {row.problem_id for row in store.answers} if isinstance(store, MemoryStore) else store.answered_ids()
     runner = Runner(
         config=RunnerConfig(16, 1e9, every, 0),
-        run=RUN,
-        problems=[problem for problem in todo if problem.problem_id not in answered],
-        num_problems=len(todo),
-        num_done=len(answered),
-        prompts=BytePrompts(),
-        open_case=lambda problem, prompt, priority, known: open_case(name, budget, problem, prompt, priority, known),
-        sampler=sampler or simulated(),
-        judge_sampler=None,
+        workload=Workload(
+            run=RUN,
+            problems=[problem for problem in todo if problem.problem_id not in answered],
+            num_problems=len(todo),
+            num_done=len(answered),
+            prompts=BytePrompts(),
+            open_case=lambda prompted, known: open_case(name, budget, prompted, known),
+            known=store.open_facts(),
+        ),
+        engines=Engines(sampler or simulated()),
         store=store,
         reader=reader or AnswerReader("math"),
-        known=store.open_facts(),
-        on_commit=lambda status: None,
-        on_step=lambda status: None,
-        should_stop=should_stop,
+        hooks=Hooks(should_stop),
     )
     return runner.run(), runner.status
 

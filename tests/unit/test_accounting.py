@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.rows import TraceRow
-from pruner.shard.accounting import judge_book, unpruned_estimate
+from pruner.shard.accounting import judge_cost, unpruned_estimate
 from pruner.traces import PairKey, Probe, ProbeKey, Verdict
 
 
@@ -17,13 +17,13 @@ def test_a_pair_pays_for_its_head_once_a_left_trace():
         Verdict(PairKey("p", 0, 2), 0.5, prompt_tokens=110, head_tokens=60, output_tokens=1),
         Verdict(PairKey("p", 1, 2), None, prompt_tokens=90, head_tokens=50, output_tokens=1),
     ]
-    book = judge_book(facts, 1)
+    book = judge_cost(facts, 1)
     assert (book.calls, book.verdicts, book.verdicts_missing) == (3, 3, 1)
     assert (book.prompt_tokens, book.cached_tokens, book.output_tokens) == (300, 60, 3)
 
 
 def test_a_probe_pays_for_what_it_adds():
-    book = judge_book(
+    book = judge_cost(
         [Probe(ProbeKey("p", 0, 4), 3, (1, 2, 3), "", "7", 30, 0, 22), Verdict(PairKey("p", 0, 1), 1.0)], 1
     )
     assert (book.calls, book.probes, book.verdicts) == (1, 1, 1)
@@ -35,9 +35,9 @@ def test_only_whole_blocks_of_the_cache_are_shared():
         Probe(ProbeKey("p", 0, 4), 1, (1,), "", "7", 30, 0, 22),
         Probe(ProbeKey("p", 1, 4), 1, (1,), "", "7", 9, 0, 7),
     ]
-    assert judge_book(facts, 8).cached_tokens == 16
+    assert judge_cost(facts, 8).cached_tokens == 16
     pairs = [Verdict(PairKey("p", 0, i), 0.5, prompt_tokens=100, head_tokens=61) for i in (1, 2, 3)]
-    assert judge_book(pairs, 8).cached_tokens == 2 * 56
+    assert judge_cost(pairs, 8).cached_tokens == 2 * 56
 
 
 @given(*[st.integers(0, 10**6) for _ in range(3)])
@@ -46,7 +46,7 @@ def test_the_order_of_facts_changes_no_book(a, b, c):
         Verdict(PairKey("p", i % 2, 2 + i), 0.5, prompt_tokens=n + 1, head_tokens=n // 2)
         for i, n in enumerate((a, b, c))
     ]
-    assert judge_book(facts, 1) == judge_book(facts[::-1], 1)
+    assert judge_cost(facts, 1) == judge_cost(facts[::-1], 1)
 
 
 def test_without_pruning_the_estimate_is_the_truth():

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.clustering import Cluster, ClusterRule, Joins, Needs, Opens, apply, largest, place, representatives
+from pruner.clustering import Cluster, ClusterRule, Joins, Opens, Undecided, apply, largest, place, representatives
 
 RULE = ClusterRule(tau=0.5, max_clusters=32, num_compared=10, assign="best")
 
@@ -14,7 +14,7 @@ def cluster_all(scores, count, rule):
         while True:
             members = tuple(representatives(0, "p", c, rule.num_compared) for c in clusters)
             placement = place(clusters, index, asked, rule, members)
-            if not isinstance(placement, Needs):
+            if not isinstance(placement, Undecided):
                 break
             assert placement.pairs and not any(pair in asked for pair in placement.pairs)
             asked |= {pair: scores(*pair) for pair in placement.pairs}

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pruner.comparison.table import Control, control, equal_tokens, markdown, pareto, run_books, table, vote_curve
+from pruner.comparison.table import Control, compared_run, control, equal_tokens, markdown, table, vote_curve
+from pruner.pareto import pareto_front
 from pruner.voting import majority_vote, winner
 from tests.unit.fakes import said
 
@@ -54,7 +55,7 @@ def test_the_control_votes_like_the_method_on_the_first_k_traces(given):
 
 def test_repetitions_of_a_problem_count_once():
     rows = answers("r", 100, (1, 0, 1), source_problem_id=["p", "p", "q"])
-    books = run_books("r", "", rows)
+    books = compared_run("r", "", rows)
     assert books.problems == ("p", "q") and books.repetitions == 2
     assert books.correct.tolist() == [0.5, 1.0]
     found = control([*traces("p0", "ab"), *traces("p1", "ba")], {"p0": "p", "p1": "p"}, 2)
@@ -63,7 +64,7 @@ def test_repetitions_of_a_problem_count_once():
 
 
 def test_problems_without_a_gold_answer_are_left_out():
-    assert run_books("r", "", answers("r", 100, (1, None, 0))).problems == ("p0", "p2")
+    assert compared_run("r", "", answers("r", 100, (1, None, 0))).problems == ("p0", "p2")
 
 
 def test_the_control_is_interpolated_at_equal_net_tokens():
@@ -73,7 +74,7 @@ def test_the_control_is_interpolated_at_equal_net_tokens():
 
 
 def test_a_row_tells_saving_and_lead_net_of_the_judge():
-    books = run_books("r", "", answers("r", 10, (1, 1, 0), judge=10.0, method="deepprune"))
+    books = compared_run("r", "", answers("r", 10, (1, 1, 0), judge=10.0, method="deepprune"))
     [row] = table([books], flat_control([0.0, 1.0, 1.0, 1.0], [10, 20, 30, 40]), 200, 0)
     assert row.saving == pytest.approx(0.5) and row.judge_net == pytest.approx(10.0)
     assert row.control == pytest.approx(1.0) and row.lead.value == pytest.approx(-1 / 3)
@@ -82,19 +83,19 @@ def test_a_row_tells_saving_and_lead_net_of_the_judge():
 
 
 def test_the_baseline_leads_itself_by_nothing():
-    books = run_books("r", "", answers("r", 40, (1, 1, 1)))
+    books = compared_run("r", "", answers("r", 40, (1, 1, 1)))
     [row] = table([books], flat_control([0.0, 1.0, 1.0, 1.0], [10, 20, 30, 40]), 50, 0)
     assert (row.saving, row.lead.value, row.lead.low) == (0.0, 0.0, 0.0)
 
 
 def test_runs_over_other_problems_are_refused():
     with pytest.raises(ValueError, match="other problems"):
-        table([run_books("r", "", answers("r", 1)), run_books("s", "", answers("s", 1, (1, 0)))], None, 10, 0)
+        table([compared_run("r", "", answers("r", 1)), compared_run("s", "", answers("s", 1, (1, 0)))], None, 10, 0)
 
 
 def test_the_front_holds_what_nothing_beats():
     def row(name, right, tokens):
-        return table([run_books(name, "", answers(name, tokens, right))], None, 10, 0)[0]
+        return table([compared_run(name, "", answers(name, tokens, right))], None, 10, 0)[0]
 
     rows = [
         row("dear", (1, 1, 1), 300),
@@ -102,10 +103,16 @@ def test_the_front_holds_what_nothing_beats():
         row("poor", (1, 0, 0), 20),
         row("fair", (1, 1, 0), 50),
     ]
-    assert [each.run for each in pareto(rows)] == ["cheap", "fair", "dear"]
+    assert [each.run for each in pareto_front(rows, lambda row: row.tokens_net, lambda row: row.mean_accuracy)] == [
+        "cheap",
+        "fair",
+        "dear",
+    ]
 
 
 def test_the_markdown_has_a_line_a_run():
-    rows = table([run_books("r", "k=1", answers("r", 2000))], flat_control([0, 1, 1, 1], [1e3, 2e3, 3e3, 4e3]), 50, 0)
+    rows = table(
+        [compared_run("r", "k=1", answers("r", 2000))], flat_control([0, 1, 1, 1], [1e3, 2e3, 3e3, 4e3]), 50, 0
+    )
     text = markdown(rows, "# heading")
     assert "| cons | k=1 | 66.7%" in text and "| 2.0 | 50.0% |" in text

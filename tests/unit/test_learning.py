@@ -24,7 +24,7 @@ from pruner.learning.generative import Example, _last_whole_save, oversampled
 from pruner.learning.metrics import auroc, calibration_error, quality, tnr_at_fnr20, within_difference
 from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.scoring import score_pairs
-from pruner.learning.tables import Row, markdown
+from pruner.learning.tables import ScoreRow, markdown
 from pruner.prefix import Prefix
 from pruner.prompts import BytePrompts
 from pruner.traces import PairKey, ProbeKey, Problem, Verdict
@@ -293,6 +293,6 @@ def test_a_fingerprint_is_of_weights_only_and_sees_their_change(tmp_path):
 def test_the_table_has_a_row_a_judge_with_intervals():
     found = quality([0.9, 0.2, 0.8, 0.1], [1, 0, 1, 0], ["a", "a", "b", "b"], True, 10, 0)
     lead = within_difference([1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 1, 0], ["a", "a", "b", "b"], 10, 0)
-    text = markdown([Row("all", "mine", found, lead, 3.5)], "# Heading")
+    text = markdown([ScoreRow("all", "mine", found, lead, 3.5)], "# Heading")
     assert "| mine | 1.000 [1.000, 1.000] |" in text and text.rstrip().endswith("| 0 | 3.5 |")
     assert json.dumps(text)

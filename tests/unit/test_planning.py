@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.compose import main_config
 from pruner.config.section import parse_as
 from pruner.errors import InputError
-from pruner.planning import Curve, Disk, Engine, Needs, drain_s, make_plan
+from pruner.planning import Curve, Disk, Engine, Machine, ProblemCost, drain_s, make_plan
 from pruner.shard.plan import PlanConfig, plan_run
 
 PROJECT = Path(__file__).parents[2]
@@ -60,8 +60,8 @@ def test_an_engine_of_one_trace_empties_in_what_the_trace_has_left():
 
 @given(st.integers(1, 10_000), st.integers(1, 64), st.floats(1.0, 1e5), st.integers(1, 200))
 def test_tasks_share_the_work_and_its_bytes(problems, budget, tokens, tasks):
-    needs = Needs(tokens * budget, 0.0, budget)
-    plan = make_plan(problems, budget, needs, [int(tokens)], ENGINE, DISK, min(tasks, problems), 1.0)
+    cost = ProblemCost(budget, tokens * budget, 0.0, budget)
+    plan = make_plan(problems, cost, [int(tokens)], Machine(ENGINE, DISK), min(tasks, problems), 1.0)
     assert plan.traces == problems * budget and plan.tokens_sampled == pytest.approx(problems * tokens * budget)
     assert plan.gpu_hours == pytest.approx(2 * plan.task_hours)
     assert plan.task_hours * 3600 <= plan.tasks * plan.wall_s * (1 + 1e-9)
@@ -69,12 +69,12 @@ def test_tasks_share_the_work_and_its_bytes(problems, budget, tokens, tasks):
 
 
 def test_the_fewest_tasks_within_the_limit_are_chosen():
-    needs = Needs(16_000.0, 0.0, 16.0)
-    plan = make_plan(100, 16, needs, [1000], ENGINE, DISK, None, 3600.0)
+    cost = ProblemCost(16, 16_000.0, 0.0, 16.0)
+    plan = make_plan(100, cost, [1000], Machine(ENGINE, DISK), None, 3600.0)
     assert plan.wall_s <= 3600.0
-    assert make_plan(100, 16, needs, [1000], ENGINE, DISK, plan.tasks - 1, 3600.0).wall_s > 3600.0
+    assert make_plan(100, cost, [1000], Machine(ENGINE, DISK), plan.tasks - 1, 3600.0).wall_s > 3600.0
     with pytest.raises(ValueError, match="one problem alone"):
-        make_plan(100, 16, needs, [1000], ENGINE, DISK, None, 60.0)
+        make_plan(100, cost, [1000], Machine(ENGINE, DISK), None, 60.0)
 
 
 def test_the_plan_of_a_small_run_agrees_with_its_simulation():

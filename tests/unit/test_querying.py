@@ -18,7 +18,7 @@ import pytest
 from pruner import SCHEMA_VERSION
 from pruner.errors import InputError
 from pruner.results.named_queries import literal, parse_parameters, read_queries
-from pruner.results.query import Results, read_books
+from pruner.results.query import Results, read_totals
 from pruner.results.writer import views_sql
 from pruner.schemas import VIEWS
 from tests.many_results import write_runs
@@ -285,7 +285,7 @@ def test_lists_and_columns_are_told():
 
 def test_books_of_runs_tell_the_baseline(sweep):
     with Results(sweep) as results:
-        books = {each.run: each for each in read_books(results)}
+        books = {each.run: each for each in read_totals(results)}
     cons, pruned = books["cons"], books["deepprune"]
     assert (cons.baseline, pruned.baseline, pruned.baseline_run) == ("none", "measured", "cons")
     assert pruned.saved == pytest.approx(1 - pruned.tokens_net / cons.tokens_net)
@@ -297,7 +297,7 @@ def test_books_of_runs_tell_the_baseline(sweep):
 def test_without_a_baseline_the_saving_is_an_estimate_and_gpus_cost_by_the_hour(tmp_path):
     write_runs(tmp_path, 2, 3, 40)
     with Results(tmp_path) as results:
-        pruned = next(each for each in read_books(results) if each.method == "deepprune")
+        pruned = next(each for each in read_totals(results) if each.method == "deepprune")
         assert pruned.baseline == "measured"  # runs 0 and 1 have one model and seed
         assert pruned.cost == pytest.approx(2.0) and pruned.cost_basis == "GPU hours"
         assert pruned.gpu_seconds_sampler + pruned.gpu_seconds_judge == pytest.approx(3600)
@@ -305,7 +305,7 @@ def test_without_a_baseline_the_saving_is_an_estimate_and_gpus_cost_by_the_hour(
     for path in sorted(tmp_path.glob("method=cons*/answers/*.parquet")):
         pq.write_table(pq.read_table(path).slice(1), path)
     with Results(tmp_path) as results:
-        pruned = next(each for each in read_books(results) if each.method == "deepprune")
+        pruned = next(each for each in read_totals(results) if each.method == "deepprune")
         assert pruned.baseline == "estimate" and pruned.baseline_run is None
         assert pruned.saved == pytest.approx(1 - pruned.tokens_net / pruned.tokens_baseline)
 

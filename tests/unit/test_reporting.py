@@ -24,7 +24,7 @@ from pruner.reporting.page import short
 from pruner.reporting.payload import Limits, script_json, write_payload
 from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
-from pruner.results.query import Results, read_books
+from pruner.results.query import Results, read_totals
 from tests.many_results import write_runs
 from tests.results_under_test import HOSTILE, run
 
@@ -34,7 +34,7 @@ FIGURES = {"pareto", "tokens", "clusters", "margins", "calibration", "saved", "t
 @pytest.fixture(scope="module")
 def books(sweep):
     with Results(sweep) as results:
-        return read_books(results)
+        return read_totals(results)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pruner.results.query import Results, read_books, run_books
+from pruner.results.query import Results, read_totals, run_totals
 from pruner.results.summary import saved_words, summary, words
 from tests.results_under_test import OVERRIDES, problem_set, run
 
@@ -12,7 +12,7 @@ from tests.results_under_test import OVERRIDES, problem_set, run
 @pytest.fixture(scope="module")
 def books(sweep):
     with Results(sweep) as results:
-        return {each.run: each for each in read_books(results)}
+        return {each.run: each for each in read_totals(results)}
 
 
 def test_a_saving_says_what_it_is_against(books):
@@ -57,7 +57,7 @@ def test_a_run_whose_neighbours_are_damaged_is_still_summed_up(sweep, tmp_path):
     shutil.copytree(sweep / "deepprune", tmp_path / "deepprune")
     (tmp_path / "other/answers").mkdir(parents=True)
     (tmp_path / "other/answers/shard=0000.parquet").write_bytes(b"damaged")
-    found = run_books(tmp_path, "deepprune")
+    found = run_totals(tmp_path, "deepprune")
     assert found.problems == 8 and found.baseline == "estimate"
 
 
@@ -76,7 +76,9 @@ def test_prices_may_change_afterwards_but_not_both_be_set(tmp_path):
     first = run("run", *overrides).stdout
     second = run("run", *overrides, "accounting.price_per_million_tokens=250")
     assert "about 0.00, by net tokens" in first and second.returncode == 0
-    assert run_books(tmp_path / "o", "run").cost == pytest.approx(250e-6 * run_books(tmp_path / "o", "run").tokens_net)
+    assert run_totals(tmp_path / "o", "run").cost == pytest.approx(
+        250e-6 * run_totals(tmp_path / "o", "run").tokens_net
+    )
     result = run("run", *overrides, "accounting.price_per_gpu_hour=1")
     assert result.returncode == 2 and "expected one of them" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

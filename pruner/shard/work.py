@@ -1,0 +1,199 @@
+"""One attempt at a shard, from the config to the last row: claim the run, open the checkpoint, start the engines, work, report.
+
+Everything that can be wrong with the input is found before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pruner.answers.reader import AnswerReader
+from pruner.checkpoint.lease import Lease, this_holder
+from pruner.checkpoint.store import AttemptEnd, Store
+from pruner.config.identity import identity
+from pruner.config.job import Config
+from pruner.config.section import local_path
+from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
+from pruner.lines import printable
+from pruner.results.query import run_totals
+from pruner.results.run_folder import RunFolder
+from pruner.results.summary import summary
+from pruner.results.writer import write_attempts, write_results
+from pruner.samplers.base import Sampler
+from pruner.shard import engines, wiring
+from pruner.shard.attempt import (
+    Reporter,
+    Shard,
+    check_complete,
+    finish_attempt,
+    killed_attempt,
+    last_progress,
+    open_checkpoint,
+    slurm_job_id,
+    tell_done,
+    this_process,
+)
+from pruner.shard.inputs import Inputs, fingerprints, read_inputs
+from pruner.shard.ownership import RunRecord, claim
+from pruner.shard.progress import ProgressDisplay
+from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """How a run was started: its folder's name, its config as plain values, and the files of .hydra/, name -> text."""
+
+    name: str
+    values: Mapping[str, Any]
+    hydra_files: Mapping[str, str]
+
+
+def run_shard(config: Config, start: RunStart, should_stop: Callable[[], bool]) -> bool:
+    """Work on one shard; return False if it was interrupted.
+
+    Raises:
+        InputError: with all that is wrong with the input.
+        AnswerError, CheckpointError, EngineError: a fault; what was committed stays.
+    """
+    inputs = read_inputs(config)
+    wiring.check_models(config, inputs.problems)
+    folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
+    record = RunRecord(
+        identity(config, fingerprints(config, inputs)), config.shard.count, start.values, start.hydra_files
+    )
+    holder = this_holder(slurm_job_id())
+    lease = Lease(folder.lease, holder)
+    try:
+        claim(folder, record, holder, lease, config.checkpoint.lock_wait_s, should_stop)
+    except InputError:
+        if should_stop():
+            return False
+        raise
+    with lease, open_checkpoint(config.checkpoint, folder, record.whole_identity, lease) as store:
+        shard = _open_shard(config, inputs, folder, store)
+        if not _work_on(shard, inputs, should_stop):
+            return False
+        write_results(folder, store, inputs.problems, config.results, config.accounting)
+        tell_done(shard)
+    _print_summary(folder)
+    return True
+
+
+def _open_shard(config: Config, inputs: Inputs, folder: RunFolder, store: Store) -> Shard:
+    last = last_progress(folder)
+    check_complete(store, folder, last)
+    if config.checkpoint.rederive:
+        store.forget_derived()
+    answered = store.answered_ids()
+    mine = inputs.problems.shard(config.shard.index, config.shard.count)
+    todo = [problem for problem in mine if problem.problem_id not in answered]
+    return Shard(config, folder, store, inputs.problems, todo, len(mine), last)
+
+
+def _work_on(shard: Shard, inputs: Inputs, should_stop: Callable[[], bool]) -> bool:
+    """Work on what is open, if anything is; return False if it was interrupted."""
+    if not shard.todo:
+        print(f"nothing to do: all {shard.num_problems} problems of this shard are answered", file=sys.stderr)
+        shard.store.end_killed(killed_attempt(shard.last))
+        write_attempts(shard.folder, shard.store)
+        shard.copy_checkpoint()
+        return True
+    config = shard.config
+    with AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
+        workload = wiring.workload(config, inputs, shard.todo, shard.num_problems, shard.store.open_facts())
+        return not should_stop() and _attempt(shard, inputs, workload, reader, should_stop)
+
+
+def _attempt(
+    shard: Shard, inputs: Inputs, workload: Workload, reader: AnswerReader, should_stop: Callable[[], bool]
+) -> bool:
+    """Run one attempt; return False if it was interrupted."""
+    config = shard.config
+    sampler_gpus, judge_gpus = engines.num_gpus(config)
+    process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
+    reporter = Reporter(shard, shard.store.begin_attempt(process, killed_attempt(shard.last)))
+    shard.copy_checkpoint()
+    reporter.tell("loading")
+    reporter.write_tables()
+    display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
+    with _opened() as opened, _recorded(shard, reporter, should_stop) as attempt:
+        sampler, judge_sampler = engines.open_samplers(config, inputs, opened)
+        attempt.loaded_at = time.monotonic()
+        attempt.runner = Runner(
+            config=RunnerConfig(
+                max_running=config.sampler.max_running_traces,
+                commit_every_s=config.checkpoint.every_s,
+                commit_every_segments=config.checkpoint.every_segments,
+                num_gpus=sampler_gpus + judge_gpus,
+            ),
+            workload=workload,
+            engines=Engines(sampler, judge_sampler),
+            store=shard.store,
+            reader=reader,
+            hooks=Hooks(should_stop, reporter.on_commit, display.show),
+        )
+        attempt.end_reason = "done" if attempt.runner.run() else "interrupted"
+        display.close(attempt.runner.status)
+    return attempt.end_reason == "done"
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[list[Sampler]]:
+    """Yield a list of engines, each of which is closed at the end."""
+    opened: list[Sampler] = []
+    try:
+        yield opened
+    finally:
+        for engine in opened:
+            engine.close()
+
+
+@dataclass
+class _Attempt:
+    """How an attempt goes. Times are of time.monotonic()."""
+
+    started_at: float
+    loaded_at: float
+    runner: Runner | None = None
+    end_reason: str = "failed"
+    message: str | None = None
+
+
+@contextlib.contextmanager
+def _recorded(shard: Shard, reporter: Reporter, should_stop: Callable[[], bool]) -> Iterator[_Attempt]:
+    """Yield the state of an attempt; at its end, whatever that is, write how it ended."""
+    now = time.monotonic()
+    attempt = _Attempt(now, now)
+    try:
+        yield attempt
+    except (AnswerError, EngineError, CheckpointError, InputError) as error:
+        attempt.message = str(error)
+        # A signal to all processes of the job ends the engine's own process too: that is the interruption.
+        if not (should_stop() and isinstance(error, EngineError)):
+            raise
+        attempt.end_reason = "interrupted"
+    finally:
+        end = AttemptEnd(
+            attempt.end_reason,
+            datetime.now(UTC),
+            attempt.runner.status.tokens_in_flight if attempt.runner is not None else 0,
+            attempt.loaded_at - attempt.started_at,
+            time.monotonic() - attempt.loaded_at,
+            shard.store.commit_s,
+            attempt.message,
+        )
+        finish_attempt(shard, reporter, end)
+
+
+def _print_summary(folder: RunFolder) -> None:
+    """Print the run's totals so far, all shards together."""
+    try:
+        print(summary(run_totals(folder.root, folder.name), str(folder.path)))
+    except InputError as error:  # the work is done; a summary that fails does not undo that
+        print(printable(f"done; nothing to sum up: {error}"))
