@@ -12,7 +12,7 @@ from pruner.results.audit import Audit, audit
 
 
 def main() -> int:
-    parser = Arguments(description="Check that answers, traces and checkpoints tell of the same tokens.")
+    parser = Arguments(description="Check that answers, traces and checkpoints agree on the tokens.")
     parser.add_argument(
         "paths", nargs="*", type=Path, default=[Path("outputs")], help="runs' folders, or one of many runs"
     )

@@ -11,14 +11,14 @@ from typing import NoReturn
 
 from pruner.config.section import local_path
 from pruner.errors import CheckpointError, InputError
-from pruner.lines import show_everything, tell_errors
+from pruner.lines import print_errors, show_everything
 
 
 class Arguments(argparse.ArgumentParser):
     """A parser whose complaints are one line like all others."""
 
     def error(self, message: str) -> NoReturn:
-        tell_errors([f"{message}. See {self.prog} --help."])
+        print_errors([f"{message}. See {self.prog} --help."])
         sys.exit(2)
 
 
@@ -30,10 +30,10 @@ def ended(work: Callable[[], int | None]) -> int:
         sys.stdout.flush()  # a full disk is an error too
         return code
     except InputError as error:
-        tell_errors(error.faults)
+        print_errors(error.faults)
         return 2
     except (CheckpointError, OSError) as error:
-        tell_errors([str(error)])
+        print_errors([str(error)])
         return 1
 
 

@@ -4,7 +4,7 @@
     python -m jobs.compare "runs=[outputs/default,'outputs/method=cons']" target=outputs/compare/demo
 
 Each point is a run of the main job with sampler=replay, several at a time; it can be killed like any other, and the same command
-goes on. Plain voting at equal tokens (cons@k, from the baseline's own traces) stands beside every point.
+goes on. Plain voting at equal tokens (cons@k, from the baseline's own traces) is shown beside every point.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ BASELINE = "method=cons"
 
 class CompareConfig(Section):
     """sources: recorded traces; every point runs on each. runs: folders of runs that are there instead. points: overrides of
-    the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens a problem at which
-    frontiers are told. knob: a setting of the user's; the others of its method are then cross-validated over `folds` folds."""
+    the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens per problem at which
+    frontiers are shown. knob: a setting of the user's; the others of its method are then cross-validated over `folds` folds."""
 
     sources: tuple[FilePath, ...]
     runs: tuple[FilePath, ...]

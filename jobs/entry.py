@@ -22,7 +22,7 @@ from pruner.config.identity import flatten
 from pruner.config.section import MAX_NAME_BYTES, did_you_mean
 from pruner.errors import INTERRUPTED as INTERRUPTED
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, first_line
-from pruner.lines import show_everything, tell_errors
+from pruner.lines import print_errors, show_everything
 
 _MAX_NAME = 160
 
@@ -47,7 +47,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def run_name(overrides: Sequence[str], ignored: Sequence[str]) -> str:
     """Return a run's name: its overrides, without those that cannot change its results; `default` if none are left.
 
-    A path is named by its last part. Two runs that get one name by that are told apart by their identity.
+    A path is named by its last part. Two runs that get the same name by that differ in their identity.
     """
     kept = []
     for override in overrides:
@@ -99,7 +99,7 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
 
 
 class Fault(Exception):
-    """A fault of the program inside a job's function, so that it is told from one in what Hydra was given."""
+    """A fault of the program inside a job's function, so that it differs from one in what Hydra was given."""
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -152,7 +152,7 @@ def _meant(error: BaseException) -> str:
 
 
 def _fail(lines: Sequence[str], code: int) -> NoReturn:
-    tell_errors(lines)
+    print_errors(lines)
     _end(lines, code)
 
 

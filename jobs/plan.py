@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> int:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Return the plan in words, a line a number."""
+    """Return the plan in words, one line per number."""
     units = {
         "wall_s": ("wall time of a task", f"{result['wall_s'] / 3600:,.2f} h"),
         "tasks": ("array tasks", f"{result['tasks']:,}   (--array=0-{result['tasks'] - 1})"),

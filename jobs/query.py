@@ -54,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         help="default: a table for the terminal; csv, json and parquet name a second column x x_1, JSON has null for NaN",
     )
     parser.add_argument("--output", type=Path, help="write there instead of printing")
-    parser.add_argument("--list", action="store_true", help="tell of the shipped queries (conf/query/) and end")
+    parser.add_argument("--list", action="store_true", help="list the shipped queries (conf/query/) and end")
     parser.add_argument(
-        "--columns", action="store_true", help="tell of every view's columns (of one: its name) and end"
+        "--columns", action="store_true", help="list the columns of every view (or of the one that is named) and end"
     )
     parser.add_argument(
         "--sql-shell", action="store_true", help="print the line that opens the views in duckdb, and end"
@@ -74,7 +74,7 @@ def _answer(options: argparse.Namespace) -> str:
     if options.sql_shell:
         return _sql_shell(options.root)
     if (options.query is None) == (options.file is None):
-        raise InputError("query: expected a SELECT, a shipped query's name (--list tells them) or --file.")
+        raise InputError("query: expected a SELECT, a shipped query's name (--list shows them) or --file.")
     query = read_query(options.file) if options.file is not None else _named(options.query, queries)
     given = parse_parameters(options.param)
     values = query.values(given) if query.parameters else given

@@ -19,7 +19,7 @@ from pruner.config.job import parse
 from pruner.shard import engines
 from pruner.shard.work import RunStart, run_shard
 
-# A run's name leaves out what cannot change its results, but shows which problems and model it was told to take.
+# A run's name leaves out what cannot change its results, but shows which problems and model it takes.
 NOT_IN_NAMES = (
     *(
         key

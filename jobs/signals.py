@@ -63,7 +63,7 @@ class StopSignals:
         return self.received is not None
 
     def hand_on(self) -> None:
-        """Tell a launcher that had a handler of its own, now that everything is committed: submitit's requeues the job."""
+        """Call the handler of a launcher, now that everything is committed: submitit's requeues the job."""
         handler = self._launcher
         if self.received == signal.SIGUSR2 and callable(handler) and handler is not _end:
             handler(signal.SIGUSR2, None)

@@ -1,4 +1,4 @@
-"""How far runs are: `python -m jobs.status outputs/<run> ...`, or `outputs` for a line a run. Works while they go on."""
+"""How far runs are: `python -m jobs.status outputs/<run> ...`, or `outputs` for one line per run. Works while they go on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.command import Arguments, ended, runs_below
 from pruner.errors import InputError
-from pruner.lines import tell_warnings
+from pruner.lines import print_warnings
 from pruner.results.status import describe, headline, read_manifest, to_json
 
 
@@ -30,7 +30,7 @@ def _status(paths: list[Path], as_json: bool) -> str:
         except InputError as error:
             if len(folders) == 1:
                 raise
-            tell_warnings(f"{fault} It is left out." for fault in error.faults)
+            print_warnings(f"{fault} It is left out." for fault in error.faults)
     if as_json:
         return to_json(manifests)
     show = headline if folders != paths else describe

@@ -66,7 +66,7 @@ def main(cfg: DictConfig) -> int:
     judged = evaluate.score(config, judge, data.pairs)
     row = evaluate.row(config, "all", judged, judged, data.pairs, range(len(data.pairs)))
     write_point(ScoreRow(f"prefix {prefix}", point, row.quality, row.lead, row.tokens_a_pair), folder)
-    print(write_table(read_points(folder), folder, "Made by `python -m jobs.study_judge -m ...`, a row a point."))
+    print(write_table(read_points(folder), folder, "Made by `python -m jobs.study_judge -m ...`, one row per point."))
     return 0
 
 

@@ -154,7 +154,7 @@ def _first_bad_row(chunk: pa.Array, kind: pa.DataType) -> int | None:
 
 def _is_good(chunk: pa.Array, low: int, high: int, kind: pa.DataType) -> bool:
     try:
-        # Taken, a part stands alone: a slice would still be checked with all of its children.
+        # A part that is taken has its own buffers: a slice would still be checked with all of its children.
         part = chunk.take(pa.array(range(low, high), pa.int64()))
         part.validate(full=True)
         made = _cast(part, kind)
@@ -190,7 +190,7 @@ def _cast(chunk: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.StructArray.from_arrays(children, fields=list(kind), mask=chunk.is_null())
     if pa.types.is_list(kind) and _is_list(chunk.type):
         if pa.types.is_list_view(chunk.type) or pa.types.is_large_list_view(chunk.type):
-            return pa.array(chunk.to_pylist(), kind)  # a view's items may stand in any order
+            return pa.array(chunk.to_pylist(), kind)  # a view's items may be in any order
         lengths = chunk.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
         ends = lengths.cumsum()
         offsets = pa.array([0, *ends.tolist()], pa.int32())

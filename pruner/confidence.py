@@ -79,7 +79,7 @@ class LowestGroup:
         self.num_tokens += len(confidences)
 
     def is_below(self, threshold: float) -> bool:
-        """Tell whether some complete group is below; a trace shorter than a group never is."""
+        """Return whether some complete group is below; a trace shorter than a group never is."""
         return self._lowest / self._window < threshold
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-# Of a file's name so much stands in the name of what is written for it: both must fit what a file system takes.
+# So many bytes of a file's name are part of its temporary name: both must fit what a file system takes.
 _NAME_CHARS = 40
 
 

@@ -58,7 +58,7 @@ class Options:
 
 
 def parse_import(values: Mapping[str, Any]) -> ImportConfig:
-    """Return the typed config. Raises InputError with a line a fault."""
+    """Return the typed config. Raises InputError with one line per fault."""
     config = parse_as(ImportConfig, values)
     try:
         groups = 1 if config.answer_pattern is None else re.compile(config.answer_pattern).groups
@@ -127,7 +127,7 @@ def _read_csv(path: Path, options: pyarrow.csv.ParseOptions) -> pa.Table:
 
 
 def _read_json_lines(path: Path) -> pa.Table:
-    """Read an object a line; a column of mixed types becomes text. Lines end where LF stands: a text may hold any other
+    """Read an object a line; a column of mixed types becomes text. Lines end at LF only: a text may hold any other
     line separator of Unicode."""
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")):

@@ -18,12 +18,12 @@ def printable(text: str) -> str:
     return shown if len(shown) <= _MAX_LINE else f"{shown[:half]} ... {shown[-half:]}"
 
 
-def tell_errors(lines: Iterable[str]) -> None:
+def print_errors(lines: Iterable[str]) -> None:
     for line in lines:
         print(f"error: {printable(line)}", file=sys.stderr)
 
 
-def tell_warnings(lines: Iterable[str]) -> None:
+def print_warnings(lines: Iterable[str]) -> None:
     for line in lines:
         print(f"warning: {printable(line)}", file=sys.stderr)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Curve:
-    """How fast one engine is: (traces at once, tokens a second of all of them together), as stated or measured.
+    """How fast one engine is: (traces at once, tokens per second of all of them together), as stated or measured.
 
     Between two points it is linear; below the first one in proportion, above the last one flat.
     """
@@ -21,10 +21,10 @@ class Curve:
         """Raises ValueError: no point, or not in order."""
         counts = [count for count, _ in self.points]
         if not counts or counts[0] < 1 or counts != sorted(set(counts)) or any(rate <= 0 for _, rate in self.points):
-            raise ValueError(f"got {list(self.points)}, expected [traces at once, tokens a second] by rising traces")
+            raise ValueError(f"got {list(self.points)}, expected [traces at once, tokens per second] by rising traces")
 
     def rate(self, running: int) -> float:
-        """Return the tokens a second of so many traces together."""
+        """Return the tokens per second of so many traces together."""
         if running <= 0:
             return 0.0
         before: tuple[int, float] = (0, 0.0)

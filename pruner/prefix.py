@@ -19,7 +19,7 @@ class Prefix:
 
 
 class Truncation(Protocol):
-    """Tells how far to sample a trace until its prefix is complete, and what the prefix is."""
+    """How far a trace is sampled until its prefix is complete, and what the prefix is."""
 
     @property
     def max_tokens(self) -> int:

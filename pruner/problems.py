@@ -25,7 +25,7 @@ class ProblemSet:
 
     Attributes:
         problems: in file order.
-        carried: the question and the file's further columns, a row a problem.
+        carried: the question and the file's further columns, one row per problem.
         fingerprint: hash of ids, questions and answers, in order.
     """
 
@@ -80,7 +80,7 @@ def check_rows(ids: Sequence[object], questions: Sequence[object], answers: Sequ
         if not isinstance(problem_id, str) or not problem_id.strip():
             faults.append(f"row {row}: problem_id is {'null' if problem_id is None else 'empty'}.")
         elif problem_id in first_row:
-            faults.append(f"row {row}: problem_id {problem_id!r} stands in row {first_row[problem_id]} already.")
+            faults.append(f"row {row}: problem_id {problem_id!r} is in row {first_row[problem_id]} already.")
         else:
             first_row[problem_id] = row
         if not isinstance(question, str) or not question.strip():

@@ -94,8 +94,8 @@ class Recording:
 
     Attributes:
         problems: by problem id, in the order of the recording.
-        probes, verdicts: the judge's, of an earlier run; probes of a plain Parquet stand with its traces.
-        carried: the question and further columns, a row a problem.
+        probes, verdicts: the judge's, of an earlier run; probes of a plain Parquet are in its traces.
+        carried: the question and further columns, one row per problem.
         segment_tokens, cache_block_tokens: how the earlier run cut its traces, and of its prefix cache; None: not known.
         model: whose traces they are.
         fingerprint: of all that.

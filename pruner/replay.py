@@ -1,6 +1,6 @@
 """Recorded traces as a run can be replayed over them. Reads them from an earlier run or from any Parquet; knows no engine.
 
-A recording may be resampled: each problem then stands in the set R times, each time with its traces in another seeded
+A recording may be resampled: each problem is then in the set R times, each time with its traces in another seeded
 order, under the name `<problem>#<repetition>`.
 """
 
@@ -21,7 +21,7 @@ class Replay:
     """A recording, as the problems and traces of a run see it.
 
     Args:
-        resample: R, how often each problem stands in the set; None: once, its traces in the recorded order.
+        resample: R, how often each problem is in the set; None: once, its traces in the recorded order.
         seed: of the orders.
     """
 
@@ -55,7 +55,7 @@ class Replay:
         return self.recording.problems[name]
 
     def trace(self, problem_id: str, trace_index: int) -> RecordedTrace:
-        """Return what stands at this place of the problem's order.
+        """Return what is at this place of the problem's order.
 
         Raises:
             InputError: so many traces were not recorded.

@@ -1,4 +1,4 @@
-"""The columns of everything that is written, in one place. Units stand in the names or here.
+"""The columns of everything that is written, in one place. Units are in the names or here.
 
 Measured columns (they differ from run to run): attempts, wall_s, gpu_seconds, and all of the attempts table. Every other
 column of answers, traces, verdicts and probes is a function of the config, the problems and the model.
@@ -158,9 +158,9 @@ ATTEMPTS = _schema(
 
 ATTEMPT_ENDS = _schema(
     ("attempt", pa.int32(), ""),
-    ("ended_at", _TIME, "of a killed attempt: when it last told of itself"),
+    ("ended_at", _TIME, "of a killed attempt: when it last reported"),
     ("end_reason", pa.string(), "done, interrupted, failed, killed"),
-    ("discarded_tokens", pa.int64(), "sampled and lost, as far as the engine had told; null if unknown"),
+    ("discarded_tokens", pa.int64(), "sampled and lost, as far as the engine had reported; null if unknown"),
     ("load_s", pa.float64(), "seconds until the engine was ready"),
     ("work_s", pa.float64(), "seconds of work after that"),
     ("commit_s", pa.float64(), "of these, spent committing"),

@@ -36,7 +36,7 @@ class TokenIds(Sequence[int]):
 
     @classmethod
     def of_bytes(cls, data: bytes) -> Self:
-        """Return the ids that stand in `data`, 32 bits each in the machine's order."""
+        """Return the ids in `data`, 32 bits each in the machine's order."""
         ids = cls.__new__(cls)
         ids.data = data
         return ids
@@ -269,7 +269,7 @@ def segment_end(num_tokens: int, segment_tokens: int, until_tokens: int | None, 
     """Return the token count at which the segment that starts at `num_tokens` has to end.
 
     Segments end on a grid of `segment_tokens`, or earlier where a method wants to decide (`until_tokens`) or the trace's
-    cap is reached. The grid is the same for every method, so methods whose boundaries lie on it see the same traces.
+    cap is reached. The grid is the same for every method, so methods whose boundaries are on it see the same traces.
     """
     end = min((num_tokens // segment_tokens + 1) * segment_tokens, max_tokens)
     if until_tokens is not None and until_tokens > num_tokens:
@@ -280,7 +280,7 @@ def segment_end(num_tokens: int, segment_tokens: int, until_tokens: int | None, 
 def cut_at_stop(text: str, new_text: str, stop: Sequence[str]) -> tuple[str, bool]:
     """Return `new_text` up to the first stop string of `text + new_text`, and whether there was one.
 
-    A stop string may begin in `text`; what of it already stands there stays.
+    A stop string may begin in `text`; the part that is already there stays.
     """
     tail = text[-max((len(word) for word in stop), default=0) :] if stop else ""
     window = tail + new_text

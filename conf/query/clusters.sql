@@ -1,4 +1,4 @@
--- How redundant traces were: clusters a problem, the largest one's share of the clustered traces, and how often it decided rightly.
+-- How redundant traces were: clusters per problem, the largest one's share of the clustered traces, and how often it decided rightly.
 -- param runs = '%': only runs whose folder is LIKE this
 SELECT run, count(*) AS problems, round(avg(clusters), 2) AS clusters, max(clusters) AS most,
     round(avg(cluster_sizes[1] / nullif(list_sum(cluster_sizes), 0)), 3) AS largest_share,

@@ -1,1 +1,1 @@
-"""What jobs.bench measures, a module a benchmark."""
+"""What jobs.bench measures, one module per benchmark."""

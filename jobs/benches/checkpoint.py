@@ -13,7 +13,7 @@ from jobs.benches.settings import BenchConfig
 WORDS = (
     "The main job on the real engine, method=cons, with the default commit intervals: seconds spent committing as a share of the "
     "seconds of work (columns commit_s and work_s of the attempts table). What a file of a few thousand tokens takes is mostly "
-    "DuckDB's blocks of 256 KiB; the size per million tokens of a large one stands in the table of bench=orchestrator."
+    "DuckDB's blocks of 256 KiB; the size per million tokens of a large one is in the table of bench=orchestrator."
 )
 
 

@@ -50,7 +50,7 @@ def run(config: BenchConfig) -> Outcome:
 
 
 class BenchSampler(VllmSampler):
-    """The sampler with a clock, and with traces that go on to their full length where told."""
+    """The sampler with a clock, and with traces that go on to their full length if asked."""
 
     is_whole = True
 

@@ -33,7 +33,7 @@ from pruner.traces import PairKey, Segment, SegmentKey, Trace, Verdict, hash64
 WORDS = (
     "`run`: the main job with judge=llm on the real engine; of the judge's prompt tokens, those that the engine's prefix cache "
     "served. `pairs`: prefixes of `prefix_chars`, put together from that run's texts, judged by the engine alone: every later trace "
-    "with each of the first two of its problem, their representatives. The shared one stands first in the prompt, as methods ask, "
+    "with each of the first two of its problem, their representatives. The shared one is first in the prompt, as methods ask, "
     "or second; the cache is emptied before each. `compared`: pairs that "
     "method=deepprune asks for with noisy verdicts (one in ten is wrong), as a share of K1 members of each of the K clusters for "
     "every newcomer, and of K1 members of each of the clusters that were there."
@@ -143,7 +143,7 @@ def pair_requests(
 
     Args:
         texts: problem id, trace index and text of each trace.
-        order: where the trace that pairs share stands in the prompt.
+        order: where the trace that pairs share is in the prompt.
     """
     settings = factory.generative_judge(config)
     assert settings is not None

@@ -30,7 +30,7 @@ def machine_facts() -> dict[str, str | int | float]:
 
 
 def processor() -> str:
-    """Return the processor's name; what the platform calls the machine where the kernel does not tell."""
+    """Return the processor's name; the platform's name of the machine if the kernel does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How many segments a second the orchestrator handles on one core, commits included, and in how much memory."""
+"""How many segments per second the orchestrator handles on one core, commits included, and in how much memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pruner.answers.reader import AnswerReader
 from pruner.shard.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
-    "Runner, cases, method=cons, store and the simulated sampler (16 traces a problem, 4 to 12 whole segments a trace, 64 at once), "
+    "Runner, cases, method=cons, store and the simulated sampler (16 traces per problem, 4 to 12 whole segments per trace, 64 at once), "
     "one process for each size, bound to one core. The checkpoint is written with the default intervals; its closing counts. "
     "`cpu` is the processor time of the process, which leaves out what other programs and the disk take."
 )

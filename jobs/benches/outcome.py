@@ -18,7 +18,7 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Outcome:
-    """rows: each measurement, in the order made. figures: what they come to. words: how it was measured."""
+    """rows: each measurement, in the order made. figures: made of them. words: how it was measured."""
 
     rows: Sequence[Mapping[str, Value]]
     figures: Mapping[str, Value]

@@ -1,4 +1,4 @@
-"""What a benchmark can be told; values and their words stand in conf/bench.yaml."""
+"""The settings of a benchmark; conf/bench.yaml describes them and holds their values."""
 
 from __future__ import annotations
 

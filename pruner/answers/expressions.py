@@ -80,7 +80,7 @@ def symbols(node: Node) -> frozenset[str]:
 
 
 def has_sign(node: Node) -> bool:
-    """Say whether a plus-minus stands in the tree."""
+    """Return whether the tree has a plus-minus."""
     return node.kind == "plus_minus" or any(map(has_sign, node.parts))
 
 

@@ -1,4 +1,4 @@
-"""Where the final answer stands in a trace's text. Pure, and linear in the text's length: a model may write anything."""
+"""Where the final answer is in a trace's text. Pure, and linear in the text's length: a model may write anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_LETTER_CHARS = 400
 def last_boxed(text: str) -> str | None:
     r"""Return what the last complete, not empty `\boxed{...}` of the text holds, with balanced braces, or None.
 
-    A box without braces, as in `\boxed 42`, holds what stands up to the next space. Of nested boxes the inner one is the last.
+    A box without braces, as in `\boxed 42`, holds everything up to the next space. Of nested boxes the inner one is the last.
     """
     opened: list[tuple[int, bool]] = []  # where a brace's content begins, and whether a box opened it
     last_start, found = -1, None

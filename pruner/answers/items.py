@@ -38,7 +38,7 @@ def numbers(name: str) -> Item:
 
 
 def sequence(opening: str, parts: Sequence[Item], closing: str) -> Item:
-    """Read what stands in round or square brackets with commas: a tuple, an interval, or a list."""
+    """Read the content of round or square brackets with commas: a tuple, an interval, or a list."""
     keys = ",".join(part.key for part in parts)
     if len(parts) == 2 and (opening, closing) != ("langle", "rangle"):
         found = interval(opening == "[", parts[0], parts[1], closing == "]")

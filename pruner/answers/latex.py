@@ -21,7 +21,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """kind: number, letter, text letter, word, text, command or sign. value: of a number. is_spaced: white space stands before it."""
+    """kind: number, letter, text letter, word, text, command or sign. value: of a number. is_spaced: white space comes before it."""
 
     kind: str
     text: str

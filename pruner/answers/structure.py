@@ -1,4 +1,4 @@
-"""Where an answer's tokens part: brackets, and what stands outside of them. Pure; knows no mathematics."""
+"""Where an answer's tokens part: brackets, and what is outside of them. Pure; knows no mathematics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _is_separator(token: Token, signs: Sequence[str]) -> bool:
 
 
 def _levels(tokens: Sequence[Token]) -> list[bool]:
-    """Return for each token whether it stands outside all brackets.
+    """Return for each token whether it is outside all brackets.
 
     Raises:
         Unreadable: they do not match; half-open intervals may mix round and square ones.
@@ -49,7 +49,7 @@ def top_level(tokens: Sequence[Token]) -> list[Token]:
 
 
 def split(tokens: Sequence[Token], *signs: str) -> list[tuple[Token, ...]]:
-    """Return the parts between these signs, where they stand outside brackets."""
+    """Return the parts between these signs, where they are outside brackets."""
     parts: list[list[Token]] = [[]]
     for token, is_outside in zip(tokens, _levels(tokens), strict=True):
         if is_outside and _is_separator(token, signs):
@@ -62,7 +62,7 @@ def split(tokens: Sequence[Token], *signs: str) -> list[tuple[Token, ...]]:
 
 
 def inside(tokens: Sequence[Token]) -> tuple[str, tuple[Token, ...], str] | None:
-    """Return opening, content and closing of an answer that stands in one pair of brackets."""
+    """Return opening, content and closing of an answer that is in one pair of brackets."""
     if len(tokens) < 2 or not tokens[0].is_sign(*OPENING) or not tokens[-1].is_sign(*_CLOSING):
         return None
     levels = _levels(tokens)

@@ -1,4 +1,4 @@
-"""The checkpoint's file: made, opened, checked, copied, and told of when it is damaged. Knows no fact, only tables.
+"""The checkpoint's file: it is made, opened, checked and copied here, and damage is reported. Knows no fact, only tables.
 
 A file is made aside and renamed, and never deleted or begun again by itself.
 """
@@ -29,7 +29,7 @@ _NOT_WRITABLE = ("permission denied", "read-only file system", "operation not pe
 SHARD_COUNT = "shard.count"
 TEXT, NAME = "'", '"'
 # Rows that are compressed and written as one. A commit into a larger group that is not full makes DuckDB write the whole
-# group again at the next checkpoint: with its default of 122,880 rows that came to most of the time (tests/bench/RESULTS.md).
+# group again at the next checkpoint: with its default of 122,880 rows that took most of the time (tests/bench/RESULTS.md).
 ROW_GROUP_ROWS = 2048
 # The engine needs the cores and the memory; a commit is small.
 LIMITS: dict[str, str | int] = {"threads": 2, "memory_limit": "512MB"}
@@ -40,10 +40,10 @@ NO_EXTENSIONS = {"autoinstall_known_extensions": "false", "autoload_known_extens
 def latest(paths: Sequence[Path]) -> Path | None:
     """Return the checkpoint, of copies of one, that holds the most; None if there is none.
 
-    A later attempt counts more than more rows: it went on from what the other has. Damage is for `open_store` to tell.
+    A later attempt counts more than more rows: it went on from what the other has. `open_store` reports damage.
 
     Raises:
-        CheckpointError: one is damaged, so that it cannot be told.
+        CheckpointError: one is damaged, so the question cannot be decided.
     """
     found = [path for path in paths if path.exists()]
     return max(found, key=_extent) if len(found) > 1 else next(iter(found), None)

@@ -1,6 +1,6 @@
 """Who may write a shard: a file in the run's folder that names its holder, who touches it while it lives.
 
-File locks can lie on network file systems, and a checkpoint on node-local scratch has no lock that another node would
+File locks are unreliable on network file systems, and a checkpoint on node-local scratch has no lock that another node would
 see. Making a hard link is atomic on both. Knows nothing of what the lease protects.
 
 Every lease has a token that no other has. A lease ends, by release or by death, only when somebody has linked the one heir of
@@ -124,7 +124,7 @@ class Lease:
         return None
 
     def refusal(self, holder: Holder) -> InputError:
-        """Return what to tell a user whose process did not get the lease."""
+        """Return the message for a user whose process did not get the lease."""
         return InputError(f"{self._what}: {holder} works on it. Wait for it, or stop it.")
 
     def check(self) -> None:
@@ -212,7 +212,7 @@ class Lease:
         while not self._released.wait(BEAT_S):
             holder = read_holder(self._path)
             if holder is not None and holder.token == self._holder.token:
-                with contextlib.suppress(OSError):  # `check` tells
+                with contextlib.suppress(OSError):  # `check` reports it
                     os.utime(self._path)
 
 

@@ -20,24 +20,24 @@ def fact_tables(facts: Sequence[Fact], attempt: int, committed_at: datetime) -> 
     tables = {}
     for name, kind in _KINDS.items():
         if rows := [fact for fact in facts if type(fact) is kind]:
-            told = {"attempt": attempt, "committed_at": committed_at}
-            tables[name] = table_of(rows, TABLES[name], KEYS[name], told)
+            constants = {"attempt": attempt, "committed_at": committed_at}
+            tables[name] = table_of(rows, TABLES[name], KEYS[name], constants)
     return tables
 
 
 def table_of(
-    rows: Sequence[object], schema: pa.Schema, keys: Sequence[str] = (), told: dict[str, object] | None = None
+    rows: Sequence[object], schema: pa.Schema, keys: Sequence[str] = (), constants: dict[str, object] | None = None
 ) -> pa.Table:
     """Return records as a table with a column an attribute.
 
     Args:
         keys: columns that are attributes of the records' `key`.
-        told: columns with one value in all rows.
+        constants: columns with one value in all rows.
     """
     columns = []
     for field in schema:
-        if told and field.name in told:
-            columns.append(pa.repeat(pa.scalar(told[field.name], field.type), len(rows)))
+        if constants and field.name in constants:
+            columns.append(pa.repeat(pa.scalar(constants[field.name], field.type), len(rows)))
             continue
         read = attrgetter(f"key.{field.name}" if field.name in keys else field.name)
         values = [read(row) for row in rows]

@@ -114,7 +114,7 @@ class Store:
         self.close(is_sound=not isinstance(error, CheckpointError))
 
     def close(self, is_sound: bool = True) -> None:
-        """Close it. What stands in the log goes into the file, unless something is wrong with them: then both stay."""
+        """Close it. What is in the log goes into the file, unless something is wrong with them: then both stay."""
         if not is_sound:
             self._connection.close()
             return

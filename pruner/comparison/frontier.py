@@ -15,7 +15,7 @@ from pruner.traces import hash64
 
 @dataclass(frozen=True)
 class Frontier:
-    """The best accuracy that a method reaches with at most so many net tokens a problem; None where none is so cheap."""
+    """The best accuracy that a method reaches with at most so many net tokens per problem; None where none is so cheap."""
 
     method: str
     accuracy: tuple[float | None, ...]
@@ -25,7 +25,7 @@ def frontiers(rows: Sequence[ComparisonRow], control: Control | None, marks: Seq
     """Return the frontier of every method over all its settings, and that of plain voting over all k.
 
     Args:
-        marks: net tokens a problem.
+        marks: net tokens per problem.
     """
     points: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
@@ -88,7 +88,7 @@ def cross_validated(
     """Return one run a value of the knob, each problem with constants that were chosen on the other folds' problems.
 
     Runs whose settings differ in the knob alone are a family: one choice of constants. On the problems of the other folds the
-    family is chosen whose points lie highest above plain voting at equal tokens, on average.
+    family is chosen whose points are highest above plain voting at equal tokens, on average.
 
     Args:
         runs: of one method, over all values of the knob in every family.

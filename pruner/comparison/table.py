@@ -1,6 +1,6 @@
 """Methods side by side: what each run was worth and what it cost, with intervals, and plain voting at equal tokens beside it.
 
-Pure arithmetic over the rows of finished runs. A problem that stands in a run several times (resampled traces) counts once,
+Pure arithmetic over the rows of finished runs. A problem that is in a run several times (resampled traces) counts once,
 with its mean; intervals are over problems, and the same draws serve all runs, so that differences are paired.
 """
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One run, a number a problem, repetitions averaged.
+    """One run, one number per problem, repetitions averaged.
 
     Attributes:
         problems: names, in order; all arrays are [problems].
@@ -214,7 +214,7 @@ def _row(run: ComparedRun, control_: Control | None, draws: Floats) -> Compariso
 
 
 def equal_tokens(correct: Floats, tokens: Floats, net: float) -> float | None:
-    """Return the accuracy of plain voting at so many tokens a problem; None outside what was recorded."""
+    """Return the accuracy of plain voting at so many tokens per problem; None outside what was recorded."""
     # A run of cons@1 or cons@N is at an end of the curve, but for rounding.
     if not tokens[0] * (1 - 1e-9) <= net <= tokens[-1] * (1 + 1e-9):
         return None
@@ -248,7 +248,7 @@ def markdown(rows: Sequence[ComparisonRow], heading: str) -> str:
         "",
         "Accuracy: mean over problems (repetitions of one averaged), in brackets the 95 % bootstrap interval over problems. Saving: net",
         "tokens against the baseline, cons with the whole budget, measured on the same traces. Lead: accuracy above plain voting",
-        "(cons@k) at equal net tokens, in points. prefix, finished, judge: thousands of tokens a problem, the judge's weighted.",
+        "(cons@k) at equal net tokens, in points. prefix, finished, judge: thousands of tokens per problem, the judge's weighted.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -27,7 +27,7 @@ from pruner.judges.oracle import KnownTrace, OracleJudge
 from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
 from pruner.judges.replay import NoisyOracle, RecordedJudge, RecordedProber
-from pruner.lines import tell_warnings
+from pruner.lines import print_warnings
 from pruner.prompts import (
     ChatPrompts,
     Prompts,
@@ -141,7 +141,7 @@ def check_trained(judge: TrainedJudgeConfig, config: Config) -> JudgeCard:
 def warn_of_overlap(card: JudgeCard, path: str, problems: list[tuple[str, str]]) -> None:
     if shared := overlap(card, problems):
         shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
-        tell_warnings(
+        print_warnings(
             [
                 f"the judge {path} was trained on {len(shared)} of these {len(problems)} problems ({shown}); "
                 "what it does on them says nothing about others"

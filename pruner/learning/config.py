@@ -70,7 +70,7 @@ class GenerativeTrainerConfig(Section):
 
 class LexicalTrainerConfig(Section):
     """Logistic regression on features of two readings. problem_intercepts: give each training problem a constant of its
-    own, which is then forgotten: the weights are left with what tells pairs of one problem apart. l2: weight decay, per
+    own, which is then forgotten: the weights keep only what distinguishes pairs of one problem. l2: weight decay, per
     problem."""
 
     kind: Literal["lexical"]

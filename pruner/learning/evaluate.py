@@ -129,7 +129,7 @@ def score_generative(config: EvalConfig, judge: LlmJudgeConfig, pairs: Sequence[
 def with_engine(
     config: EvalConfig, spec: EngineSpec, judge: Judge, prompts: Prompts, pairs: Sequence[LabelledPair]
 ) -> Scored:
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if done % max(1, total // 10) == 0:
             print(f"  {done:,} of {total:,} requests", file=sys.stderr, flush=True)
 
@@ -139,7 +139,7 @@ def with_engine(
         def key_of(answer: str) -> str:
             return cached_key(answer, config.answers)
 
-        return score_pairs(judge, sampler, prompts, pairs, config.sampler.max_running_traces, key_of, tell)
+        return score_pairs(judge, sampler, prompts, pairs, config.sampler.max_running_traces, key_of, report)
     finally:
         sampler.close()
 

@@ -2,7 +2,7 @@
 metrics.
 
 Pairs of one problem share its difficulty, so a score that only knows the problem looks good when all pairs are pooled. What
-clustering needs is telling pairs of one problem apart: the within-problem AUROC, a mean over problems with both kinds.
+clustering needs is to distinguish pairs of one problem: the within-problem AUROC, a mean over problems with both kinds.
 """
 
 from __future__ import annotations

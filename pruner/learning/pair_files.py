@@ -51,7 +51,7 @@ _MADE_WITH = b"pruner_pairs"
 
 class RecordedColumns(Section):
     """The columns of a Parquet of recorded traces; answer null reads the answers out of the texts. Sets and models are only
-    told apart in tables: null takes the file's name for the set."""
+    distinguished in tables: null takes the file's name for the set."""
 
     problem_id: str
     question: str

@@ -3,7 +3,7 @@
 A pair is two traces of one problem, each cut where the main job would cut it for its judge, and whether their final
 answers are equal. Folds are drawn by problem, never by pair: pairs of one problem share its difficulty.
 
-Source: DeepPrune (arXiv 2510.08483): 16 traces a problem, all C(16, 2) = 120 pairs.
+Source: DeepPrune (arXiv 2510.08483): 16 traces per problem, all C(16, 2) = 120 pairs.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def score_pairs(
     pairs: Sequence[LabelledPair],
     max_running: int,
     key_of: Callable[[str], str] = lambda answer: answer,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scored:
     """Return the judge's verdict on each pair.
 
@@ -43,7 +43,7 @@ def score_pairs(
         sampler: an engine; None for a judge that asks for none.
         max_running: requests in the engine at once.
         key_of: the canonical key of a probed answer.
-        tell: called with the requests done and their total.
+        report: called with the requests done and their total.
     """
     facts: dict[Key, Fact] = {}
     requests: dict[Key, Request] = {}
@@ -67,7 +67,7 @@ def score_pairs(
         for completion in sampler.step():
             facts[completion.key] = keyed(judge.read(completion.key, completion, owner[completion.key]), key_of)
             done += 1
-            tell(done, len(requests))
+            report(done, len(requests))
     read = [fact for fact in facts.values() if isinstance(fact, Probe | Verdict)]
     return Scored(
         scores=tuple(judge.verdict(key, bench, facts).score for key, bench in asked),

@@ -84,7 +84,7 @@ def render(name: str, title: str, note: str, draw: Draw, height: float, is_wide:
 
 
 def _for_page(svg: str, name: str) -> str:
-    """Return an SVG to stand in a page beside others: the page's colours and letters, ids of its own, scaled to its place."""
+    """Return an SVG for a page with others: the page's colours and letters, ids of its own, scaled to its place."""
     svg = svg[svg.index("<svg") :]
     for role, standin in _STANDINS.items():
         svg = svg.replace(standin, f"var(--{role})")

@@ -73,7 +73,7 @@ def _pareto_panel(axes: Any, points: Sequence[Point], methods: Sequence[str], fo
         if point.run == focus:
             at = (point.net_per_problem / unit, 100 * point.accuracy)
             axes.scatter(*at, s=170, facecolors="none", edgecolors=palette["ink"], linewidths=1.4, zorder=4)
-    axes.set_xlabel(f"net tokens a problem{word}")
+    axes.set_xlabel(f"net tokens per problem{word}")
     axes.set_xlim(left=0)
     axes.margins(y=0.12)
     style(axes, palette, grid="both")
@@ -92,7 +92,7 @@ def run_tokens(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:
         ("discarded", "lost", [(each.tokens_discarded or 0) / each.problems for each in shown]),
     ]
     names = [labels[each.run] for each in shown]
-    return _bars("tokens", "Where the tokens went", note, names, parts, "tokens a problem")
+    return _bars("tokens", "Where the tokens went", note, names, parts, "tokens per problem")
 
 
 def problem_tokens(rows: Sequence[ProblemRow]) -> Figure:
@@ -142,7 +142,7 @@ def clusters(rows: Sequence[ProblemRow]) -> Figure:
     by_cluster: list[list[float]] = [[float(size) for size in row.cluster_sizes] for row in rows if row.cluster_sizes]
     groups = by_cluster or [row.vote_counts for row in rows if row.vote_counts]
     what = "traces predicted to agree (clusters)" if by_cluster else "finished traces that answered the same"
-    note = f"A bar a problem, a shade a group: {what}, largest first. One tall group means that the other traces were redundant."
+    note = f"One bar per problem, one shade per group: {what}, largest first. One tall group means that the other traces were redundant."
     if not by_cluster:
         note += " This run has no clusters."
     if not groups:

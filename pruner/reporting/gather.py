@@ -16,7 +16,7 @@ _BINS = 10
 
 @dataclass(frozen=True)
 class Point:
-    """A run in the plane of accuracy and net tokens a problem. low, high: Wilson's 95 % interval."""
+    """A run in the plane of accuracy and net tokens per problem. low, high: Wilson's 95 % interval."""
 
     run: str
     method: str

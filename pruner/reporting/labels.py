@@ -1,4 +1,4 @@
-"""Short labels that tell the runs of a report apart."""
+"""Short labels that distinguish the runs of a report."""
 
 from __future__ import annotations
 

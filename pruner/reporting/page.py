@@ -27,7 +27,7 @@ class Content:
         labels: what each run is called.
         problems: of all runs, in the order of `runs`.
         problems_left_out: how many more there are.
-        written: what stands in files beside the page.
+        written: what is in files beside the page.
     """
 
     title: str
@@ -93,7 +93,7 @@ def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, st
         )
         cards.append(("Net tokens saved", f"{100 * totals.saved:.1f} %", against))
     cards.append(
-        ("Net tokens", short(totals.tokens_net), f"{short(totals.tokens_net / max(1, totals.problems))} a problem")
+        ("Net tokens", short(totals.tokens_net), f"{short(totals.tokens_net / max(1, totals.problems))} per problem")
     )
     started = max(1, totals.traces_started)
     pruned = f"{totals.traces_pruned:,} of {totals.traces_started:,} traces"
@@ -123,7 +123,7 @@ def short(value: float) -> str:
 
 
 def _data(content: Content) -> dict[str, Any]:
-    """Return what the page's script works on. Questions stand there once, whatever the number of runs."""
+    """Return what the page's script works on. Each question is there once, whatever the number of runs."""
     numbers = {totals.run: number for number, totals in enumerate(content.runs)}
     questions: dict[str, int] = {}
     rows = []

@@ -50,7 +50,7 @@ class Written:
 
 
 def script_json(value: Any) -> str:
-    """Return JSON that can stand in a script, be it inside a page: nothing in it ends the script or begins markup."""
+    """Return JSON that can be put into a script, be it inside a page: nothing in it ends the script or begins markup."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

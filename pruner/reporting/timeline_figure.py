@@ -18,7 +18,7 @@ def timeline(found: Timeline | None) -> Figure:
     if found is None or not found.bars:
         return Figure(name, title, "", empty="The traces of this run are not written yet.", is_wide=True)
     title = f"One problem from begin to end: {found.problem_id}"
-    note = "A bar a trace, by cluster: dark up to its prefix, then pale; gaps between segments."
+    note = "One bar per trace, by cluster: dark up to its prefix, then pale; gaps between segments."
     if (
         any(len(set(bar.attempts)) > 1 for bar in found.bars)
         or len({a for bar in found.bars for a in bar.attempts}) > 1

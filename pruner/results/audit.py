@@ -74,7 +74,7 @@ class Audit:
 
 
 def audit(folder: Path) -> Audit:
-    """Compare everything that a run's folder tells of tokens.
+    """Compare every count of tokens in a run's folder.
 
     Raises:
         InputError: it cannot be read.
@@ -91,7 +91,7 @@ def audit(folder: Path) -> Audit:
     segments = None
     left_out = [f"{stem}: no checkpoint in the run's folder" for stem in _without_checkpoint(folder)]
     sampled: dict[str, set[str]] = defaultdict(set)
-    told = {(row["problem_id"], row["trace_index"]): (row["tokens_sampled"], row["num_segments"]) for row in traces}
+    counted = {(row["problem_id"], row["trace_index"]): (row["tokens_sampled"], row["num_segments"]) for row in traces}
     for path in _files(folder, "checkpoint", "duckdb"):
         try:
             faults += _identity_faults(folder, path)
@@ -111,7 +111,7 @@ def audit(folder: Path) -> Audit:
             sampled[row["problem_id"]].add(path.stem)
         segments = (segments or 0) + sum(row["segments"] for row in found)
         tokens = {row["shard"]: row["tokens"] for row in attempts}.get(f"{path.stem}.parquet")
-        faults += _checkpoint_faults(path.stem, found, told, tokens)
+        faults += _checkpoint_faults(path.stem, found, counted, tokens)
     faults += [f"{name}: sampled in {_list(stems)}" for name, stems in sampled.items() if len(stems) > 1]
     return Audit(
         run=folder.name,
@@ -252,15 +252,15 @@ def _problem_faults(row: dict[str, Any], weights: dict[str, Any]) -> list[str]:
 
 
 def _checkpoint_faults(
-    shard: str, found: Sequence[dict[str, Any]], told: dict[tuple[str, int], tuple[int, int]], attempts: int | None
+    shard: str, found: Sequence[dict[str, Any]], counted: dict[tuple[str, int], tuple[int, int]], attempts: int | None
 ) -> list[str]:
     """Compare a shard's segments with the rows of its traces and with what its attempts say they sampled."""
     faults = []
     for row in found:
         key = (row["problem_id"], row["trace_index"])
-        if key in told and told[key] != (row["tokens"], row["segments"]):
+        if key in counted and counted[key] != (row["tokens"], row["segments"]):
             faults.append(
-                f"{key[0]} trace {key[1]}: {told[key][0]} tokens in {told[key][1]} segments told, "
+                f"{key[0]} trace {key[1]}: {counted[key][0]} tokens in {counted[key][1]} segments in the table, "
                 f"{row['tokens']} in {row['segments']} in the checkpoint of {shard}"
             )
         if row["segments"] != row["distinct"]:

@@ -1,6 +1,6 @@
-"""Queries that are shipped as files, with what they tell and their parameters' defaults in comments. Knows no database.
+"""Queries that are shipped as files, with a description and their parameters' defaults in comments. Knows no database.
 
--- What it tells, in a line or more.
+-- What it shows, in one or more lines.
 -- param name = default: what it means
 SELECT ...
 """
@@ -31,7 +31,7 @@ class NamedQuery:
     """One query. sql: with $name where a parameter's value is bound."""
 
     name: str
-    tells: str
+    description: str
     parameters: tuple[Parameter, ...]
     sql: str
 
@@ -58,7 +58,7 @@ def read_query(path: Path) -> NamedQuery:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"query {path}: cannot be read ({error}).") from None
-    tells: list[str] = []
+    description: list[str] = []
     parameters: list[Parameter] = []
     for line in text.splitlines():
         if not line.startswith("--"):
@@ -66,8 +66,8 @@ def read_query(path: Path) -> NamedQuery:
         if found := _PARAM.match(line):
             parameters.append(Parameter(found[1], literal(found[2].strip()), found[3] or ""))
         else:
-            tells.append(line.removeprefix("--").strip())
-    return NamedQuery(path.stem, " ".join(tells), tuple(parameters), text)
+            description.append(line.removeprefix("--").strip())
+    return NamedQuery(path.stem, " ".join(description), tuple(parameters), text)
 
 
 def read_queries(folder: Path) -> dict[str, NamedQuery]:
@@ -101,10 +101,10 @@ def parse_parameters(given: Sequence[str]) -> dict[str, Any]:
 
 
 def listing(queries: Mapping[str, NamedQuery]) -> str:
-    """Return the queries with what they tell and their parameters."""
+    """Return the queries with their descriptions and parameters."""
     lines = []
     for query in queries.values():
-        lines.append(f"{query.name}\n    {query.tells}")
+        lines.append(f"{query.name}\n    {query.description}")
         lines += [
             f"    --param {p.name}={p.default if p.default is not None else 'null'}   {p.meaning}"
             for p in query.parameters

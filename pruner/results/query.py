@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pruner.checkpoint.database import NO_EXTENSIONS, open_database
 from pruner.config.section import local_path
 from pruner.errors import InputError, first_line
-from pruner.lines import tell_warnings
+from pruner.lines import print_warnings
 from pruner.results.formats import plain_rows
 from pruner.results.run_tables import run_json_fault, schema_fault, table_fault
 from pruner.results.run_totals import RunTotals
@@ -103,7 +103,7 @@ class Results:
         reason = "files are replaced faster than they can be read"
         for _ in range(_TRIES):
             before = self._files(views)
-            if any(self._seen.get(path, told) != told for path, told in before.items()):
+            if any(self._seen.get(path, status) != status for path, status in before.items()):
                 # What this connection remembers of a file is of one that was replaced since.
                 self._reopen()
             self._seen |= before
@@ -154,7 +154,7 @@ class Results:
         return has_other_types
 
     def _files(self, views: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-        """Return what tells each file that the views read from one that replaces it.
+        """Return for each file that the views read what distinguishes it from one that replaces it.
 
         DuckDB opens a file for its footer and again for its rows: where it was replaced in between, rows may be wrong.
         """
@@ -190,7 +190,7 @@ class Results:
         if not mixed:
             return False
         for view, columns in mixed.items():
-            tell_warnings(
+            print_warnings(
                 [f"column {name} of {view} has another type in some runs; it is read as text" for name in columns]
             )
         self._as_text |= mixed
@@ -212,7 +212,7 @@ class Results:
         lines = [f"{path}: {fault}" for path, fault in faults.items()]
         if self._run is not None:
             raise InputError(lines)
-        tell_warnings(
+        print_warnings(
             [f"{line} The run {self._run_of(path)} is left out." for path, line in zip(faults, lines, strict=True)]
         )
         self._left_out |= {self._run_of(path) for path in faults}
@@ -395,7 +395,7 @@ def _explained(error: duckdb.Error) -> str:
 
 
 def _status(path: str) -> tuple[int, int, int] | None:
-    """Return what tells a file from one that replaces it; None if there is none."""
+    """Return what distinguishes a file from one that replaces it; None if there is none."""
     try:
         status = os.stat(path)
     except OSError:

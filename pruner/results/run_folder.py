@@ -18,7 +18,7 @@ SHARD_TABLES = ("answers", "traces", "verdicts", "probes", "attempts")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where everything of one run and one of its shards stands. The only place that knows these names."""
+    """Where everything of one run and one of its shards is. The only place that knows these names."""
 
     root: Path
     name: str
@@ -70,7 +70,7 @@ class Progress:
     Attributes:
         state: loading, running, writing (all answered, but the results are not written yet), done, interrupted, failed.
         segments, facts, tokens: committed, in all attempts.
-        tokens_in_flight: sampled and not yet committed, as far as the engine has told.
+        tokens_in_flight: sampled and not yet committed, as far as the engine has reported.
         tokens_per_s: of this attempt, the judge's own tokens not counted.
         eta_s: at this attempt's rate; None while no problem is finished.
         scratch: the checkpoint that is worked on, if that is not the one in the run's folder.
@@ -96,7 +96,7 @@ class Progress:
 
 
 def write_progress(folder: RunFolder, progress: Progress, guard: Callable[[], None] = lambda: None) -> None:
-    """Replace what the shard tells of itself.
+    """Replace the shard's progress file.
 
     Args:
         guard: raises if this process may not write the shard any more.
@@ -106,7 +106,7 @@ def write_progress(folder: RunFolder, progress: Progress, guard: Callable[[], No
 
 
 def read_progress(folder: RunFolder) -> Progress | None:
-    """Return what the shard last told of itself; None if it never did.
+    """Return the progress that the shard last reported; None if it never did.
 
     Raises:
         InputError: the file is damaged; names it.

@@ -66,7 +66,7 @@ def read_table(file: Path, columns: Sequence[str], optional: Sequence[str] = (),
 
 
 def table_fault(file: Path, schema: pa.Schema) -> str | None:
-    """Return what keeps a file from being a table with such columns; None if nothing does, as far as its footer tells."""
+    """Return what keeps a file from being a table with such columns; None if its footer shows nothing."""
     try:
         found = pq.read_schema(file)
     except FileNotFoundError:
@@ -171,6 +171,6 @@ def _read_run(folder: Path) -> pa.Table:
 
 
 def large_texts(table: pa.Table) -> pa.Table:
-    """Return the table with 64-bit offsets of its texts: joined or sorted, they may come to more than 2 GiB."""
+    """Return the table with 64-bit offsets of its texts: joined or sorted, they may take more than 2 GiB."""
     place = table.column_names.index("text")
     return table.set_column(place, "text", table.column("text").cast(pa.large_string()))

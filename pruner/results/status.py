@@ -1,4 +1,4 @@
-"""What a run's shards are at, from what they tell of themselves: no lock is taken, no checkpoint opened."""
+"""The state of a run's shards, from the progress files that they write: no lock is taken, no checkpoint is opened."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ShardState:
     Attributes:
         state: done; running (a live process holds its lease); resumable (interrupted or killed: the same command goes on);
             failed (ended by a fault, see progress.message; resumable too, once that is mended); waiting (never begun);
-            unreadable (what it told of itself is damaged, see fault; the same command goes on).
+            unreadable (its progress file is damaged, see fault; the same command goes on).
         holder: who works on it, if it is running.
     """
 
@@ -50,7 +50,7 @@ class Manifest:
         return {state: found[state] for state in STATES if found[state]}
 
     @property
-    def told(self) -> list[Progress]:
+    def reports(self) -> list[Progress]:
         return [shard.progress for shard in self.shards if shard.progress is not None]
 
     @property
@@ -104,7 +104,7 @@ def read_shard(folder: RunFolder) -> ShardState:
 def describe(manifest: Manifest) -> str:
     """Return a headline and a table with one line per shard."""
     rows: list[tuple[str, ...]] = [
-        ("shard", "state", "problems", "traces", "segments", "tokens", "tok/s", "ETA", "attempts", "who", "last told")
+        ("shard", "state", "problems", "traces", "segments", "tokens", "tok/s", "ETA", "attempts", "who", "last report")
     ]
     rows += [_row(shard) for shard in manifest.shards]
     lines = aligned([[printable(cell) for cell in row] for row in rows])
@@ -117,12 +117,12 @@ def describe(manifest: Manifest) -> str:
 
 
 def headline(manifest: Manifest) -> str:
-    told = manifest.told
+    reports = manifest.reports
     states = ", ".join(f"{count} {state}" for state, count in manifest.counts.items())
-    problems = f"{sum(each.problems_done for each in told)} of {sum(each.problems for each in told)} problems"
-    if len(told) < len(manifest.shards):
-        problems += f" in the {len(told)} that began"
-    tokens = f"{sum(each.tokens for each in told):,} tokens"
+    problems = f"{sum(each.problems_done for each in reports)} of {sum(each.problems for each in reports)} problems"
+    if len(reports) < len(manifest.shards):
+        problems += f" in the {len(reports)} that began"
+    tokens = f"{sum(each.tokens for each in reports):,} tokens"
     eta = "" if manifest.counts.keys() <= {"done"} else f", ETA {duration(manifest.eta_s)}"
     shards = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards)} shards"
     return printable(f"{manifest.path}: {shards}: {states}; {problems}, {tokens}{eta}")

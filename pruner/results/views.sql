@@ -4,19 +4,19 @@
 
 {columns}
 
--- A row a run, from its run.json. Runs with one `setting` sampled the same problems with the same model, budget and seed; method,
+-- One row per run, from its run.json. Runs with one `setting` sampled the same problems with the same model, budget and seed; method,
 -- judge and prefix may differ.
 CREATE OR REPLACE VIEW runs AS
 SELECT * FROM columns_runs UNION ALL BY NAME
-SELECT parse_path(filename)[-2] AS run, told->>'method' AS method, told->>'model' AS model, TRY_CAST(told->>'budget' AS INTEGER) AS budget,
-    TRY_CAST(told->>'seed' AS BIGINT) AS seed, TRY_CAST(told->>'shard_count' AS INTEGER) AS shard_count,
-    TRY_CAST(told->>'created_at' AS TIMESTAMPTZ) AS created_at, TRY_CAST(told->>'schema_version' AS INTEGER) AS schema_version,
+SELECT parse_path(filename)[-2] AS run, written->>'method' AS method, written->>'model' AS model, TRY_CAST(written->>'budget' AS INTEGER) AS budget,
+    TRY_CAST(written->>'seed' AS BIGINT) AS seed, TRY_CAST(written->>'shard_count' AS INTEGER) AS shard_count,
+    TRY_CAST(written->>'created_at' AS TIMESTAMPTZ) AS created_at, TRY_CAST(written->>'schema_version' AS INTEGER) AS schema_version,
     md5(list_filter(
-        map_entries(TRY(from_json(told->'identity', '"MAP(VARCHAR, VARCHAR)"'))),
+        map_entries(TRY(from_json(written->'identity', '"MAP(VARCHAR, VARCHAR)"'))),
         lambda entry: NOT regexp_matches(entry.key,
             '^(method|judge|prefix|accounting|fingerprint\.(judge|adapter)|model\.(probe|prefix_tokens)|sampler\.cache_block_tokens)($|\.)'))::VARCHAR) AS setting,
-    told->'config' AS config
-FROM (SELECT filename, TRY_CAST(content AS JSON) AS told FROM read_text('outputs/*/run.json')) WHERE told IS NOT NULL;
+    written->'config' AS config
+FROM (SELECT filename, TRY_CAST(content AS JSON) AS written FROM read_text('outputs/*/run.json')) WHERE written IS NOT NULL;
 
 CREATE OR REPLACE VIEW answers AS
 SELECT * FROM columns_answers UNION ALL BY NAME
@@ -43,7 +43,7 @@ SELECT * FROM columns_attempts UNION ALL BY NAME
 SELECT parse_path(filename)[-3] AS run, parse_path(filename)[-1] AS shard, * EXCLUDE (filename)
 FROM read_parquet('outputs/*/attempts/*.parquet', union_by_name = true, filename = true, hive_partitioning = false);
 
--- A row a run: where its tokens and GPU-seconds went, over finished problems, and what that cost.
+-- One row per run: where its tokens and GPU-seconds went, over finished problems, and what that cost.
 CREATE OR REPLACE VIEW tokens AS
 WITH sums AS (
     SELECT run, any_value(method) AS method, any_value(model) AS model, any_value(problem_set) AS problem_set,
@@ -81,7 +81,7 @@ prices AS (
 shared AS (  -- On one engine, the judge's part of the GPUs' time is its part of the weighted tokens.
     SELECT *, coalesce(1 - tokens_sampled / nullif(tokens_net, 0), 0) AS judge_part
     FROM sums LEFT JOIN lifetimes USING (run) LEFT JOIN prices USING (run))
-SELECT * EXCLUDE (sampler_s, judge_s, judge_part, per_gpu_hour, per_million),
+SELECT * EXCLUDE (sampler_s, judge_s, judge_part, per_gpu_hour, per_million, accuracy_low, accuracy_high),
     CASE WHEN judge_s > 0 THEN sampler_s ELSE sampler_s * (1 - judge_part) END AS gpu_seconds_sampler,
     CASE WHEN judge_s > 0 THEN judge_s ELSE sampler_s * judge_part END AS gpu_seconds_judge,
     CASE WHEN per_gpu_hour IS NOT NULL THEN 'GPU hours' WHEN per_million IS NOT NULL THEN 'net tokens' END AS cost_basis,
@@ -89,7 +89,7 @@ SELECT * EXCLUDE (sampler_s, judge_s, judge_part, per_gpu_hour, per_million),
     accuracy_low, accuracy_high
 FROM shared LEFT JOIN intervals USING (run);
 
--- A row a run: its net tokens against finishing every trace. `measured` by a run of method=cons with the same setting that has all
+-- One row per run: its net tokens against finishing every trace. `measured` by a run of method=cons with the same setting that has all
 -- problems which this run has finished, else an `estimate` from its own finished traces, else `none` (nothing to compare with).
 CREATE OR REPLACE VIEW savings AS
 WITH each AS MATERIALIZED (

@@ -118,7 +118,7 @@ def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
     """Append the problem set's further columns; one whose name is ours gets the prefix `problem_`."""
     rows = carried.take(answers.column("problem_index"))
     for name in carried.column_names:
-        # SQL does not tell upper from lower case; the views add `run` and read `filename`.
+        # SQL ignores case in names; the views add `run` and read `filename`.
         taken = {column.lower() for column in answers.column_names} | {"run", "filename"}
         free = name if name.lower() not in taken else f"problem_{name}"
         if free.lower() not in taken:

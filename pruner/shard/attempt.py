@@ -1,4 +1,4 @@
-"""One process lifetime on a shard: who works on what, and what it tells the world while it does."""
+"""One process lifetime on a shard: who works on what, and the progress that it reports meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pruner.config.job import CheckpointConfig, Config
 from pruner.config.section import local_path
 from pruner.errors import CheckpointError, InputError
 from pruner.files import remove_partials
-from pruner.lines import tell_errors, tell_warnings
+from pruner.lines import print_errors, print_warnings
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
 from pruner.results.writer import write_answers, write_attempts, write_results
@@ -70,11 +70,11 @@ def open_checkpoint(config: CheckpointConfig, folder: RunFolder, identity: Mappi
 
 
 def last_progress(folder: RunFolder) -> Progress | None:
-    """Return what the shard last told of itself; None, and a warning, if that is damaged: the facts are in the checkpoint."""
+    """Return the progress that the shard last reported; None, and a warning, if that is damaged: the facts are in the checkpoint."""
     try:
         return read_progress(folder)
     except InputError as error:
-        tell_warnings(error.faults)
+        print_warnings(error.faults)
         return None
 
 
@@ -82,7 +82,7 @@ def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> No
     """Refuse a checkpoint that has lost what was once committed; where it is only a copy, say so.
 
     Raises:
-        CheckpointError: it holds less than the shard's progress tells.
+        CheckpointError: it holds less than the shard's progress reports.
     """
     held = store.totals
     if last is None or (last.segments <= held.segments and last.facts <= held.facts):
@@ -91,7 +91,7 @@ def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> No
     if last.segments <= held.segments:
         what = f"{held.facts} of {last.facts} segments and verdicts"
     if last.scratch is not None:
-        tell_warnings([f"going on from a copy with {what}; the others are on {last.host} in {last.scratch}"])
+        print_warnings([f"going on from a copy with {what}; the others are on {last.host} in {last.scratch}"])
         return
     raise CheckpointError(
         f"checkpoint {store.path}: holds {what} that were committed. Was it damaged or put back from an old copy? Restore "
@@ -104,15 +104,15 @@ def finish_attempt(shard: Shard, reporter: Reporter, end: AttemptEnd) -> None:
     try:
         shard.store.end_attempt(end)
         shard.copy_checkpoint()
-        reporter.tell("writing" if end.end_reason == "done" else end.end_reason, end.message)
+        reporter.report("writing" if end.end_reason == "done" else end.end_reason, end.message)
         reporter.refresh_answers()
         write_attempts(shard.folder, shard.store)
     except (CheckpointError, OSError) as error:
-        tell_errors([f"could not record the end of the attempt ({error})"])
+        print_errors([f"could not record the end of the attempt ({error})"])
 
 
-def tell_done(shard: Shard) -> None:
-    """Tell that the shard is finished and its results are written, if it was not told before."""
+def report_done(shard: Shard) -> None:
+    """Report that the shard is finished and its results are written, if that was not reported before."""
     last, totals, process = last_progress(shard.folder), shard.store.totals, this_process()
     if last is None:
         last = Progress("done", 0, process.host, process.pid, process.slurm_job_id, 0, 0, 0, 0, 0, 0)
@@ -134,7 +134,7 @@ def tell_done(shard: Shard) -> None:
 
 
 class Reporter:
-    """Tells the world how far the shard is: progress.json at each commit, answers of finished problems at intervals."""
+    """Reports how far the shard is: progress.json at each commit, answers of finished problems at intervals."""
 
     def __init__(self, shard: Shard, attempt: int) -> None:
         self._shard = shard
@@ -147,7 +147,7 @@ class Reporter:
     def on_commit(self, status: Status) -> None:
         has_new = status.problems_done > self._status.problems_done
         self._status = status
-        self.tell("running")
+        self.report("running")
         self._copy_if_due()
         if has_new and time.monotonic() - self._refreshed_at >= self._shard.config.results.every_s:
             self.refresh_answers()
@@ -173,7 +173,7 @@ class Reporter:
         write_answers(shard.folder, shard.store, shard.problems, shard.config.accounting)
         self._refreshed_at = time.monotonic()
 
-    def tell(self, state: str, message: str | None = None) -> None:
+    def report(self, state: str, message: str | None = None) -> None:
         store = self._shard.store
         progress = Progress(
             state=state,

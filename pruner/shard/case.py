@@ -327,7 +327,7 @@ class Case:
             self._requests.append(request)
 
     def _ask_trace(self, action: Ask) -> None:
-        """Probe a trace as it stands, or deliver what is known of that."""
+        """Probe a trace as it is, or deliver what is known of that."""
         assert self._prober is not None, f"{self.problem.problem_id}: the method asks, but there is no prober"
         trace = self._trace(action.trace_index)
         key = ProbeKey(trace.problem_id, trace.trace_index, trace.num_tokens)

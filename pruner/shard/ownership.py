@@ -35,7 +35,7 @@ _LOCK_WAIT_S, _LOCK_SAY_S = 600.0, 10.0
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What run.json tells of a run.
+    """The contents of run.json.
 
     Attributes:
         identity: everything that its results are a function of (config.identity).
@@ -183,7 +183,7 @@ def _check_checkpoints(folder: RunFolder, record: RunRecord) -> None:
 
 
 def _is_owned(folder: RunFolder) -> bool:
-    """Return whether somebody works on a shard of the run, or something was sampled or answered, or that cannot be told."""
+    """Return whether somebody works on a shard of the run, or something was sampled or answered, or that is unknown."""
     if any(live_holder(path) is not None for path in _shards(folder, "lease", "json")):
         return True
     return (
@@ -195,9 +195,9 @@ def _is_owned(folder: RunFolder) -> bool:
 
 def _has_begun(progress: Path) -> bool:
     try:
-        told = json.loads(progress.read_text())
-        scratch = told.get("scratch")
-        counts = (told["segments"], told.get("facts", 0), told["problems_done"])
+        written = json.loads(progress.read_text())
+        scratch = written.get("scratch")
+        counts = (written["segments"], written.get("facts", 0), written["problems_done"])
         return any(counts) or (scratch is not None and Path(scratch).exists() and _holds_facts(Path(scratch)))
     except (ValueError, KeyError, TypeError, AttributeError):
         return True

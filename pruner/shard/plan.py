@@ -46,7 +46,7 @@ _LENGTH_COLUMNS = ("num_tokens", "tokens_sampled")
 
 
 class PlanConfig(Section):
-    """What is planned; conf/plan.yaml tells the words and defaults."""
+    """What is planned; conf/plan.yaml describes the settings and holds their defaults."""
 
     problem_set: FilePath | None
     num_problems: Positive | None
@@ -95,7 +95,7 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
             config.wall_hours * 3600,
         )
     except ValueError as error:
-        raise InputError(f"wall_hours: {error}. Allow more, or use more GPUs a task.") from None
+        raise InputError(f"wall_hours: {error}. Allow more, or use more GPUs per task.") from None
     mean = sum(lengths) / len(lengths)
     stated = {"method": job.method.name, "model": job.model.name, "budget": config.budget, "mean_trace_tokens": mean}
     stated |= {"max_running": engine.max_running, "gpus_per_task": engine.gpus}

@@ -369,6 +369,6 @@ class Runner:
 
 
 def context_tokens(request: Request) -> int:
-    """Return how many tokens of the engine's cache a request comes to take; a problem's prompt is shared by its traces."""
+    """Return how many tokens of the engine's cache a request will take; a problem's prompt is shared by its traces."""
     own = request.trace_tokens if isinstance(request.key, SegmentKey) else len(request.prompt_token_ids)
     return own + request.max_tokens

@@ -35,8 +35,8 @@ from pruner.shard.attempt import (
     killed_attempt,
     last_progress,
     open_checkpoint,
+    report_done,
     slurm_job_id,
-    tell_done,
     this_process,
 )
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs
@@ -80,7 +80,7 @@ def run_shard(config: Config, start: RunStart, should_stop: Callable[[], bool]) 
         if not _work_on(shard, inputs, should_stop):
             return False
         write_results(folder, store, inputs.problems, config.results, config.accounting)
-        tell_done(shard)
+        report_done(shard)
     _print_summary(folder)
     return True
 
@@ -119,7 +119,7 @@ def _attempt(
     process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
     reporter = Reporter(shard, shard.store.begin_attempt(process, killed_attempt(shard.last)))
     shard.copy_checkpoint()
-    reporter.tell("loading")
+    reporter.report("loading")
     reporter.write_tables()
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
     with _opened() as opened, _recorded(shard, reporter, should_stop) as attempt:

@@ -44,7 +44,7 @@ class WholeSegments(SimulatedSampler):
 
 
 def fake_problems(segments: int) -> list[Problem]:
-    """Return so many problems that their traces come to about so many segments."""
+    """Return as many problems as have about so many segments."""
     count = max(1, segments // (TRACES * SEGMENTS_A_TRACE))
     return [Problem(f"p{index}", index, f"question {index}", "0") for index in range(count)]
 

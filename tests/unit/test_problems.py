@@ -33,7 +33,7 @@ def test_all_faults_come_at_once_with_their_rows(tmp_path):
         read_problems(write(tmp_path, bad), None)
     text = "\n".join(caught.value.faults)
     for part in (
-        "row 1: problem_id 'a' stands in row 0 already",
+        "row 1: problem_id 'a' is in row 0 already",
         "row 1: question is empty",
         "row 2: problem_id is null",
         "row 3: question is null",

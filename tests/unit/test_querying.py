@@ -34,7 +34,7 @@ def query(root, *arguments, **environment):
 @pytest.mark.parametrize("name", QUERIES)
 def test_every_shipped_query_works_and_says_what_it_tells(sweep, name):
     shipped = QUERIES[name]
-    assert shipped.tells and all(each.meaning for each in shipped.parameters)
+    assert shipped.description and all(each.meaning for each in shipped.parameters)
     with Results(sweep) as results:
         table = results.table(shipped.sql, shipped.values({}))
     assert table.column_names
@@ -243,12 +243,12 @@ def test_queries_work_while_files_are_replaced(tmp_path):
                 partial = path.with_name(".partial")
                 pq.write_table(table.slice(0, 1 + turn % 4), partial)
                 partial.replace(path)
-                time.sleep(0.3)
+                time.sleep(0.8)
 
     writer = threading.Thread(target=replace)
     writer.start()
     try:
-        for _ in range(25):
+        for _ in range(10):
             with Results(tmp_path / "o") as results:
                 rows = results.rows("SELECT run, problem_id, tokens_sampled FROM answers")
                 assert 8 <= len(rows) <= 32
@@ -353,3 +353,22 @@ def test_a_run_whose_columns_hold_something_else_is_left_out(sweep, tmp_path, ca
     assert "column problem_index is string, expected int64. The run odd is left out." in capfd.readouterr().err
     with Results(root, "odd") as results, pytest.raises(InputError, match="column problem_index is string"):
         results.rows("SELECT * FROM answers")
+
+
+def test_accuracy_has_wilsons_interval_over_graded_problems(tmp_path):
+    # Half of 60 problems have a gold answer; half of these are right. Wilson (1927) by hand: 0.3315 to 0.6685.
+    write_runs(tmp_path / "o", 1, 60, 2)
+    file = next((tmp_path / "o").glob("*/answers/*.parquet"))
+    table = pq.read_table(file)
+    correct = pa.array([None if i % 2 else (i // 2) % 2 for i in range(table.num_rows)], pa.int32())
+    kind = table.schema.field("correct").type
+    table = table.set_column(table.column_names.index("correct"), "correct", correct.cast(kind))
+    pq.write_table(table, file)
+    with Results(tmp_path / "o") as results:
+        (row,) = results.rows("SELECT problems_graded, accuracy, accuracy_low, accuracy_high FROM tokens")
+        (led,) = results.rows(
+            next(each for each in QUERIES if each.name == "leaderboard").sql, {"runs": "%", "limit": 9}
+        )
+    assert (row["problems_graded"], row["accuracy"]) == (30, 0.5)
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.3315, 0.6685), abs=1e-4)
+    assert (led["low"], led["high"]) == (0.332, 0.669)

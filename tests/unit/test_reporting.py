@@ -11,13 +11,11 @@ import pytest
 from pruner.reporting import figures
 from pruner.reporting.gather import (
     Calibration,
-    Point,
     calibrations,
     focus_of,
     points,
     problem_rows,
     ranked,
-    wilson,
 )
 from pruner.reporting.labels import label_runs
 from pruner.reporting.page import short
@@ -118,26 +116,14 @@ def test_names_with_dollars_and_markup_are_drawn_as_they_are(rows):
     assert "&lt;b&gt;&amp;" in figures.problem_tokens(odd).svg
 
 
-def test_the_front_holds_what_nothing_beats():
-    def point(run, accuracy, net, group="g"):
-        return Point(run, "m", group, accuracy, 0.0, 1.0, net)
-
-    from pruner.reporting.gather import _beats
-
-    good, cheap, bad, elsewhere = (
-        point("a", 0.9, 100),
-        point("b", 0.5, 10),
-        point("c", 0.8, 200),
-        point("d", 0.1, 999, "h"),
-    )
-    every = [good, cheap, bad, elsewhere]
-    assert [p.run for p in every if not any(_beats(other, p) for other in every)] == ["a", "b", "d"]
-
-
-def test_intervals_of_shares_are_wilsons():
-    assert wilson(0.5, 30) == pytest.approx((0.3315, 0.6685), abs=1e-3)
-    assert wilson(1.0, 30)[1] == pytest.approx(1.0) and wilson(0.0, 30)[0] == pytest.approx(0.0)
-    assert wilson(0.5, 0) == (0.0, 1.0)
+def test_each_set_of_problems_has_a_front_of_its_own(books):
+    # accuracy, net tokens, problem set
+    given = {"a": (0.9, 100.0, "s"), "b": (0.5, 10.0, "s"), "c": (0.8, 200.0, "s"), "d": (0.1, 999.0, "t")}
+    runs = [
+        replace(books[0], run=run, accuracy=accuracy, tokens_net=net * books[0].problems, problem_set=problem_set)
+        for run, (accuracy, net, problem_set) in given.items()
+    ]
+    assert [point.run for point in points(runs) if point.is_front] == ["a", "b", "d"]
 
 
 def test_runs_rank_as_on_the_leaderboard_and_the_focus_prunes(books):
