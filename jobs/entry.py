@@ -19,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jobs import signals
-from pruner.config.identity import flatten
-from pruner.config.section import MAX_NAME_BYTES, did_you_mean
+from pruner.dotted import flatten
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, first_line
 from pruner.lines import show_everything, tell_errors
+from pruner.section import MAX_NAME_BYTES, did_you_mean
 
 INTERRUPTED = signals.INTERRUPTED
 _MAX_NAME = 160

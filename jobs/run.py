@@ -20,9 +20,8 @@ from jobs.signals import StopSignals
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.lease import Lease, this_holder
 from pruner.checkpoint.store import AttemptEnd
-from pruner.config.identity import NOT_IDENTITY, identity
+from pruner.config.identity import identity, keys_outside_identity
 from pruner.config.job import Config, parse
-from pruner.config.section import local_path
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
 from pruner.lines import printable
 from pruner.prompts import Prompts
@@ -31,7 +30,8 @@ from pruner.results.run_folder import RunFolder
 from pruner.results.summary import summary
 from pruner.results.writer import write_attempts, write_results
 from pruner.samplers.base import Sampler
-from pruner.shard import engines, wiring
+from pruner.section import local_path
+from pruner.shard import wiring
 from pruner.shard.attempt import (
     Reporter,
     Shard,
@@ -53,7 +53,7 @@ from pruner.shard.runner import Runner, RunnerConfig
 NOT_IN_NAMES = (
     *(
         key
-        for key in NOT_IDENTITY
+        for key in keys_outside_identity()
         if key not in ("problems.name", "problems.path", "problems.limit", "model.path", "sampler.source")
     ),
     "sweep",
@@ -66,7 +66,7 @@ def main(cfg: DictConfig) -> int:
     values = entry.plain(cfg)
     config = parse(values)
     if config.dry_run:
-        print(json.dumps(engines.plan(config), indent=1))
+        print(json.dumps(wiring.plan(config), indent=1))
         return 0
     stop = StopSignals()
     code = run_shard(config, values, stop)
@@ -79,7 +79,7 @@ def run_shard(config: Config, values: dict[str, Any], stop: StopSignals) -> int:
     """Work on one shard; return the exit code. All that can be wrong with the input is found before a model is loaded."""
     inputs = read_inputs(config)
     problems = inputs.problems
-    wiring.check_models(config, problems)
+    wiring.check_models(config, inputs)
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
     folder = RunFolder(local_path(config.run.root), name, config.shard.index)
     who = identity(config, fingerprints(config, inputs))
@@ -144,7 +144,7 @@ def work(
 ) -> bool:
     """Run one attempt; return True if the shard is done, False if it was interrupted."""
     config, store = shard.config, shard.store
-    sampler_gpus, judge_gpus = engines.num_gpus(config)
+    sampler_gpus, judge_gpus = wiring.num_gpus(config)
     process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
     reporter = Reporter(shard, store.begin_attempt(process, killed_attempt(shard.last)))
     shard.copy_checkpoint()
@@ -156,7 +156,7 @@ def work(
     started = loaded = time.monotonic()
     end_reason, message = "failed", None
     try:
-        sampler, judge_sampler = engines.open_samplers(config, inputs, opened)
+        sampler, judge_sampler = wiring.open_samplers(config, inputs, opened)
         loaded = time.monotonic()
         runner = Runner(
             config=RunnerConfig(
