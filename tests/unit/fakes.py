@@ -59,6 +59,7 @@ SMALL: dict[str, dict[str, object]] = {
     "deepconf_online": {"warmup": 3, "keep": 0.5, "wave": 2, "window": 16},
     "deepprune": {"k": 4, "k1": 3},
     "esc": {"window": 3},
+    "first_k_equal": {"k": 3, "wave": 2},
     "waves": {"every_tokens": 16},
 }
 
