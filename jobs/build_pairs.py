@@ -11,11 +11,11 @@ import hydra
 from omegaconf import DictConfig
 
 from jobs import entry
-from pruner.config.section import parse_as
 from pruner.learning.build import build_pairs
 from pruner.learning.pair_files import (
     PairsConfig,
 )
+from pruner.section import parse_as
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="build_pairs")

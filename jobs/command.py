@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from pruner.config.section import local_path
 from pruner.errors import CheckpointError, InputError
 from pruner.lines import print_errors, show_everything
+from pruner.section import local_path
 
 
 class Arguments(argparse.ArgumentParser):

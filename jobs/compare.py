@@ -34,7 +34,9 @@ from pruner.comparison.table import (
     markdown,
     table,
 )
-from pruner.config.section import (
+from pruner.errors import InputError
+from pruner.files import write_atomically
+from pruner.section import (
     Budget,
     FilePath,
     Folds,
@@ -47,8 +49,6 @@ from pruner.config.section import (
     local_path,
     parse_as,
 )
-from pruner.errors import InputError
-from pruner.files import write_atomically
 
 BASELINE = "method=cons"
 

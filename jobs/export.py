@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.command import Arguments, ended, root_and_run
-from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
 from pruner.results.export import KINDS, export_replay
 from pruner.results.query import Results
+from pruner.section import local_path, target_path
 
 
 def main(arguments: Sequence[str]) -> int:

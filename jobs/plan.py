@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from jobs import entry
 from jobs.compose import main_config
-from pruner.config.section import (
+from pruner.section import (
     parse_as,
 )
 from pruner.shard.plan import PlanConfig, plan_run

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.command import Arguments, ended
-from pruner.config.section import local_path, target_path
 from pruner.errors import InputError
 from pruner.files import write_atomically
 from pruner.results import formats
@@ -29,6 +28,7 @@ from pruner.results.named_queries import NamedQuery, listing, parse_parameters, 
 from pruner.results.query import Results
 from pruner.results.writer import views_sql
 from pruner.schemas import VIEWS
+from pruner.section import local_path, target_path
 
 QUERIES = Path(__file__).parents[1] / "conf" / "query"
 _MAX_ROWS = 200

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobs.command import Arguments, ended, root_and_run
-from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.files import write_bytes
 from pruner.reporting import figures
@@ -26,6 +25,7 @@ from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
 from pruner.results.query import Results, read_totals
 from pruner.results.run_totals import RunTotals
+from pruner.section import local_path
 
 _MOST_ROWS = 30_000
 

@@ -14,16 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from jobs import entry, signals
 from jobs.signals import StopSignals
-from pruner.config.identity import NOT_IDENTITY
+from pruner.config.identity import keys_outside_identity
 from pruner.config.job import parse
-from pruner.shard import engines
+from pruner.shard import wiring
 from pruner.shard.work import RunStart, run_shard
 
 # A run's name leaves out what cannot change its results, but shows which problems and model it takes.
 NOT_IN_NAMES = (
     *(
         key
-        for key in NOT_IDENTITY
+        for key in keys_outside_identity()
         if key not in ("problems.name", "problems.path", "problems.limit", "model.path", "sampler.source")
     ),
     "sweep",
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> int:
     values = entry.plain(cfg)
     config = parse(values)
     if config.dry_run:
-        print(json.dumps(engines.plan(config), indent=1))
+        print(json.dumps(wiring.plan(config), indent=1))
         return 0
     stop = StopSignals()
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)

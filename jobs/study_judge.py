@@ -19,7 +19,6 @@ from omegaconf import DictConfig
 
 from jobs import entry, signals
 from jobs.signals import StopSignals
-from pruner.config.section import Section, local_path, parse_as
 from pruner.errors import INTERRUPTED
 from pruner.learning import evaluate
 from pruner.learning.build import build_pairs
@@ -27,6 +26,7 @@ from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.pair_files import PairsConfig, read_pair_sets
 from pruner.learning.tables import ScoreRow, read_points, write_point, write_table
 from pruner.learning.train import train_judge
+from pruner.section import Section, local_path, parse_as
 
 # What is the same for all points of a study, and so not in their names.
 NOT_A_POINT = (

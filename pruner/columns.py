@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pruner.config.section import path_fault, text_fault
 from pruner.errors import InputError, first_line
+from pruner.section import path_fault, text_fault
 
 _MAX_FAULTS = 20
 _MAX_DEPTH = 16

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from pruner.columns import limited, plain_column, plain_table, read_parquet
-from pruner.config.section import FilePath, Section, Seed, local_path, parse_as, text_fault
 from pruner.errors import InputError, first_line
 from pruner.problems import REQUIRED, check_rows
+from pruner.section import FilePath, Section, Seed, local_path, parse_as, text_fault
 from pruner.traces import hash64
 
 # A row must fit into a block.

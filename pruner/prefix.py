@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
-from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
+from pydantic import Field
+
+from pruner.section import Choice, Positive
 from pruner.traces import Trace
 
 
@@ -91,7 +94,37 @@ def _whole_segments(trace: Trace, num_tokens: int) -> Prefix:
     return Prefix("".join(texts), total)
 
 
-def make_truncation(prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig) -> Truncation:
-    if prefix.name == "fixed":
-        return FixedTruncation(prefix.max_tokens)
-    return ReasoningWordsTruncation(prefix.words, prefix.count, prefix.max_tokens)
+class PrefixConfig(Choice):
+    """Which truncation; conf/prefix holds the values."""
+
+    @abstractmethod
+    def make(self) -> Truncation:
+        """Return the truncation."""
+
+
+class FixedPrefixConfig(PrefixConfig):
+    name: Literal["fixed"]
+    max_tokens: Positive
+
+    @property
+    def unused_keys(self) -> tuple[str, ...]:
+        return ("model.prefix_tokens",)  # max_tokens is what counts
+
+    def make(self) -> Truncation:
+        return FixedTruncation(self.max_tokens)
+
+
+class ReasoningWordsPrefixConfig(PrefixConfig):
+    name: Literal["reasoning_words"]
+    words: Annotated[tuple[str, ...], Field(min_length=1)]
+    count: Positive
+    max_tokens: Positive
+
+    def make(self) -> Truncation:
+        return ReasoningWordsTruncation(self.words, self.count, self.max_tokens)
+
+
+AnyPrefix = Annotated[
+    FixedPrefixConfig | ReasoningWordsPrefixConfig,
+    Field(discriminator="name"),
+]

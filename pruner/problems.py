@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field, model_validator
 
 from pruner.columns import is_text, limited, read_parquet
-from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.files import write_atomically
+from pruner.section import FilePath, Positive, Section, local_path
 from pruner.traces import Problem
 
 REQUIRED = ("problem_id", "question", "answer")
+# Each has files of its own, which status reads one after the other.
+MAX_SHARDS = 100_000
+
+
+class ProblemsConfig(Section):
+    """name: null names it after the file. path: Parquet. limit: only its first rows. answers: how final answers compare. patterns: regular expressions with
+    one group, for answers outside a box."""
+
+    name: str | None = None
+    path: FilePath
+    limit: Positive | None = None
+    answers: Literal["math", "choice"] = "math"
+    patterns: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _patterns_have_one_group(self) -> ProblemsConfig:
+        for pattern in self.patterns:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"patterns: {pattern!r} is no regular expression ({error})") from None
+            if groups != 1:
+                raise ValueError(f"patterns: {pattern!r} has {groups} groups, expected 1")
+        return self
+
+
+class ShardConfig(Section):
+    """Which slice of the problem set this process works on: problems whose index % count == index."""
+
+    index: Annotated[int, Field(ge=0, lt=MAX_SHARDS)]
+    count: Annotated[int, Field(ge=1, le=MAX_SHARDS)]
+
+    @model_validator(mode="after")
+    def _index_below_count(self) -> ShardConfig:
+        if self.index >= self.count:
+            raise ValueError(f"index: got {self.index}, expected a number below count = {self.count}")
+        return self
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
-from pruner.config.model import ModelConfig, PromptConfig
-from pruner.config.section import local_path
 from pruner.errors import InputError
+from pruner.model import ModelConfig, PromptConfig
+from pruner.section import local_path
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt")
 _SAMPLE_BYTES = 1 << 20

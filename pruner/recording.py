@@ -13,12 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pruner.columns import IDS, NUMBERS, TEXT, TEXTS, limited, read_parquet, typed_table
-from pruner.config.samplers import ReplaySamplerConfig
-from pruner.config.section import MAX_COUNT, local_path
 from pruner.errors import InputError
 from pruner.files import files_fingerprint
 from pruner.results.run_tables import read_tables, sampler_settings
 from pruner.schemas import ANSWERS, ANSWERS_ADDED
+from pruner.section import MAX_COUNT, Section, local_path
 from pruner.traces import PairKey, Probe, ProbeKey, Problem, TokenIds, Verdict
 
 # What is read of an earlier run's tables; text, tokens and confidences as far as they are there.
@@ -41,6 +40,25 @@ _OPTIONAL = ("text", "token_ids", "confidence")
 
 # Rows that are held as Python values at once.
 _BATCH_ROWS = 64
+
+
+class ReplayColumns(Section):
+    """The columns of a Parquet of recorded traces; all but problem_id, gold_answer, trace_index, num_tokens and answer may be
+    missing there. probes: the answers that the trace gave when asked after every probe_every tokens."""
+
+    problem_id: str = "problem_id"
+    question: str = "question"
+    gold_answer: str = "gold_answer"
+    trace_index: str = "trace_index"
+    num_tokens: str = "num_tokens"
+    answer: str = "answer"
+    finish_reason: str = "finish_reason"
+    text: str = "text"
+    token_ids: str = "token_ids"
+    confidence: str = "confidence"
+    probes: str = "probes"
+    probe_every: str = "probe_every"
+    model: str = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +133,23 @@ class Recording:
         return any(trace.text for each in self.problems.values() for trace in each.traces.values())
 
 
-def read_recording(config: ReplaySamplerConfig) -> Recording:
+def read_recording(source: str, columns: ReplayColumns, no_answer: Sequence[str] = ()) -> Recording:
     """Read an earlier run's folder or a Parquet of recorded traces.
+
+    Args:
+        columns, no_answer: of a Parquet; no_answer are the answers that stand for none.
 
     Raises:
         InputError: with all faults.
     """
-    path = local_path(config.source)
+    path = local_path(source)
     if not path.exists():
-        raise InputError(f"sampler.source: got {config.source!r}, expected a run's folder or a Parquet of traces.")
-    return _read_run(path) if path.is_dir() else _read_parquet(path, config)
+        raise InputError(f"sampler.source: got {source!r}, expected a run's folder or a Parquet of traces.")
+    return _read_run(path) if path.is_dir() else _read_parquet(path, columns, no_answer)
 
 
-def _read_parquet(path: Path, config: ReplaySamplerConfig) -> Recording:
-    names: dict[str, str] = config.columns.model_dump()
+def _read_parquet(path: Path, columns: ReplayColumns, no_answer: Sequence[str]) -> Recording:
+    names: dict[str, str] = columns.model_dump()
     table = read_parquet(path, f"traces {path}", list(names.values()))
     if missing := [
         names[name]
@@ -156,7 +177,7 @@ def _read_parquet(path: Path, config: ReplaySamplerConfig) -> Recording:
     problems = {
         name: RecordedProblem(
             Problem(name, index, str(group[0].get("question") or ""), str(group[0]["gold_answer"]).strip()),
-            {row["trace_index"]: _trace(row, config.no_answer) for row in group},
+            {row["trace_index"]: _trace(row, no_answer) for row in group},
         )
         for index, (name, group) in enumerate(grouped.items())
     }

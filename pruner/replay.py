@@ -7,7 +7,7 @@ order, under the name `<problem>#<repetition>`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -15,6 +15,17 @@ from pruner.errors import InputError
 from pruner.problems import ProblemSet, fingerprint
 from pruner.recording import RecordedProblem, RecordedTrace, Recording
 from pruner.traces import Probe, ProbeKey, Problem, hash64
+
+
+@dataclass(frozen=True)
+class ProbeCost:
+    """What a probe is taken to cost where the recording does not say, in tokens: decoded, and of the answer opening."""
+
+    output_tokens: int
+    opening_tokens: int
+
+
+_FREE = ProbeCost(0, 0)
 
 
 class Replay:
@@ -25,7 +36,8 @@ class Replay:
         seed: of the orders.
     """
 
-    def __init__(self, recording: Recording, resample: int | None, seed: int) -> None:
+    def __init__(self, recording: Recording, resample: int | None, seed: int, probe_cost: ProbeCost = _FREE) -> None:
+        self.probe_cost = probe_cost
         self.recording = recording
         self.is_resampled = resample is not None
         self._resample = resample

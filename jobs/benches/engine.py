@@ -18,10 +18,12 @@ from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.store import TraceRange, open_store
 from pruner.config.job import Config
+from pruner.samplers import vllm_engines
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.vllm import VllmSampler, sampling_params
-from pruner.shard import engines, wiring
-from pruner.shard.inputs import Inputs, read_inputs
+from pruner.samplers.vllm_engines import VllmSamplerConfig
+from pruner.shard import wiring
+from pruner.shard.inputs import Inputs, read_inputs, sampler_context
 from pruner.shard.workbench import Workbench, begin
 from pruner.traces import SegmentKey, TokenIds, hash64
 
@@ -104,9 +106,9 @@ def measure(
     own = [*size, *overrides]
     config = main_config(["method=cons", *own])
     inputs = read_inputs(config)
-    assert config.sampler.name == "vllm"
-    spec, _ = engines.engine_specs(config, config.sampler, engines.num_devices())
-    sampler = BenchSampler(spec, engines.num_devices() > 0)
+    assert isinstance(config.sampler, VllmSamplerConfig)
+    spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), vllm_engines.num_devices())
+    sampler = BenchSampler(spec, vllm_engines.num_devices() > 0)
     try:
         _warm_up(sampler, config, inputs)
         if segment_lengths:

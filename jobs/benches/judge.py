@@ -16,18 +16,17 @@ from jobs.benches.live import last_attempt, rows, run_job
 from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
-from pruner.clustering import ClusterRule
 from pruner.config.job import Config
-from pruner.config.methods import DeepPruneConfig
-from pruner.judges import factory
 from pruner.judges.base import Bench, Prefixed
-from pruner.methods.base import Compare
-from pruner.methods.deepprune import DeepPrune, DeepPruneRule
+from pruner.judges.llm import LlmJudgeConfig
+from pruner.methods.base import Compare, MethodContext
+from pruner.methods.deepprune import DeepPrune, DeepPruneConfig
 from pruner.prefix import FixedTruncation, Prefix
+from pruner.samplers import vllm_engines
 from pruner.samplers.base import Request
 from pruner.samplers.vllm import VllmSampler
-from pruner.shard import engines
-from pruner.shard.inputs import Inputs, read_inputs
+from pruner.samplers.vllm_engines import VllmSamplerConfig
+from pruner.shard.inputs import Inputs, read_inputs, sampler_context
 from pruner.traces import PairKey, Segment, SegmentKey, Trace, Verdict, hash64
 
 WORDS = (
@@ -81,8 +80,9 @@ def compared(budget: int, redundancy: float, seed: int) -> dict[str, Any]:
     """Let method=deepprune place `budget` traces of which so many pairs agree; return how many pairs it asked for."""
     config = main_config(["method=deepprune", f"budget={budget}", f"seed={seed}"])
     assert isinstance(config.method, DeepPruneConfig)
-    rule = DeepPruneRule(ClusterRule(config.method.tau, config.method.k, config.method.k1, "best"), "vote", 1, 1, 1.0)
-    method = DeepPrune(f"p{seed}", budget, seed, rule, FixedTruncation(1))
+    changes = {"assign": "best", "answer": "vote", "k2": 1, "k3": 1, "finish_share": 1.0}
+    context = MethodContext(f"p{seed}", budget, seed, FixedTruncation(1))
+    method = DeepPrune(context, config.method.model_copy(update=changes))
     draw = random.Random(hash64("bench", budget, seed))
     # Most answer alike, the others spread over four answers: then redundancy = share^2 + (1 - share)^2 / 4.
     share = (1 + (1 - 5 * (1 - 4 * redundancy)) ** 0.5) / 5
@@ -120,9 +120,9 @@ def _noisy(problem_id: str, pair: tuple[int, int], answers: Sequence[int], draw:
 
 def measure(texts: list[list[Any]], overrides: list[str], repeats: int, prefix_chars: int) -> dict[str, Any]:
     config = main_config(overrides)
-    assert config.sampler.name == "vllm"
-    spec, _ = engines.engine_specs(config, config.sampler, engines.num_devices())
-    sampler = VllmSampler(spec, engines.num_devices() > 0)
+    assert isinstance(config.sampler, VllmSamplerConfig)
+    spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), vllm_engines.num_devices())
+    sampler = VllmSampler(spec, vllm_engines.num_devices() > 0)
     try:
         inputs = read_inputs(config)
         by_order = {order: pair_requests(config, inputs, texts, prefix_chars, order) for order in _ORDERS}
@@ -145,9 +145,8 @@ def pair_requests(
         texts: problem id, trace index and text of each trace.
         order: where the trace that pairs share is in the prompt.
     """
-    settings = factory.generative_judge(config)
-    assert settings is not None
-    judge = factory.make_generative_judge(settings, config.model, config.model.max_model_len)
+    assert isinstance(config.judge, LlmJudgeConfig)
+    judge = config.judge.load(config.model, config.model.max_model_len)
     requests = []
     for priority, problem in enumerate(inputs.problems.problems):
         own = [text for problem_id, _, text in texts if problem_id == problem.problem_id]

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from pruner import SCHEMA_VERSION
-from pruner.config.identity import differing_keys
+from pruner.dotted import differing_keys
 from pruner.errors import CheckpointError, InputError
 from pruner.files import make_folder, partial_name, sync, sync_folder
 from pruner.schemas import KEYS, TABLES

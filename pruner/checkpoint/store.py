@@ -37,9 +37,9 @@ from pruner.checkpoint.database import (
 )
 from pruner.checkpoint.open_facts import OpenFacts
 from pruner.checkpoint.rows import fact_tables, table_of
-from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
 from pruner.files import make_folder, partial_name
+from pruner.prices import AccountingConfig
 from pruner.rows import AnswerRow, TraceRow
 from pruner.schemas import KEYS, TABLES
 from pruner.traces import Fact, Segment

@@ -1,4 +1,5 @@
-"""The typed configuration of the main job, and which part of it decides a run's results (identity.py).
+"""The main job's configuration as a whole (job.py), and which part of it decides a run's results (identity.py).
 
-Values are checked here, once, before anything is loaded. Hydra itself is used in jobs/ only.
+Each section stands beside what it configures, and no module below knows more than its own. Values are checked once, before anything
+is loaded. Hydra itself is used in jobs/ only.
 """

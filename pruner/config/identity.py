@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from pruner.config.job import Config
+from pruner.dotted import flatten, is_within
+from pruner.judges.registry import JUDGES
+from pruner.methods.registry import METHODS
+from pruner.samplers.registry import SAMPLERS
+from pruner.section import Choice
 
 # What may change between two attempts at one run: where and how fast it works, what it shows, how it weighs.
 NOT_IDENTITY = (
@@ -25,22 +29,7 @@ NOT_IDENTITY = (
     "model.revision",
     "model.gpu_memory_utilization",
     "model.trust_remote_code",
-    "sampler.source",
-    "sampler.max_running_traces",
-    "sampler.gpus",
-    "sampler.in_process",
-    "sampler.kv_cache_gib",
-    "sampler.step_s",
-    "judge.path",
-    "judge.base",
-    "judge.source",
-    "judge.adapter",
-    "judge.colocate",
-    "judge.gpus",
-    "judge.gpu_memory_utilization",
 )
-# What decided the results of runs that earlier versions began, and no longer does.
-FORMERLY_IDENTITY = frozenset(("answer_time_limit_s",))
 
 
 def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
@@ -49,34 +38,22 @@ def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
     Args:
         fingerprints: of contents that config only points at, e.g. `problems` and `model`.
     """
-    flat = flatten(config.model_dump(mode="json"))
-    drop = NOT_IDENTITY if config.method.uses_judge else (*NOT_IDENTITY, "judge", "prefix")
-    if not config.method.uses_judge and config.method.asked_tokens is None:
-        drop = (*drop, "model.probe")
-    if config.sampler.name == "replay":
-        drop = (*drop, "model")
-    if config.prefix.name == "fixed":
-        drop = (*drop, "model.prefix_tokens")
+    drop = list(NOT_IDENTITY)
+    chosen = {"prefix": config.prefix, "method": config.method, "judge": config.judge, "sampler": config.sampler}
+    for section, choice in chosen.items():
+        drop += [*(f"{section}.{key}" for key in choice.not_identity), *choice.unused_keys]
     kept = {
         key: json.dumps(value, sort_keys=True)
-        for key, value in flat.items()
-        if not any(key == name or key.startswith(name + ".") for name in drop)
+        for key, value in flatten(config.model_dump(mode="json")).items()
+        if not is_within(key, drop)
     }
     return kept | {f"fingerprint.{name}": json.dumps(value) for name, value in sorted(fingerprints.items())}
 
 
-def differing_keys(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Return `key: old -> new` for every key of two identities that differs."""
-    keys = sorted((old.keys() | new.keys()) - FORMERLY_IDENTITY)
-    return [
-        f"{key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}" for key in keys if old.get(key) != new.get(key)
-    ]
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one with dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
-    return flat
+def keys_outside_identity() -> tuple[str, ...]:
+    """Return every key that may change between two attempts at one run, whichever method, judge and sampler it has."""
+    kinds: dict[str, Mapping[str, type[Choice]]] = {"method": METHODS, "judge": JUDGES, "sampler": SAMPLERS}
+    own = {
+        f"{section}.{key}" for section, kind in kinds.items() for choice in kind.values() for key in choice.not_identity
+    }
+    return (*NOT_IDENTITY, *sorted(own))

@@ -5,12 +5,17 @@ A judge drives no engine itself; it writes requests and reads completions, so th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from pruner.prefix import Prefix
-from pruner.samplers.base import Completion, Request
+from pruner.answers import cached_key
+from pruner.model import ModelConfig
+from pruner.prefix import Prefix, PrefixConfig
+from pruner.replay import Replay
+from pruner.samplers.base import Completion, JudgeEngine, Request, SamplerConfig
+from pruner.section import Choice
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Problem, Trace, Verdict
 
 
@@ -67,6 +72,84 @@ class Judge(Protocol):
 
     def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
         """Return the fact that a completion tells, or the missing fact for a request that could not be made."""
+
+
+# Returns a prober whose answers have at most so many tokens.
+MakeProber = Callable[[int], Prober]
+# Returns an answer's canonical key: equal answers have equal keys.
+KeyOf = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class JudgeContext:
+    """What a judge may know of the run.
+
+    Attributes:
+        seed: of the run.
+        answers: how final answers compare, `math` or `choice`.
+        problems: the whole problem set.
+        replay: the recorded traces; None if they are sampled now.
+    """
+
+    seed: int
+    answers: str
+    model: ModelConfig
+    prefix: PrefixConfig
+    sampler: SamplerConfig
+    problems: tuple[Problem, ...]
+    replay: Replay | None
+
+    def key_of(self, answer: str) -> str:
+        """Return an answer's canonical key: equal answers have equal keys."""
+        return cached_key(answer, self.answers)
+
+
+class JudgeConfig(Choice):
+    """What every judge says of itself; each adds its own settings, and conf/judge/<name>.yaml holds their values.
+
+    Attributes:
+        reads_text: it reads the texts of prefixes, so it cannot judge traces without any.
+        asks_engine: every pair is put to a model.
+        needs_recording: it knows what the traces came to, so it can judge recorded ones only.
+        without_engine: which of these judges work without an engine, in words, if not all do.
+    """
+
+    reads_text: ClassVar[bool] = True
+    asks_engine: ClassVar[bool] = False
+    needs_recording: ClassVar[bool] = False
+    without_engine: ClassVar[str] = ""
+
+    @classmethod
+    def works_with(cls, sampler: SamplerConfig) -> bool:
+        """Return whether some judge of this kind can judge the sampler's traces."""
+        return (
+            (sampler.has_text or not cls.reads_text)
+            and (sampler.has_engine or not cls.asks_engine)
+            and (sampler.has_recording or not cls.needs_recording)
+        )
+
+    def fault(self, sampler: SamplerConfig) -> str | None:
+        """Return what in the settings keeps this judge from working with the sampler; None if nothing does."""
+        return None
+
+    def engine(self) -> JudgeEngine | None:
+        """Return the model that it asks about pairs; None if it asks none. Raises InputError."""
+        return None
+
+    def check(self, context: JudgeContext) -> None:
+        """Refuse what cannot work before anything is loaded. Raises InputError."""
+
+    def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
+        """Return hashes of the contents that its verdicts depend on and the config only points at.
+
+        Args:
+            known: those of the problems, and of the model if one is loaded.
+        """
+        return {}
+
+    @abstractmethod
+    def make(self, context: JudgeContext, make_prober: MakeProber) -> Judge:
+        """Return the judge. Raises InputError: it cannot work as configured."""
 
 
 class WithoutRequests:

@@ -13,15 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from pruner.config.judges import LlmJudgeConfig
-from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
-from pruner.config.section import Section, describe_fault
 from pruner.errors import InputError
 from pruner.files import write_text
 from pruner.judges.weight_files import check_adapter_fits, local_folder, weights_fingerprint
+from pruner.prefix import AnyPrefix, PrefixConfig
+from pruner.section import Section, describe_fault
 
 CARD = "judge.json"
-PrefixConfig = Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
 
 
 class GenerativeCard(Section):
@@ -52,7 +50,7 @@ class JudgeCard(Section):
     made_with: everything that it is a function of."""
 
     judge: Annotated[GenerativeCard | LexicalCard, Field(discriminator="kind")]
-    prefix: PrefixConfig
+    prefix: AnyPrefix
     problems: tuple[str, ...]
     questions: tuple[str, ...]
     num_pairs: int
@@ -101,7 +99,7 @@ def overlap(card: JudgeCard, problems: Iterable[tuple[str, str]]) -> list[str]:
     )
 
 
-def check_prefix(card: JudgeCard, prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig, folder: Path) -> None:
+def check_prefix(card: JudgeCard, prefix: PrefixConfig, folder: Path) -> None:
     """Refuse another truncation than the judge was trained with.
 
     Raises:
@@ -129,30 +127,6 @@ def check_base(card: GenerativeCard | None, adapter: Path, path: str, revision: 
         )
 
 
-def _describe(prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig) -> str:
+def _describe(prefix: PrefixConfig) -> str:
     values = prefix.model_dump(mode="json", exclude={"name"})
     return " ".join([prefix.name, *(f"prefix.{key}={value}" for key, value in values.items())]).replace("'", "")
-
-
-def generative_config(card: GenerativeCard, folder: Path, settings: Any) -> LlmJudgeConfig:
-    """Return the generative judge that a card describes.
-
-    Args:
-        settings: a TrainedJudgeConfig: on which engine and devices it runs.
-    """
-    return LlmJudgeConfig(
-        name="llm",
-        path=None if settings.colocate else (settings.base or card.base if card.is_adapter else str(folder)),
-        adapter=str(folder) if card.is_adapter else None,
-        colocate=settings.colocate,
-        gpus=settings.gpus,
-        dtype=settings.dtype,
-        max_model_len=settings.max_model_len,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        max_lora_rank=card.lora_rank or 16,
-        system=card.system,
-        prompt=card.prompt,
-        labels=card.labels,
-        both_orders=card.both_orders if settings.both_orders is None else settings.both_orders,
-        template_kwargs=card.template_kwargs,
-    )

@@ -9,13 +9,99 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
-from pruner.config.judges import LlmJudgeConfig
-from pruner.judges.base import Bench
+from pydantic import Field, model_validator
+
+from pruner.errors import InputError
+from pruner.judges.base import Bench, JudgeConfig, JudgeContext, MakeProber
+from pruner.judges.card import check_base
 from pruner.judges.pair_prompt import PairPrompt
-from pruner.prompts import ChatPrompts
-from pruner.samplers.base import Completion, Decoding, Request
+from pruner.model import ModelConfig
+from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer, path_fingerprint
+from pruner.samplers.base import Completion, Decoding, JudgeEngine, Request
+from pruner.section import FilePath, Gpus, Positive
 from pruner.traces import Fact, Key, PairKey, Verdict
+
+
+class LlmJudgeConfig(JudgeConfig):
+    """A generative judge. path: null is the sampler's own model. adapter: a LoRA folder for it. colocate: on the
+    sampler's engine (path must be null) or in a process of its own. labels: the words for same and different. both_orders: show each
+    pair in both orders and average."""
+
+    name: Literal["llm"]
+    path: FilePath | None = None
+    adapter: FilePath | None = None
+    colocate: bool = True
+    gpus: Gpus | None = None
+    dtype: Literal["bfloat16", "float16", "float32"]
+    max_model_len: Positive
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    max_lora_rank: Positive = 16
+    system: str | None = None
+    prompt: str
+    labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
+    both_orders: bool = False
+    template_kwargs: dict[str, str | bool | int] = Field(default_factory=dict)
+    not_identity: ClassVar[tuple[str, ...]] = ("path", "adapter", "colocate", "gpus", "gpu_memory_utilization")
+    asks_engine: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _colocated_is_the_samplers_model(self) -> LlmJudgeConfig:
+        if self.colocate and self.path is not None:
+            raise ValueError("colocate: got true with a path of its own; set judge.colocate=false or judge.path=null")
+        if self.colocate and self.gpus is not None:
+            raise ValueError(
+                "gpus: a colocated judge runs on the sampler's; set judge.colocate=false or judge.gpus=null"
+            )
+        for field in ("{question}", "{left}", "{right}"):
+            if field not in self.prompt:
+                raise ValueError(f"prompt: has no {field}")
+        return self
+
+    def engine(self) -> JudgeEngine:
+        return JudgeEngine(
+            path=self.path,
+            adapter=self.adapter,
+            colocate=self.colocate,
+            gpus=self.gpus,
+            dtype=self.dtype,
+            max_model_len=self.max_model_len,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            max_lora_rank=self.max_lora_rank,
+        )
+
+    def check(self, context: JudgeContext) -> None:
+        if self.path is not None:
+            check_model_folder(self.path, "judge.path")
+        if self.adapter is not None:
+            if not (Path(self.adapter) / "adapter_config.json").is_file():
+                raise InputError(f"judge.adapter: got {self.adapter!r}, expected a folder with adapter_config.json.")
+            path, revision = (self.path, None) if self.path else (context.model.path, context.model.revision)
+            check_base(None, Path(self.adapter), path, revision)
+
+    def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "judge": path_fingerprint(self.path) if self.path else known["model"],
+            "adapter": path_fingerprint(self.adapter) if self.adapter else "none",
+        }
+
+    def make(self, context: JudgeContext, make_prober: MakeProber) -> LlmJudge:
+        max_model_len = context.model.max_model_len if self.colocate else self.max_model_len
+        return self.load(context.model, max_model_len)
+
+    def load(self, model: ModelConfig, max_model_len: int) -> LlmJudge:
+        """Return the judge with its tokenizer.
+
+        Args:
+            model: the sampler's, which is the judge's too if it has no path.
+            max_model_len: of the engine that it asks.
+        """
+        path = self.path or model.path
+        tokenizer = load_tokenizer(path, None if self.path else model.revision, model.trust_remote_code)
+        template = model.prompt.model_copy(update={"template_kwargs": self.template_kwargs})
+        return LlmJudge(self, ChatPrompts(tokenizer, template), max_model_len)
 
 
 class LlmJudge:

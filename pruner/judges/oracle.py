@@ -6,14 +6,49 @@ boundaries lie on the same grid; its answers are looked up here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.judges.base import Bench, WithoutRequests
+from pruner.judges.base import Bench, Judge, JudgeConfig, JudgeContext, KeyOf, MakeProber, WithoutRequests
+from pruner.judges.replay import NoisyOracle
+from pruner.results.run_tables import read_run_traces, run_fingerprint, sampler_settings
+from pruner.samplers.base import SamplerConfig
+from pruner.section import FilePath, local_path
 from pruner.traces import Fact, Key, PairKey, Verdict
 
-KeyOf = Callable[[str], str]
+
+class OracleJudgeConfig(JudgeConfig):
+    """source: the folder of a run of method=cons over the same traces; null with sampler=replay, which knows them."""
+
+    name: Literal["oracle"]
+    source: FilePath | None = None
+    not_identity: ClassVar[tuple[str, ...]] = ("source",)
+    reads_text: ClassVar[bool] = False
+
+    def fault(self, sampler: SamplerConfig) -> str | None:
+        if sampler.has_recording or self.source is not None:
+            return None
+        return "judge.source: got null, expected the folder of a run of method=cons over the same traces"
+
+    def check(self, context: JudgeContext) -> None:
+        if self.source is not None and context.sampler.has_engine:
+            assert context.sampler.segment_tokens is not None
+            prefix_tokens = context.prefix.make().max_tokens
+            check_cuts(prefix_tokens, context.sampler.segment_tokens, local_path(self.source))
+
+    def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
+        return {} if self.source is None else {"judge": run_fingerprint(local_path(self.source))}
+
+    def make(self, context: JudgeContext, make_prober: MakeProber) -> Judge:
+        if self.source is None:
+            assert context.replay is not None
+            return NoisyOracle(context.replay, context.key_of, 1.0, 0.5, None, context.seed)
+        rows = read_run_traces(local_path(self.source))
+        traces = {(row.problem_id, row.trace_index): KnownTrace(row.text, row.answer) for row in rows}
+        return OracleJudge(traces, context.key_of)
 
 
 @dataclass(frozen=True)
@@ -52,3 +87,18 @@ class OracleJudge(WithoutRequests):
                 "same seed, model and budget, and with sampler.segment_tokens such that prefixes end on it."
             )
         return trace.answer
+
+
+def check_cuts(prefix_tokens: int, segment_tokens: int, source: Path) -> None:
+    """Refuse a run whose traces are others: each segment has a seed of its own, so traces are the same only if they are cut at the
+    same places, and methods cut at the prefix.
+
+    Raises:
+        InputError: with what to set.
+    """
+    found, _ = sampler_settings(source)
+    if found != segment_tokens or prefix_tokens % segment_tokens:
+        raise InputError(
+            f"judge.source: {source} has segments of {found} tokens, this run has {segment_tokens} and prefixes of {prefix_tokens}, so "
+            f"its traces are not these. Set sampler.segment_tokens={prefix_tokens}, or a divisor of it, in both runs."
+        )

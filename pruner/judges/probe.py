@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from pruner.answers import balanced, last_boxed
-from pruner.judges.base import Bench, Prober
+from pruner.judges.base import Bench, JudgeConfig, JudgeContext, MakeProber, Prober
 from pruner.samplers.base import Completion, Decoding, Request
+from pruner.section import Positive
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, TokenIds, Trace, Verdict
 
 _GREEDY = Decoding(temperature=0.0, stop=())
+
+
+class ProbeJudgeConfig(JudgeConfig):
+    """max_tokens: of a probed answer."""
+
+    name: Literal["probe"]
+    max_tokens: Positive
+    reads_text: ClassVar[bool] = False
+
+    def make(self, context: JudgeContext, make_prober: MakeProber) -> ProbeJudge:
+        return ProbeJudge(make_prober(self.max_tokens))
 
 
 @dataclass(frozen=True)

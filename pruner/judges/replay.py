@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from pruner.errors import InputError
-from pruner.judges.base import Bench, WithoutRequests
-from pruner.judges.oracle import KeyOf
+from pruner.judges.base import Bench, JudgeConfig, JudgeContext, KeyOf, MakeProber, WithoutRequests
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, Request
+from pruner.section import Natural
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
 
 _NORMAL = NormalDist()
@@ -54,6 +57,22 @@ class RecordedProber:
         answer = found[1] if found is not None else None
         shared = self.replay.source(key.problem_id).prompt_tokens + key.num_tokens
         return Probe(key, self.output_tokens, (), answer or "", answer, shared + self.opening_tokens, 0, shared)
+
+
+class NoisyOracleJudgeConfig(JudgeConfig):
+    """Replay only: a judge of a given quality. auroc: of its scores over pairs. prior: P(same) that it reckons with.
+    pair_tokens: of its prompt beside the two prefixes; null: it costs nothing."""
+
+    name: Literal["noisy_oracle"]
+    auroc: float = Field(ge=0.5, le=1.0)
+    prior: float = Field(gt=0.0, lt=1.0)
+    pair_tokens: Natural | None
+    reads_text: ClassVar[bool] = False
+    needs_recording: ClassVar[bool] = True
+
+    def make(self, context: JudgeContext, make_prober: MakeProber) -> NoisyOracle:
+        assert context.replay is not None
+        return NoisyOracle(context.replay, context.key_of, self.auroc, self.prior, self.pair_tokens, context.seed)
 
 
 class NoisyOracle(WithoutRequests):
@@ -102,6 +121,18 @@ class NoisyOracle(WithoutRequests):
         noise = _NORMAL.inv_cdf((draw + 0.5) / 2**63)
         evidence = noise + (0.5 if is_same else -0.5) * self._distance
         return 1.0 / (1.0 + math.exp(-(self._distance * evidence + self._prior)))
+
+
+class RecordedJudgeConfig(JudgeConfig):
+    """Replay only: what the judge of the replayed run said."""
+
+    name: Literal["recorded"]
+    reads_text: ClassVar[bool] = False
+    needs_recording: ClassVar[bool] = True
+
+    def make(self, context: JudgeContext, make_prober: MakeProber) -> RecordedJudge:
+        assert context.replay is not None
+        return RecordedJudge(context.replay)
 
 
 class RecordedJudge:

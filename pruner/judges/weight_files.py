@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from pruner.config.section import local_path
 from pruner.errors import InputError
+from pruner.section import local_path
 
 _SAMPLE_BYTES = 1024
 _LORA_PREFIX = "base_model.model."

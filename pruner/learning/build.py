@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pruner import prefix
 from pruner.answers import cached_key
-from pruner.config.section import target_path
 from pruner.errors import InputError
 from pruner.learning.pair_files import (
     PairsConfig,
@@ -18,6 +16,7 @@ from pruner.learning.pair_files import (
 )
 from pruner.learning.pairs import LabelledPair, PairRule, folds_by_problem, label_pairs
 from pruner.prompts import load_tokenizer, token_ends
+from pruner.section import target_path
 
 
 def build_pairs(config: PairsConfig) -> None:
@@ -43,7 +42,7 @@ def build_pairs(config: PairsConfig) -> None:
 
 def build(config: PairsConfig, table: pa.Table) -> list[LabelledPair]:
     tokenizer = load_tokenizer(config.tokenizer, None, False)
-    truncation = prefix.make_truncation(config.prefix)
+    truncation = config.prefix.make()
     rule = PairRule(config.segment_tokens, config.traces_per_problem, config.pairs_per_problem, config.seed)
     pairs: list[LabelledPair] = []
     folds = folds_by_problem(table.column("problem_id").to_pylist(), config.folds, config.seed)

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pruner.config.judges import LlmJudgeConfig, ProbeJudgeConfig, TrainedJudgeConfig
-from pruner.config.model import ModelConfig
-from pruner.config.samplers import VllmSamplerConfig
-from pruner.config.section import FilePath, Natural, Positive, Resamplings, Section, Seed, Share
+from pruner.judges.llm import LlmJudgeConfig
+from pruner.judges.probe import ProbeJudgeConfig
+from pruner.judges.trained import TrainedJudgeConfig
+from pruner.model import ModelConfig
+from pruner.samplers.vllm_engines import VllmSamplerConfig
+from pruner.section import FilePath, Natural, Positive, Resamplings, Section, Seed, Share
 
 
 class LossConfig(Section):

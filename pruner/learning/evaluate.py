@@ -12,17 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner.answers import cached_key
-from pruner.config.judges import LlmJudgeConfig
-from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.files import write_atomically
 from pruner.intervals import Interval
-from pruner.judges import factory, lexical_weights
+from pruner.judges import lexical_weights
 from pruner.judges.base import Judge
-from pruner.judges.card import GenerativeCard, check_base, check_prefix, generative_config, read_card
+from pruner.judges.card import GenerativeCard, check_base, check_prefix, read_card
 from pruner.judges.lexical import LexicalJudge
+from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.judges.reading import FEATURES
+from pruner.judges.trained import generative_config, warn_of_overlap
 from pruner.learning import floors
 from pruner.learning.config import EvalConfig
 from pruner.learning.floors import FLOORS
@@ -33,8 +33,9 @@ from pruner.learning.plots import plot_calibration, plot_roc
 from pruner.learning.scoring import Scored, score_pairs
 from pruner.learning.tables import ScoreRow, write_table
 from pruner.prompts import BytePrompts, ChatPrompts, Prompts, check_model_folder, load_tokenizer
+from pruner.samplers import vllm_engines
 from pruner.samplers.vllm import EngineSpec, VllmSampler
-from pruner.shard import engines
+from pruner.section import local_path
 
 NAMES = (*FLOORS, "embedding", "llm", "probe")
 
@@ -60,7 +61,7 @@ def check(config: EvalConfig, judge: str, data: PairSet, pairs: Sequence[Labelle
     for fold, folder in folders(judge, pairs).items():
         card = read_card(folder)
         check_prefix(card, data.prefix, folder)
-        factory.warn_of_overlap(
+        warn_of_overlap(
             card, str(folder), sorted({(p.problem_id, p.question) for p in pairs if fold in (None, p.fold)})
         )
         if isinstance(card.judge, GenerativeCard) and card.judge.is_adapter:
@@ -117,12 +118,12 @@ def score_zero_shot(config: EvalConfig, judge: str, pairs: Sequence[LabelledPair
     prompts = ChatPrompts(tokenizer, config.model.prompt)
     probe, context = config.model.probe, config.model.max_model_len
     prober = ProbeJudge(EngineProber(probe, prompts.encode_text(probe), config.probe.max_tokens, context))
-    return with_engine(config, engines.sampler_spec(config.model, config.sampler, None), prober, prompts, pairs)
+    return with_engine(config, vllm_engines.sampler_spec(config.model, config.sampler, None), prober, prompts, pairs)
 
 
 def score_generative(config: EvalConfig, judge: LlmJudgeConfig, pairs: Sequence[LabelledPair]) -> Scored:
-    spec = engines.judge_spec(judge, config.model, config.sampler)
-    judge_ = factory.make_generative_judge(judge, config.model, judge.max_model_len)
+    spec = vllm_engines.judge_spec(judge.engine(), config.model, config.sampler)
+    judge_ = judge.load(config.model, judge.max_model_len)
     return with_engine(config, spec, judge_, BytePrompts(), pairs)
 
 
@@ -133,7 +134,7 @@ def with_engine(
         if done % max(1, total // 10) == 0:
             print(f"  {done:,} of {total:,} requests", file=sys.stderr, flush=True)
 
-    sampler = VllmSampler(spec, engines.num_devices() > 0)
+    sampler = VllmSampler(spec, vllm_engines.num_devices() > 0)
     try:
 
         def key_of(answer: str) -> str:

@@ -15,12 +15,12 @@ from pydantic import Field
 
 from pruner.answers import extract_answer
 from pruner.columns import TEXT, limited, matching, read_parquet, typed_table
-from pruner.config.model import FixedPrefixConfig, ReasoningWordsPrefixConfig
-from pruner.config.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
 from pruner.errors import InputError, first_line
 from pruner.files import write_atomically
 from pruner.learning.pairs import LabelledPair, Recorded
+from pruner.prefix import AnyPrefix
 from pruner.results.run_tables import TRACE_COLUMNS, _read_run, large_texts
+from pruner.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
 
 Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
 
@@ -80,7 +80,7 @@ class PairsConfig(Section):
     pairs_per_problem: Positive | None
     folds: Folds
     seed: Seed
-    prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
+    prefix: AnyPrefix
     model: _FixedTokens
 
 
@@ -190,7 +190,7 @@ class PairSet:
     """
 
     pairs: tuple[LabelledPair, ...]
-    prefix: FixedPrefixConfig | ReasoningWordsPrefixConfig
+    prefix: AnyPrefix
     made_with: dict[str, Any]
 
 
@@ -228,4 +228,4 @@ def read_pair_sets(paths: Sequence[str]) -> PairSet:
 
 
 class _WrittenPrefix(Section):
-    prefix: Annotated[FixedPrefixConfig | ReasoningWordsPrefixConfig, Field(discriminator="name")]
+    prefix: AnyPrefix

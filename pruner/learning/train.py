@@ -11,8 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.config.model import PromptConfig
-from pruner.config.section import local_path
 from pruner.errors import InputError
 from pruner.files import write_atomically
 from pruner.judges import lexical_weights
@@ -25,7 +23,9 @@ from pruner.learning.config import GenerativeTrainerConfig, LexicalTrainerConfig
 from pruner.learning.pair_files import PairSet, read_pair_sets
 from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.plots import plot_losses
+from pruner.model import PromptConfig
 from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer
+from pruner.section import local_path
 
 _PROGRESS = "training.json"
 

@@ -5,10 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from math import comb
+from typing import Literal
 
+from pydantic import Field
+
+from pruner.methods.base import MethodConfig, MethodContext
 from pruner.methods.in_waves import InWaves
+from pruner.section import Positive
 from pruner.traces import FinalAnswer
 from pruner.voting import majority_vote
+
+
+class AdaptiveConfig(MethodConfig):
+    """threshold: stop once P(the leader beats the runner-up) exceeds it; 1: never. wave: traces started at once."""
+
+    name: Literal["adaptive"]
+    threshold: float = Field(ge=0.5, le=1.0)
+    wave: Positive
+
+    def make(self, context: MethodContext) -> Adaptive:
+        return Adaptive(context.budget, self.wave, self.threshold)
 
 
 class Adaptive(InWaves):

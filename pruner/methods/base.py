@@ -7,11 +7,14 @@ and an uninterrupted run agree.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pruner.clustering import Cluster
+from pruner.prefix import Truncation
+from pruner.section import Choice
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import Vote
 
@@ -92,6 +95,56 @@ class Method(Protocol):
 
     def on_probe(self, probe: Probe) -> list[Action]:
         """A trace that was asked answered."""
+
+
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method may know of the run and of its problem.
+
+    Attributes:
+        budget: N, the most traces that it may start.
+        seed: of the run; random choices are hashes of it.
+        truncation: which part of an unfinished trace the judge reads.
+    """
+
+    problem_id: str
+    budget: int
+    seed: int
+    truncation: Truncation
+
+
+class MethodConfig(Choice):
+    """What every method says of itself; each adds its own settings, and conf/method/<name>.yaml holds their values."""
+
+    @property
+    def uses_judge(self) -> bool:
+        """Whether it has pairs of traces compared."""
+        return False
+
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether it reads the confidence of each token, which costs throughput."""
+        return False
+
+    @property
+    def asked_tokens(self) -> int | None:
+        """The most tokens of an answer that is asked of a running trace; None if the method asks none."""
+        return None
+
+    @property
+    def finishes_budget(self) -> bool:
+        """Whether every trace of the budget starts and finishes, whatever the traces say."""
+        return False
+
+    @property
+    def unused_keys(self) -> tuple[str, ...]:
+        if self.uses_judge:
+            return ()
+        return ("judge", "prefix") if self.asked_tokens is not None else ("judge", "prefix", "model.probe")
+
+    @abstractmethod
+    def make(self, context: MethodContext) -> Method:
+        """Return the method for one problem."""
 
 
 class WithoutJudge:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from pruner.methods.base import Action, Answer, Extend, WithoutJudge
+from typing import Literal
+
+from pruner.methods.base import Action, Answer, Extend, MethodConfig, MethodContext, WithoutJudge
 from pruner.traces import FinalAnswer, Trace
 from pruner.voting import majority_vote, winner
+
+
+class ConsConfig(MethodConfig):
+    name: Literal["cons"]
+
+    @property
+    def finishes_budget(self) -> bool:
+        return True
+
+    def make(self, context: MethodContext) -> Cons:
+        return Cons(context.budget)
 
 
 class Cons(WithoutJudge):

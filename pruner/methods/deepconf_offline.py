@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
 
 from pruner.confidence import SCORES, keep_threshold, trace_confidences
-from pruner.methods.base import Action, Answer, Extend, WithoutJudge
+from pruner.methods.base import Action, Answer, Extend, MethodConfig, MethodContext, WithoutJudge
+from pruner.section import Positive
 from pruner.traces import FinalAnswer, Trace
 from pruner.voting import Vote, majority_vote, winner
 
 
-@dataclass(frozen=True)
-class DeepConfOfflineRule:
-    """score: a name in confidence.SCORES. keep: share of the traces with an answer that vote. window: tokens of a group."""
+class DeepConfOfflineConfig(MethodConfig):
+    """score: what a trace's vote weighs, a name in confidence.SCORES. keep: the top share, by score, of the traces with an answer
+    that votes. window: tokens of a group."""
 
-    score: str
-    keep: float
-    window: int
+    name: Literal["deepconf_offline"]
+    score: Literal["mean", "tail", "bottom_10", "lowest_group"]
+    keep: float = Field(gt=0.0, le=1.0)
+    window: Positive
+
+    @property
+    def needs_confidence(self) -> bool:
+        return True
+
+    @property
+    def finishes_budget(self) -> bool:
+        return True
+
+    def make(self, context: MethodContext) -> DeepConfOffline:
+        return DeepConfOffline(context.budget, self)
 
 
 class DeepConfOffline(WithoutJudge):
@@ -26,9 +41,9 @@ class DeepConfOffline(WithoutJudge):
     Source: DeepConf (arXiv 2508.15260), offline thinking with confidence.
     """
 
-    def __init__(self, budget: int, rule: DeepConfOfflineRule) -> None:
+    def __init__(self, budget: int, config: DeepConfOfflineConfig) -> None:
         self._budget = budget
-        self._rule = rule
+        self._config = config
         self._answers: dict[int, FinalAnswer | None] = {}
         self._scores: dict[int, float] = {}
 
@@ -39,10 +54,10 @@ class DeepConfOffline(WithoutJudge):
         if not trace.is_finished:
             return [Extend(trace.trace_index)]
         self._answers[trace.trace_index] = trace.answer
-        self._scores[trace.trace_index] = SCORES[self._rule.score](trace_confidences(trace), self._rule.window)
+        self._scores[trace.trace_index] = SCORES[self._config.score](trace_confidences(trace), self._config.window)
         if len(self._answers) < self._budget:
             return []
-        votes = confident_vote(self._answers, self._scores, self._rule.keep)
+        votes = confident_vote(self._answers, self._scores, self._config.keep)
         return [Answer(winner(votes), votes, tuple(range(self._budget)))]
 
 

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from pruner.confidence import LowestGroup, check_count, keep_threshold, segment_confidences
-from pruner.methods.base import Action, Answer, Extend, Prune, WithoutJudge
+from pruner.methods.base import Action, Answer, Extend, MethodConfig, MethodContext, Prune, WithoutJudge
+from pruner.section import Positive
 from pruner.traces import FinalAnswer, Trace
 from pruner.voting import Vote, majority_vote, winner
 
 
-@dataclass(frozen=True)
-class DeepConfOnlineRule:
+class DeepConfOnlineConfig(MethodConfig):
     """DeepConf's settings.
 
     Attributes:
-        warmup: traces that finish whatever their confidence.
+        warmup: traces that set the threshold and finish whatever their confidence.
         keep: share of the warm-up traces that the threshold would let through: 0.1 is DeepConf-low, 0.9 DeepConf-high.
-        consensus: in (0, 1]; no further trace starts once the leading answer has this share of the weighted vote. None: the
-            whole budget starts, as in the authors' code.
+        consensus: no further trace starts once the leading answer has this share of the weighted vote. None: the whole
+            budget starts, as in the authors' code.
         wave: traces started at once after the warm-up; the consensus is looked at only when all of them have ended.
         window: tokens of a group.
     """
 
-    warmup: int
-    keep: float
-    consensus: float | None
-    wave: int
-    window: int
+    name: Literal["deepconf_online"]
+    warmup: Positive
+    keep: float = Field(gt=0.0, le=1.0)
+    consensus: Annotated[float, Field(gt=0.0, le=1.0)] | None
+    wave: Positive
+    window: Positive
+
+    @property
+    def needs_confidence(self) -> bool:
+        return True
+
+    def make(self, context: MethodContext) -> DeepConfOnline:
+        return DeepConfOnline(context.budget, self)
 
 
 class DeepConfOnline(WithoutJudge):
@@ -41,9 +51,9 @@ class DeepConfOnline(WithoutJudge):
     Source: DeepConf (arXiv 2508.15260), online thinking with confidence.
     """
 
-    def __init__(self, budget: int, rule: DeepConfOnlineRule) -> None:
+    def __init__(self, budget: int, config: DeepConfOnlineConfig) -> None:
         self._budget = budget
-        self._rule = rule
+        self._config = config
         self._num_started = 0
         self._num_ended = 0
         self._answers: dict[int, FinalAnswer | None] = {}
@@ -52,7 +62,7 @@ class DeepConfOnline(WithoutJudge):
         self._threshold: float | None = None
 
     def begin(self) -> list[Action]:
-        return self._start(self._rule.warmup)
+        return self._start(self._config.warmup)
 
     def on_segment(self, trace: Trace) -> list[Action]:
         index = trace.trace_index
@@ -70,7 +80,7 @@ class DeepConfOnline(WithoutJudge):
     def _start(self, count: int) -> list[Action]:
         fresh = range(self._num_started, min(self._budget, self._num_started + count))
         self._num_started = fresh.stop
-        self._running.update((index, LowestGroup(self._rule.window)) for index in fresh)
+        self._running.update((index, LowestGroup(self._config.window)) for index in fresh)
         return [Extend(index) for index in fresh]
 
     def _end(self, index: int) -> list[Action]:
@@ -80,10 +90,10 @@ class DeepConfOnline(WithoutJudge):
         if self._num_ended < self._num_started:
             return []
         if self._threshold is None:
-            self._threshold = keep_threshold(list(self._lowest.values()), self._rule.keep)
+            self._threshold = keep_threshold(list(self._lowest.values()), self._config.keep)
         votes = self._confident_votes(self._threshold)
-        if self._num_started < self._budget and not has_consensus(votes, self._rule.consensus):
-            return self._start(self._rule.wave)
+        if self._num_started < self._budget and not has_consensus(votes, self._config.consensus):
+            return self._start(self._config.wave)
         votes = votes or majority_vote(self._answers.items())
         return [Answer(winner(votes), votes, tuple(sorted(self._answers)))]
 

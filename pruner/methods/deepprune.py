@@ -7,34 +7,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
 
 from pruner.clustering import Cluster, ClusterRule, Joins, Undecided, apply, largest, place, representatives
-from pruner.methods.base import Action, Answer, Compare, Extend, Prepare, Prune
-from pruner.prefix import Truncation
+from pruner.methods.base import Action, Answer, Compare, Extend, MethodConfig, MethodContext, Prepare, Prune
+from pruner.section import Positive, Share
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import majority_vote, winner
 
 
-@dataclass(frozen=True)
-class DeepPruneRule:
+class DeepPruneConfig(MethodConfig):
     """DeepPrune's settings.
 
     Attributes:
-        cluster: tau, K, K1 and the assignment.
-        answer: `vote` (finish traces of the largest cluster and vote) or `representatives` (finish one trace of every
-            cluster; its answer weighs as much as its cluster has members).
-        num_finished: K2, the most traces of the largest cluster that finish.
-        num_finished_singletons: K3, how many traces finish when every cluster is a singleton.
+        tau: a trace joins a cluster only above this similarity.
+        k: K, the most clusters.
+        k1: K1, the members of a cluster that a newcomer is compared with.
+        k2: K2, the most traces of the largest cluster that finish.
+        k3: K3, how many traces finish when every cluster is a singleton.
         finish_share: at most this share of the budget finishes, so that K2 of a large budget still prunes a small one;
             at the paper's N = 512 and K2 = 20 it does not bind.
+        assign: see ClusterRule.
+        answer: `vote` (finish traces of the largest cluster and vote) or `representatives` (finish one trace of every
+            cluster; its answer weighs as much as its cluster has members).
     """
 
-    cluster: ClusterRule
-    answer: str
-    num_finished: int
-    num_finished_singletons: int
-    finish_share: float
+    name: Literal["deepprune"]
+    tau: Share
+    k: Positive
+    k1: Positive
+    k2: Positive
+    k3: Positive
+    finish_share: float = Field(gt=0.0, le=1.0)
+    assign: Literal["best", "first"]
+    answer: Literal["vote", "representatives"]
+
+    @property
+    def uses_judge(self) -> bool:
+        return True
+
+    def make(self, context: MethodContext) -> DeepPrune:
+        return DeepPrune(context, self)
 
 
 class DeepPrune:
@@ -46,19 +61,13 @@ class DeepPrune:
     Source: DeepPrune (arXiv 2510.08483), sections on online greedy clustering and majority voting.
     """
 
-    def __init__(
-        self,
-        problem_id: str,
-        budget: int,
-        seed: int,
-        rule: DeepPruneRule,
-        truncation: Truncation,
-    ) -> None:
-        self._problem_id = problem_id
-        self._budget = budget
-        self._seed = seed
-        self._rule = rule
-        self._truncation = truncation
+    def __init__(self, context: MethodContext, config: DeepPruneConfig) -> None:
+        self._problem_id = context.problem_id
+        self._budget = context.budget
+        self._seed = context.seed
+        self._truncation = context.truncation
+        self._config = config
+        self._cluster_rule = ClusterRule(config.tau, config.k, config.k1, config.assign)
         self._answers: dict[int, FinalAnswer | None] = {}
         self._prefix_tokens: dict[int, int] = {}
         self._verdicts: dict[tuple[int, int], float | None] = {}
@@ -121,12 +130,12 @@ class DeepPrune:
         return self._choose_finishers()
 
     def _place(self, index: int) -> tuple[tuple[int, int], ...]:
-        placement = place(self.clusters, index, self._verdicts, self._rule.cluster, self._members)
+        placement = place(self.clusters, index, self._verdicts, self._cluster_rule, self._members)
         if isinstance(placement, Undecided):
             return placement.pairs
         self.clusters = apply(self.clusters, index, placement)
         changed = placement.cluster_index if isinstance(placement, Joins) else len(self.clusters) - 1
-        drawn = representatives(self._seed, self._problem_id, self.clusters[changed], self._rule.cluster.num_compared)
+        drawn = representatives(self._seed, self._problem_id, self.clusters[changed], self._config.k1)
         self._members = (*self._members[:changed], drawn, *self._members[changed + 1 :])
         return ()
 
@@ -142,14 +151,14 @@ class DeepPrune:
     def _finishers(self) -> frozenset[int]:
         if not self.clusters:
             return frozenset()
-        if self._rule.answer == "representatives":
+        if self._config.answer == "representatives":
             return frozenset(cluster.members[0] for cluster in self.clusters)
-        share = math.ceil(self._rule.finish_share * self._budget)
+        share = math.ceil(self._config.finish_share * self._budget)
         if all(len(cluster.members) == 1 for cluster in self.clusters):
             everyone = sorted(cluster.members[0] for cluster in self.clusters)
-            return frozenset(everyone[: min(self._rule.num_finished_singletons, share)])
+            return frozenset(everyone[: min(self._config.k3, share)])
         leader = self.clusters[largest(self.clusters)].members
-        return frozenset(leader[: min(self._rule.num_finished, share)])
+        return frozenset(leader[: min(self._config.k2, share)])
 
     def _conclude(self) -> list[Action]:
         assert self._finishing is not None
@@ -158,7 +167,7 @@ class DeepPrune:
             return []
         self._is_answered = True
         weights = dict.fromkeys(self._answers, 1.0)
-        if self._rule.answer == "representatives":
+        if self._config.answer == "representatives":
             weights |= {cluster.members[0]: float(len(cluster.members)) for cluster in self.clusters}
         votes = majority_vote(self._answers.items(), weights)
         return [Answer(winner(votes), votes, tuple(sorted(self._answers)))]

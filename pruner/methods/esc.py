@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from pruner.methods.base import MethodConfig, MethodContext
 from pruner.methods.in_waves import InWaves
+from pruner.section import MAX_COUNT
 from pruner.traces import FinalAnswer
 from pruner.voting import group_answers
+
+
+class EscConfig(MethodConfig):
+    """window: traces started at once; when all of them agree, no more start."""
+
+    name: Literal["esc"]
+    window: Annotated[int, Field(ge=2, le=MAX_COUNT)]
+
+    def make(self, context: MethodContext) -> Esc:
+        return Esc(context.budget, self.window)
 
 
 class Esc(InWaves):

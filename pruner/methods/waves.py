@@ -27,36 +27,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
+from typing import Literal
+
+from pydantic import Field
 
 from pruner.clustering import Cluster
-from pruner.methods.base import Action, Answer, Ask, Extend, Prune
+from pruner.methods.base import Action, Answer, Ask, Extend, MethodConfig, MethodContext, Prune
+from pruner.section import Positive
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import Vote, majority_vote, winner
 
 
-@dataclass(frozen=True)
-class WavesRule:
+class WavesConfig(MethodConfig):
     """The settings of waves.
 
     Attributes:
-        confidence: in [0.5, 1); see the module.
+        confidence: see the module.
         every_tokens: traces are advanced in rounds of so many tokens; a decision is made when all of a round are done.
         width: the most traces that run at once.
         asks: ask running traces for their answer while all finished ones agree, and count who agrees with them.
+        probe_tokens: the most tokens of such an answer.
         spend_unit, spend_power, brevity: see the module.
     """
 
-    confidence: float
-    every_tokens: int
-    width: int
+    name: Literal["waves"]
+    confidence: float = Field(ge=0.5, lt=1.0)
+    every_tokens: Positive
+    width: Positive
     asks: bool
-    spend_unit: float
-    spend_power: float
-    brevity: float
+    probe_tokens: Positive
+    spend_unit: float = Field(gt=0.0, le=1e9)
+    spend_power: float = Field(ge=0.0, le=100.0)
+    brevity: float = Field(ge=0.0, le=100.0)
+
+    @property
+    def asked_tokens(self) -> int | None:
+        return self.probe_tokens if self.asks else None
 
     def accepted(self, spend: float) -> float:
         """Return the regret that is accepted after so much was spent, in lengths of the shortest answered trace."""
         return (1.0 - self.confidence) * (spend / self.spend_unit) ** self.spend_power
+
+    def make(self, context: MethodContext) -> Waves:
+        return Waves(context.budget, self)
 
 
 @lru_cache(maxsize=65536)
@@ -98,9 +111,9 @@ class Waves:
 
     clusters: tuple[Cluster, ...] = ()
 
-    def __init__(self, budget: int, rule: WavesRule) -> None:
+    def __init__(self, budget: int, config: WavesConfig) -> None:
         self._budget = budget
-        self._rule = rule
+        self._config = config
         self._started = 0
         self._running: dict[int, int] = {}  # tokens so far
         self._targets: dict[int, int] = {}  # of those that are still on their way in this round
@@ -114,7 +127,7 @@ class Waves:
 
     def begin(self) -> list[Action]:
         count = 1
-        while count < min(self._rule.width, self._budget) and regret(count, 0, count) > self._rule.accepted(count):
+        while count < min(self._config.width, self._budget) and regret(count, 0, count) > self._config.accepted(count):
             count += 1
         return self._start(count)
 
@@ -142,7 +155,7 @@ class Waves:
         if tally.votes and regret(tally.first, tally.second, tally.votes) <= self._accepted(tally):
             return self._answer()
         # Asked answers confirm, they do not contest: they count only as long as the finished traces agree.
-        if self._rule.asks and self._running and tally.votes and tally.first == tally.votes:
+        if self._config.asks and self._running and tally.votes and tally.first == tally.votes:
             self._asking = {}
             return [Ask(index) for index in sorted(self._running)]
         return self._go_on(tally)
@@ -165,13 +178,13 @@ class Waves:
     def _wave(self, tally: Tally) -> int:
         """Return the fewest new traces that would settle the outcome if they and all that run backed the leader."""
         live = len(self._running)
-        room = min(self._budget - self._started, self._rule.width - live)
+        room = min(self._budget - self._started, self._config.width - live)
         rest = tally.votes - tally.first - tally.second
         accepted = self._accepted(tally)
         count = 0
         while count < room:
             first = tally.first + live + count
-            spend = (1 + count / self._started) ** self._rule.spend_power
+            spend = (1 + count / self._started) ** self._config.spend_power
             if regret(first, tally.second, first + tally.second + rest) <= accepted * spend:
                 break
             count += 1
@@ -179,9 +192,9 @@ class Waves:
 
     def _accepted(self, tally: Tally) -> float:
         if not tally.shortest:
-            return self._rule.accepted(self._started)
+            return self._config.accepted(self._started)
         spent = sum(trace.num_tokens for trace in self._finished.values()) + sum(self._running.values())
-        return self._rule.accepted(spent / tally.shortest)
+        return self._config.accepted(spent / tally.shortest)
 
     def _tally(self) -> Tally:
         votes = majority_vote(self._answers())
@@ -202,7 +215,7 @@ class Waves:
         if not voters:
             return ()
         shortest = self._shortest(voters)
-        weights = {index: (shortest / self._finished[index].num_tokens) ** self._rule.brevity for index in voters}
+        weights = {index: (shortest / self._finished[index].num_tokens) ** self._config.brevity for index in voters}
         return majority_vote(answers, weights)
 
     def _answers(self) -> list[tuple[int, FinalAnswer | None]]:
@@ -218,5 +231,5 @@ class Waves:
         return [self._extend(index) for index in fresh]
 
     def _extend(self, index: int) -> Extend:
-        self._targets[index] = self._running[index] + self._rule.every_tokens
+        self._targets[index] = self._running[index] + self._config.every_tokens
         return Extend(index, self._targets[index])

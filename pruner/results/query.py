@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner.checkpoint.database import NO_EXTENSIONS, open_database
-from pruner.config.section import local_path
 from pruner.errors import InputError, first_line
 from pruner.lines import print_warnings
 from pruner.results.formats import plain_rows
@@ -29,6 +28,7 @@ from pruner.results.run_tables import run_json_fault, schema_fault, table_fault
 from pruner.results.run_totals import RunTotals
 from pruner.results.writer import sql_path, views_sql
 from pruner.schemas import READ_VIEWS, VIEWS
+from pruner.section import local_path
 
 _TRIES = 40
 Rows = list[dict[str, Any]]

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruner.columns import is_text, matching, read_parquet
-from pruner.config.section import MAX_COUNT
 from pruner.errors import InputError, first_line
 from pruner.files import files_fingerprint
 from pruner.schemas import VIEWS
+from pruner.section import MAX_COUNT
 
 # What is read of every finished trace.
 TRACE_COLUMNS = ("problem_id", "question", "trace_index", "text", "answer", "problem_set", "model")

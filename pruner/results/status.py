@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pruner.checkpoint.lease import Holder, is_live, read_holder
-from pruner.config.job import MAX_SHARDS
 from pruner.errors import InputError
 from pruner.json_records import read_object
 from pruner.lines import printable
+from pruner.problems import MAX_SHARDS
 from pruner.results.formats import aligned
 from pruner.results.run_folder import Progress, RunFolder, read_progress
 

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner.checkpoint.store import Store, TraceRange
-from pruner.config.job import AccountingConfig, ResultsConfig
 from pruner.errors import InputError
 from pruner.files import write_atomically, write_text
+from pruner.prices import AccountingConfig
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import RunFolder
 from pruner.schemas import READ_VIEWS, VIEWS
+from pruner.section import Seconds, Section
 
 # Traces of so many tokens are joined at once.
 _BATCH_TOKENS = 4_000_000
@@ -35,6 +36,16 @@ _SQL_TYPES = {
     "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
     "extension<arrow.json>": "JSON",
 }
+
+
+class ResultsConfig(Section):
+    """text, token_ids, confidence: written with each trace, confidences where the method has them sampled. every_s: how often
+    Parquet of finished problems is refreshed."""
+
+    text: bool
+    token_ids: bool
+    confidence: bool
+    every_s: Seconds
 
 
 def write_views(root: Path) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
+from pruner.model import ModelConfig
+from pruner.prompts import Prompts
+from pruner.replay import Replay
+from pruner.section import Choice, Positive, Running
 from pruner.traces import Key
 
 
@@ -103,3 +108,117 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Free the engine's memory and processes."""
+
+
+class JudgeSampler(Sampler, Protocol):
+    """An engine beside the sampler's, whose `step` does not block."""
+
+    def wait(self, wait_s: float) -> None:
+        """Sleep until it has something to report, or `wait_s` seconds."""
+
+
+@dataclass(frozen=True)
+class JudgeEngine:
+    """The model that a judge asks, and where it runs.
+
+    Attributes:
+        path: of the model; None: the sampler's.
+        adapter: a LoRA folder for the model.
+        colocate: on the sampler's engine; else on an engine of its own.
+        gpus: ids within the allocation; None: any.
+        dtype, max_model_len, gpu_memory_utilization: of an engine of its own.
+    """
+
+    path: str | None
+    adapter: str | None
+    colocate: bool
+    gpus: tuple[int, ...] | None
+    dtype: str
+    max_model_len: int
+    gpu_memory_utilization: float
+    max_lora_rank: int
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs of its own, on a machine that has some."""
+        return 0 if self.colocate else len(self.gpus or (0,))
+
+
+@dataclass(frozen=True)
+class SamplerContext:
+    """What a sampler may know of the run.
+
+    Attributes:
+        seed: of the run.
+        judge: the model that the judge asks; None: the judge asks none, or there is no judge.
+        replay: what the sampler's own `read_replay` gave.
+    """
+
+    seed: int
+    model: ModelConfig
+    judge: JudgeEngine | None = None
+    replay: Replay | None = None
+
+
+class SamplerConfig(Choice):
+    """What every sampler says of itself; each adds its own settings, and conf/sampler/<name>.yaml holds their values.
+
+    Attributes:
+        segment_tokens: the most tokens of a segment; None: as recorded, else whole traces.
+        max_running_traces: requests that are worked on at once.
+        cache_block_tokens: the unit of the prefix cache that the accounting reckons with; None: as recorded, else 16.
+        has_engine: a model is loaded, which a judge may ask too.
+        has_text: traces have a text that a judge can read.
+        has_recording: traces were recorded, so what they come to is known.
+    """
+
+    segment_tokens: Positive | None
+    max_running_traces: Running
+    cache_block_tokens: Positive | None
+    not_identity: ClassVar[tuple[str, ...]] = ("max_running_traces",)
+    has_engine: ClassVar[bool] = False
+    has_text: ClassVar[bool] = True
+    has_recording: ClassVar[bool] = False
+
+    @property
+    def problems_source(self) -> str | None:
+        """Where the problems come from with the traces; None: from problems.path."""
+        return None
+
+    def read_replay(self, seed: int) -> Replay | None:
+        """Return the recorded traces that are replayed, None if there are none.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        return None
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Refuse a model that is not there, before anything is loaded. Raises InputError."""
+
+    def check(self, context: SamplerContext) -> None:
+        """Refuse what cannot be opened on this machine, before anything is loaded. Raises InputError."""
+
+    def fingerprints(self, context: SamplerContext) -> dict[str, str]:
+        """Return hashes of the contents that the run's results depend on and the config only points at."""
+        return {}
+
+    def num_gpus(self, context: SamplerContext) -> tuple[int, int]:
+        """Return how many GPUs the sampler takes, and how many the judge takes beside it."""
+        return 0, 0
+
+    def plan(self, context: SamplerContext) -> dict[str, Any]:
+        """Return what would be opened, as plain values, for a dry run."""
+        return {"sampler": self.model_dump()}
+
+    @abstractmethod
+    def prompts(self, context: SamplerContext) -> Prompts:
+        """Return what turns questions into this sampler's tokens."""
+
+    @abstractmethod
+    def open(self, context: SamplerContext) -> Sampler:
+        """Start the sampler. Raises EngineError or InputError."""
+
+    def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
+        """Start the judge's own engine, if it needs one beside this sampler. Called before `open`."""
+        return None

@@ -3,11 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.replay import Replay
-from pruner.samplers.base import Completion, Request
+from pruner.prompts import Prompts, RecordedPrompts
+from pruner.recording import Recording, ReplayColumns, read_recording
+from pruner.replay import ProbeCost, Replay
+from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
+from pruner.section import FilePath, Natural, Orders, Positive, Running, local_path
 from pruner.traces import SegmentKey
+
+
+class ReplaySamplerConfig(SamplerConfig):
+    """source: a run's folder or a Parquet. resample: R, repeat each problem with R seeded orders of
+    its traces; null: once, in the recorded order. segment_tokens, cache_block_tokens: null: as the earlier run had them, else whole
+    traces and 16.
+    probe_tokens, probe_opening_tokens: what a probe of a plain Parquet is taken to cost. no_answer: what stands in a plain Parquet's
+    answers where a trace gave none."""
+
+    name: Literal["replay"]
+    source: FilePath
+    resample: Orders | None = None
+    segment_tokens: Positive | None = None
+    max_running_traces: Running = 1024
+    cache_block_tokens: Positive | None = None
+    probe_tokens: Natural = 10
+    probe_opening_tokens: Natural = 10
+    no_answer: tuple[str, ...] = ()
+    columns: ReplayColumns = ReplayColumns()
+    not_identity: ClassVar[tuple[str, ...]] = ("max_running_traces", "source")
+    has_recording: ClassVar[bool] = True
+
+    @property
+    def unused_keys(self) -> tuple[str, ...]:
+        return ("model",)
+
+    @property
+    def problems_source(self) -> str | None:
+        return self.source
+
+    def read_replay(self, seed: int) -> Replay:
+        path = local_path(self.source)
+        recording = _recording(self, path.stat().st_mtime_ns if path.exists() else 0)
+        return Replay(recording, self.resample, seed, ProbeCost(self.probe_tokens, self.probe_opening_tokens))
+
+    def fingerprints(self, context: SamplerContext) -> dict[str, str]:
+        assert context.replay is not None
+        return {"traces": context.replay.recording.fingerprint}
+
+    def prompts(self, context: SamplerContext) -> Prompts:
+        assert context.replay is not None
+        problems = context.replay.recording.problems.values()
+        return RecordedPrompts({each.problem.question: each.prompt_tokens for each in problems})
+
+    def open(self, context: SamplerContext) -> ReplaySampler:
+        assert context.replay is not None
+        return ReplaySampler(context.replay)
+
+
+@lru_cache(maxsize=2)
+def _recording(config: ReplaySamplerConfig, changed_at: int) -> Recording:
+    """Read a recording once for all points of a sweep."""
+    return read_recording(config.source, config.columns, config.no_answer)
 
 
 class ReplaySampler:

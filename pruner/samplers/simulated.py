@@ -13,12 +13,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import shake_128
+from typing import ClassVar, Literal
 
-from pruner.config.samplers import SimulatedSamplerConfig
-from pruner.samplers.base import Completion, Request
+from pydantic import Field
+
+from pruner.prompts import BytePrompts, Prompts
+from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
+from pruner.section import Positive, Share
 from pruner.traces import ProbeKey, SegmentKey, TokenIds, hash64
 
 _NUM_FAKES = 1 << 16
+
+
+class SimulatedSamplerConfig(SamplerConfig):
+    """mean_tokens: of a trace. accuracy: the share of traces that end in answer 0, the right one. step_s: what a step takes."""
+
+    name: Literal["simulated"]
+    segment_tokens: Positive
+    mean_tokens: Positive
+    cache_block_tokens: Positive
+    num_answers: Positive
+    accuracy: Share
+    step_tokens: Positive
+    step_s: float = Field(ge=0.0, le=3600.0)
+    not_identity: ClassVar[tuple[str, ...]] = ("max_running_traces", "step_s")
+    has_text: ClassVar[bool] = False
+
+    def prompts(self, context: SamplerContext) -> Prompts:
+        return BytePrompts()
+
+    def open(self, context: SamplerContext) -> SimulatedSampler:
+        return SimulatedSampler(self, context.seed)
 
 
 @dataclass(frozen=True, slots=True)

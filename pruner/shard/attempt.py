@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+from pruner.checkpoint.config import CheckpointConfig
 from pruner.checkpoint.database import bring, discard_empty, latest
 from pruner.checkpoint.lease import Lease
 from pruner.checkpoint.store import AttemptEnd, AttemptStart, Store, open_store
-from pruner.config.job import CheckpointConfig, Config
-from pruner.config.section import local_path
+from pruner.config.job import Config
 from pruner.errors import CheckpointError, InputError
 from pruner.files import remove_partials
 from pruner.lines import print_errors, print_warnings
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
 from pruner.results.writer import write_answers, write_attempts, write_results
+from pruner.section import local_path
 from pruner.shard.runner import Status
 from pruner.traces import Problem
 

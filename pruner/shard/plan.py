@@ -10,8 +10,13 @@ from typing import Any
 from pruner.answers.reader import AnswerReader
 from pruner.columns import TEXT, limited, read_parquet, typed_table
 from pruner.config.job import Config
-from pruner.config.samplers import SimulatedSamplerConfig
-from pruner.config.section import (
+from pruner.errors import InputError
+from pruner.planning import Curve, Disk, Engine, Machine, ProblemCost, make_plan
+from pruner.problems import read_problems
+from pruner.rows import AnswerRow, TraceRow
+from pruner.samplers.base import Completion
+from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
+from pruner.section import (
     MAX_COUNT,
     Amount,
     Budget,
@@ -26,14 +31,7 @@ from pruner.config.section import (
     Section,
     local_path,
 )
-from pruner.errors import InputError
-from pruner.judges import factory
-from pruner.planning import Curve, Disk, Engine, Machine, ProblemCost, make_plan
-from pruner.problems import read_problems
-from pruner.rows import AnswerRow, TraceRow
-from pruner.samplers.base import Completion
-from pruner.samplers.simulated import SimulatedSampler
-from pruner.shard.inputs import read_inputs
+from pruner.shard.inputs import read_inputs, sampler_context
 from pruner.shard.workbench import Workbench
 from pruner.traces import Fact, Problem, Segment, hash64
 
@@ -118,9 +116,8 @@ def stated_curve(config: PlanConfig) -> Curve:
 
 
 def gpus_a_task(job: Config) -> int:
-    judge = factory.generative_judge(job)
-    own = len(judge.gpus or (0,)) if judge is not None and not judge.colocate else 0
-    return job.model.tensor_parallel_size + own
+    judge = sampler_context(job).judge
+    return job.model.tensor_parallel_size + (0 if judge is None else judge.num_gpus)
 
 
 def trace_lengths(config: PlanConfig) -> list[int]:
@@ -159,7 +156,7 @@ def problem_cost(
     assert job.sampler.segment_tokens is not None
     mean = sum(lengths) / len(lengths)
     whole, segments = config.budget * mean, config.budget * (mean / job.sampler.segment_tokens + 0.5)
-    if config.kept_share is not None or (job.method.name == "cons" and config.simulated_problems == 0):
+    if config.kept_share is not None or (job.method.finishes_budget and config.simulated_problems == 0):
         share = 1.0 if config.kept_share is None else config.kept_share
         return ProblemCost(config.budget, whole * share, 0.0, segments * share), {
             "kept_share": share,

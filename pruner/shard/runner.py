@@ -16,7 +16,7 @@ from typing import Protocol
 from pruner.answers.reader import AnswerReader
 from pruner.prompts import Prompts
 from pruner.rows import AnswerRow, RunFacts, TraceRow
-from pruner.samplers.base import Completion, Request, Sampler
+from pruner.samplers.base import Completion, JudgeSampler, Request, Sampler
 from pruner.shard.accounting import answer_row, failed_row, trace_rows
 from pruner.shard.case import Case, PromptedProblem, Step
 from pruner.traces import Ending, Fact, Key, Problem, Segment, SegmentKey
@@ -32,13 +32,6 @@ class KnownFacts(Protocol):
     """Facts that are there already, by problem; see open_facts.OpenFacts. A dict is one too."""
 
     def pop(self, problem_id: str, default: list[Fact], /) -> list[Fact]: ...
-
-
-class JudgeSampler(Sampler, Protocol):
-    """An engine beside the sampler's, whose `step` does not block."""
-
-    def wait(self, wait_s: float) -> None:
-        """Sleep until it has something to report, or `wait_s` seconds."""
 
 
 @dataclass(frozen=True)

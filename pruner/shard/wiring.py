@@ -1,4 +1,4 @@
-"""From the config to the parts that it names: methods, judges, prompts, engines. The wiring that jobs share.
+"""From the config to the parts that it chooses: methods, judges, prompts, engines. The wiring that jobs share.
 
 Nothing here starts an engine but `open_samplers`.
 """
@@ -6,33 +6,20 @@ Nothing here starts an engine but `open_samplers`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from pruner.answers.readings import Reading
 from pruner.config.job import Config
-from pruner.config.section import local_path
-from pruner.errors import InputError
-from pruner.judges.card import (
-    check_base,
-)
-from pruner.judges.factory import check_cuts, check_trained, make_judge, make_prober, warn_of_overlap
-from pruner.methods.factory import make_method
-from pruner.prefix import make_truncation
-from pruner.problems import ProblemSet
-from pruner.prompts import (
-    BytePrompts,
-    ChatPrompts,
-    Prompts,
-    RecordedPrompts,
-    check_model_folder,
-    load_tokenizer,
-)
+from pruner.judges.base import JudgeContext, Prober
+from pruner.judges.probe import EngineProber
+from pruner.judges.replay import RecordedProber
+from pruner.methods.base import MethodContext
+from pruner.prompts import Prompts
 from pruner.replay import Replay
 from pruner.rows import RunFacts
-from pruner.samplers.base import Decoding
+from pruner.samplers.base import Decoding, JudgeSampler, Sampler
 from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
-from pruner.shard.engines import engine_specs, num_devices
-from pruner.shard.inputs import Inputs, set_name
+from pruner.shard.inputs import Inputs, sampler_context, set_name
 from pruner.shard.runner import KnownFacts, OpenCase, Workload
 from pruner.traces import Fact, Problem, Trace, TraceKey
 
@@ -72,10 +59,14 @@ def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
         InputError: the judge cannot work as configured.
     """
     replay = inputs.replay
-    judge = make_judge(config, replay, prompts) if config.method.uses_judge else None
     asked = config.method.asked_tokens
-    prober = make_prober(config, replay, prompts, asked) if asked is not None else None
-    truncation = make_truncation(config.prefix)
+
+    def make_prober(max_tokens: int) -> Prober:
+        return prober_of(config, replay, prompts, max_tokens)
+
+    judge = config.judge.make(judge_context(config, inputs), make_prober) if config.method.uses_judge else None
+    prober = None if asked is None else make_prober(asked)
+    truncation = config.prefix.make()
 
     def reading(trace: Trace, gold: str | None) -> Reading:
         key = TraceKey(trace.problem_id, trace.trace_index)
@@ -86,8 +77,8 @@ def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
     setting = CaseSetting(judge, prober, truncation, trace_rule(config, replay), reading)
 
     def open_case(prompted: PromptedProblem, known: list[Fact]) -> Case:
-        method = make_method(config, prompted.problem.problem_id, truncation)
-        return Case(prompted, method, setting, known)
+        context = MethodContext(prompted.problem.problem_id, config.budget, config.seed, truncation)
+        return Case(prompted, config.method.make(context), setting, known)
 
     return open_case
 
@@ -132,37 +123,58 @@ def _cache_block(config: Config, inputs: Inputs) -> int:
     return config.sampler.cache_block_tokens or recorded or _CACHE_BLOCK
 
 
-def make_prompts(config: Config, inputs: Inputs) -> Prompts:
-    if config.sampler.name == "simulated":
-        return BytePrompts()
-    if inputs.replay is not None:
-        problems = inputs.replay.recording.problems.values()
-        return RecordedPrompts({each.problem.question: each.prompt_tokens for each in problems})
+def judge_context(config: Config, inputs: Inputs) -> JudgeContext:
+    return JudgeContext(
+        seed=config.seed,
+        answers=config.problems.answers,
+        model=config.model,
+        prefix=config.prefix,
+        sampler=config.sampler,
+        problems=inputs.problems.problems,
+        replay=inputs.replay,
+    )
+
+
+def prober_of(config: Config, replay: Replay | None, prompts: Prompts, max_tokens: int) -> Prober:
+    """Return what forces answers of so many tokens at most out of traces."""
+    if replay is not None:
+        return RecordedProber(replay, replay.probe_cost.output_tokens, replay.probe_cost.opening_tokens)
     model = config.model
-    return ChatPrompts(load_tokenizer(model.path, model.revision, model.trust_remote_code), model.prompt)
+    return EngineProber(model.probe, prompts.encode_text(model.probe), max_tokens, model.max_model_len)
 
 
-def check_models(config: Config, problems: ProblemSet) -> None:
+def make_prompts(config: Config, inputs: Inputs) -> Prompts:
+    return config.sampler.prompts(sampler_context(config, inputs.replay))
+
+
+def check_models(config: Config, inputs: Inputs) -> None:
     """Refuse models and judges that are not there or do not fit, before anything is loaded; warn of a judge that was
     trained on the problems."""
-    if config.sampler.name == "vllm":
-        check_model_folder(config.model.path, "model.path")
-    if not config.method.uses_judge:
-        return
-    judge = config.judge
-    if judge.name == "llm":
-        if judge.path is not None:
-            check_model_folder(judge.path, "judge.path")
-        if judge.adapter is not None:
-            if not (Path(judge.adapter) / "adapter_config.json").is_file():
-                raise InputError(f"judge.adapter: got {judge.adapter!r}, expected a folder with adapter_config.json.")
-            path, revision = (judge.path, None) if judge.path else (config.model.path, config.model.revision)
-            check_base(None, Path(judge.adapter), path, revision)
-    elif judge.name == "trained":
-        card = check_trained(judge, config)
-        warn_of_overlap(card, judge.path, [(each.problem_id, each.question) for each in problems.problems])
-    elif judge.name == "oracle" and config.sampler.name == "vllm":
-        assert judge.source is not None
-        check_cuts(config.prefix.max_tokens, config.sampler.segment_tokens, local_path(judge.source))
-    if config.sampler.name == "vllm":
-        engine_specs(config, config.sampler, num_devices())  # whether the allocation is enough for both engines
+    config.sampler.check_model(config.model)
+    if config.method.uses_judge:
+        config.judge.check(judge_context(config, inputs))
+        config.sampler.check(sampler_context(config, inputs.replay))
+
+
+def plan(config: Config) -> dict[str, Any]:
+    """Return what would be started, for a dry run. Loads no model."""
+    return config.sampler.plan(sampler_context(config))
+
+
+def num_gpus(config: Config) -> tuple[int, int]:
+    """Return how many GPUs the sampler's engine takes, and the judge's own."""
+    return config.sampler.num_gpus(sampler_context(config))
+
+
+def open_samplers(config: Config, inputs: Inputs, opened: list[Sampler]) -> tuple[Sampler, JudgeSampler | None]:
+    """Start the sampler, and the judge's engine if it needs its own.
+
+    Args:
+        opened: each is put here as soon as it has to be closed.
+    """
+    context = sampler_context(config, inputs.replay)
+    judge_sampler = config.sampler.open_judge(context)
+    if judge_sampler is not None:
+        opened.append(judge_sampler)
+    opened.insert(0, config.sampler.open(context))
+    return opened[0], judge_sampler

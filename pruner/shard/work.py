@@ -18,7 +18,6 @@ from pruner.checkpoint.lease import Lease, this_holder
 from pruner.checkpoint.store import AttemptEnd, Store
 from pruner.config.identity import identity
 from pruner.config.job import Config
-from pruner.config.section import local_path
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
 from pruner.lines import printable
 from pruner.results.query import run_totals
@@ -26,7 +25,8 @@ from pruner.results.run_folder import RunFolder
 from pruner.results.summary import summary
 from pruner.results.writer import write_attempts, write_results
 from pruner.samplers.base import Sampler
-from pruner.shard import engines, wiring
+from pruner.section import local_path
+from pruner.shard import wiring
 from pruner.shard.attempt import (
     Reporter,
     Shard,
@@ -62,7 +62,7 @@ def run_shard(config: Config, start: RunStart, should_stop: Callable[[], bool]) 
         AnswerError, CheckpointError, EngineError: a fault; what was committed stays.
     """
     inputs = read_inputs(config)
-    wiring.check_models(config, inputs.problems)
+    wiring.check_models(config, inputs)
     folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
     record = RunRecord(
         identity(config, fingerprints(config, inputs)), config.shard.count, start.values, start.hydra_files
@@ -115,7 +115,7 @@ def _attempt(
 ) -> bool:
     """Run one attempt; return False if it was interrupted."""
     config = shard.config
-    sampler_gpus, judge_gpus = engines.num_gpus(config)
+    sampler_gpus, judge_gpus = wiring.num_gpus(config)
     process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
     reporter = Reporter(shard, shard.store.begin_attempt(process, killed_attempt(shard.last)))
     shard.copy_checkpoint()
@@ -123,7 +123,7 @@ def _attempt(
     reporter.write_tables()
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
     with _opened() as opened, _recorded(shard, reporter, should_stop) as attempt:
-        sampler, judge_sampler = engines.open_samplers(config, inputs, opened)
+        sampler, judge_sampler = wiring.open_samplers(config, inputs, opened)
         attempt.loaded_at = time.monotonic()
         attempt.runner = Runner(
             config=RunnerConfig(

@@ -9,9 +9,8 @@ from pathlib import Path
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.store import Store, open_store
 from pruner.config.job import Config
-from pruner.config.samplers import SimulatedSamplerConfig
 from pruner.samplers.base import Sampler
-from pruner.samplers.simulated import SimulatedSampler
+from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 from pruner.shard import wiring
 from pruner.shard.attempt import killed_attempt, this_process
 from pruner.shard.inputs import Inputs, read_inputs

@@ -30,6 +30,7 @@ import jobs.run  # noqa: F401  # what the forked processes need not import again
 import pruner.answers.reader
 import pruner.files
 from jobs import signals
+from pruner.methods.registry import METHODS
 from pruner.results.audit import audit
 from tests.live.jobs_under_test import table
 
@@ -43,18 +44,24 @@ CONFIG = (
     "progress.interval_s=1000",
 )
 SLOW = ("sampler.step_s=0.008", "sampler.max_running_traces=6")
-# What is run, in turn; {root} is the run's own folder, {cons} the undisturbed run of the first.
+# Settings with which a method decides something about traces as short as these.
+SETTINGS = {
+    "adaptive": ("method.wave=2",),
+    "deepconf_offline": ("method.window=16",),
+    "deepconf_online": ("method.warmup=4", "method.window=16"),
+    "first_k_equal": ("method.k=2", "method.wave=2"),
+    "waves": ("method.every_tokens=64",),
+}
+# What is run, in turn: every registered method, cons first, and then some again with other parts; {root} is the run's own folder,
+# {cons} the undisturbed run of the first.
 VARIANTS = {
-    "cons": ("method=cons",),
-    "deepprune": (),
+    name: (f"method={name}", *SETTINGS.get(name, ()))
+    for name in sorted(METHODS, key=lambda name: (name != "cons", name))
+} | {
     "deepprune, first cluster, representatives": ("method.assign=first", "method.answer=representatives"),
     "deepprune, reasoning words": ("prefix=reasoning_words", "prefix.count=3"),
     "deepprune, oracle": ("judge=oracle", "judge.source={cons}"),
-    "adaptive": ("method=adaptive", "method.wave=2"),
-    "esc": ("method=esc",),
-    "deepconf_offline": ("method=deepconf_offline", "method.window=16"),
-    "deepconf_online": ("method=deepconf_online", "method.warmup=4", "method.window=16"),
-    "waves": ("method=waves", "method.every_tokens=64"),
+    "waves, asking": ("method=waves", "method.every_tokens=32", "method.asks=true"),
     "deepprune, checkpoint on scratch": ("checkpoint.dir={root}/scratch", "checkpoint.copy_every_s=0.05"),
 }
 TABLES = ("answers", "traces", "verdicts", "probes")

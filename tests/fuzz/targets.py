@@ -22,21 +22,20 @@ from hypothesis import strategies as st
 
 from jobs import compare, entry
 from jobs.benches.settings import BenchConfig
-from pruner.config.identity import flatten
 from pruner.config.job import parse
-from pruner.config.samplers import ReplaySamplerConfig
-from pruner.config.section import name_fault, parse_as
+from pruner.dotted import flatten
 from pruner.errors import InputError
 from pruner.importing import import_table, parse_import
 from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.pair_files import PairsConfig, read_pairs, read_traces
 from pruner.lines import printable
 from pruner.problems import read_problems
-from pruner.recording import read_recording
+from pruner.recording import ReplayColumns, read_recording
 from pruner.replay import Replay
 from pruner.results import formats
 from pruner.results.query import Results
 from pruner.results.writer import carry
+from pruner.section import name_fault, parse_as
 from pruner.shard import engines, plan
 from tests.fuzz import values as v
 from tests.fuzz.jobs_in_process import call
@@ -287,7 +286,7 @@ def check_recording(data: bytes) -> int:
         path.write_bytes(data)
 
         def work() -> None:
-            replay = Replay(read_recording(ReplaySamplerConfig(name="replay", source=str(path))), 2, 0)
+            replay = Replay(read_recording(str(path), ReplayColumns()), 2, 0)
             for problem in replay.problem_set(None).problems:
                 for index in range(len(replay.source(problem.problem_id).traces)):
                     replay.trace(problem.problem_id, index).char(1)

@@ -138,9 +138,9 @@ def scores_by_transformers(pairs):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from pruner.config.model import PromptConfig
     from pruner.judges.card import read_card
     from pruner.judges.pair_prompt import PairPrompt
+    from pruner.model import PromptConfig
     from pruner.prompts import ChatPrompts, load_tokenizer
 
     card = read_card(SHIPPED).judge

@@ -8,11 +8,15 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
+from pruner.methods import registry
 from tests.live.jobs_under_test import PROJECT, SMALL
 
 pytestmark = pytest.mark.live
 
-METHODS = ("adaptive", "esc", "deepconf_offline", "deepconf_online", "waves")
+# Every registered method but the two whose live runs tests/live/test_run.py and test_replay.py have.
+METHODS = sorted(registry.METHODS.keys() - {"cons", "deepprune"})
+# Settings with which a method decides something about traces as short as these.
+SETTINGS = {"waves": ("method.every_tokens=16", "method.asks=true"), "first_k_equal": ("method.k=2", "method.wave=2")}
 COLUMNS = ("problem_id", "answer", "vote_counts", "traces_started", "traces_pruned", "tokens_sampled", "tokens_net")
 
 
@@ -24,11 +28,12 @@ def sweep(root, *overrides):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """One process, one engine after the other; waves asks running traces."""
+    """One engine after the other, most in one process; waves asks running traces."""
     root = tmp_path_factory.mktemp("methods")
     common = [*SMALL, "problems.limit=3", "results.confidence=true", "run.name=${method.name}"]
-    sweep(root, *common, f"method={','.join(METHODS[:-1])}")
-    sweep(root, *common, "method=waves", "method.every_tokens=16", "method.asks=true")
+    sweep(root, *common, f"method={','.join(name for name in METHODS if name not in SETTINGS)}")
+    for name, settings in SETTINGS.items():
+        sweep(root, *common, f"method={name}", *settings)
     return root
 
 
@@ -40,9 +45,10 @@ def answers(folder):
 def test_a_method_works_live_and_its_replay_has_the_same_answers_and_books(runs, tmp_path, method):
     live = answers(runs / method)
     assert len(live) == 3 and all(row["tokens_sampled"] > 0 for row in live)
-    asking = ("method.every_tokens=16", "method.asks=true") if method == "waves" else ()
     source = f"sampler.source={runs / method}"
-    sweep(tmp_path, "sampler=replay", source, "budget=6", f"method={method}", "run.name=again", *asking)
+    sweep(
+        tmp_path, "sampler=replay", source, "budget=6", f"method={method}", "run.name=again", *SETTINGS.get(method, ())
+    )
     assert answers(tmp_path / "again") == live
 
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import OmegaConf
 
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Reading
-from pruner.clustering import ClusterRule
-from pruner.config.samplers import SimulatedSamplerConfig
 from pruner.judges.probe import EngineProber, ProbeJudge
-from pruner.methods.adaptive import Adaptive
-from pruner.methods.base import Method
-from pruner.methods.cons import Cons
-from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineRule
-from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineRule
-from pruner.methods.deepprune import DeepPrune, DeepPruneRule
-from pruner.methods.esc import Esc
-from pruner.prefix import FixedTruncation, Truncation
+from pruner.methods.base import MethodConfig, MethodContext
+from pruner.methods.deepprune import DeepPruneConfig
+from pruner.methods.registry import METHODS
+from pruner.prefix import FixedTruncation
 from pruner.prompts import BytePrompts
 from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.samplers.base import Decoding
-from pruner.samplers.simulated import SimulatedSampler
+from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
+from pruner.section import parse_as
 from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
 from pruner.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey
 
+CONF = Path(__file__).parents[2] / "conf"
 OPENING = " \\boxed{"
 RUN = RunFacts("deepprune", "fake", "set", "probe", 8, 0, 4)
 
@@ -53,26 +52,40 @@ def problems(count: int) -> list[Problem]:
     return [Problem(f"p{i}", i, f"question {i}", "0") for i in range(count)]
 
 
-def rule(tau: float = 0.5, k: int = 4, k1: int = 3, assign: str = "best", answer: str = "vote") -> DeepPruneRule:
-    return DeepPruneRule(ClusterRule(tau, k, k1, assign), answer, 20, 20, 0.25)
+# Settings with which a method decides something about traces as short as those of `simulated`; the others are as in conf/method.
+SMALL: dict[str, dict[str, object]] = {
+    "adaptive": {"wave": 2, "threshold": 0.9},
+    "deepconf_offline": {"score": "bottom_10", "keep": 0.5, "window": 16},
+    "deepconf_online": {"warmup": 3, "keep": 0.5, "wave": 2, "window": 16},
+    "deepprune": {"k": 4, "k1": 3},
+    "esc": {"window": 3},
+    "first_k_equal": {"k": 3, "wave": 2},
+    "waves": {"every_tokens": 16},
+}
 
 
-def method(name: str, problem_id: str, budget: int, truncation: Truncation) -> Method:
-    made: dict[str, Method] = {
-        "cons": Cons(budget),
-        "deepprune": DeepPrune(problem_id, budget, 0, rule(), truncation),
-        "adaptive": Adaptive(budget, 2, 0.9),
-        "esc": Esc(budget, 3),
-        "deepconf_offline": DeepConfOffline(budget, DeepConfOfflineRule("bottom_10", 0.5, 16)),
-        "deepconf_online": DeepConfOnline(budget, DeepConfOnlineRule(3, 0.5, 0.95, 2, 16)),
-    }
-    return made[name]
+def method_config(name: str, **changes: object) -> MethodConfig:
+    """Return a registered method's shipped settings, with some changed."""
+    shipped = OmegaConf.to_container(OmegaConf.load(CONF / f"method/{name}.yaml"))
+    return parse_as(METHODS[name], shipped | SMALL.get(name, {}) | changes)
+
+
+# Every method that is registered, and some once more with other settings.
+METHOD_CONFIGS = {name: method_config(name) for name in METHODS} | {"waves, asking": method_config("waves", asks=True)}
+
+
+def deepprune_config(**changes: object) -> DeepPruneConfig:
+    """Return DeepPrune with 4 clusters, 3 members compared and the changes."""
+    config = method_config("deepprune", **changes)
+    assert isinstance(config, DeepPruneConfig)
+    return config
 
 
 def open_case(name: str, budget: int, prompted: PromptedProblem, known: Iterable[Fact]):
     truncation = FixedTruncation(20)
     prober = EngineProber(OPENING, BytePrompts().encode_text(OPENING), 4, 4096)
-    decoding = Decoding(temperature=1.0, has_confidence=name.startswith("deepconf"))
+    config = METHOD_CONFIGS[name]
+    decoding = Decoding(temperature=1.0, has_confidence=config.needs_confidence)
     trace_rule = TraceRule(3, 16, 500, 4096, decoding)
     setting = CaseSetting(
         ProbeJudge(prober),
@@ -81,7 +94,9 @@ def open_case(name: str, budget: int, prompted: PromptedProblem, known: Iterable
         trace_rule,
         lambda trace, gold: Reading(TraceKey(trace.problem_id, trace.trace_index), text=trace.text, gold=gold),
     )
-    return Case(prompted, method(name, prompted.problem.problem_id, budget, truncation), setting, known)
+    return Case(
+        prompted, config.make(MethodContext(prompted.problem.problem_id, budget, 0, truncation)), setting, known
+    )
 
 
 class MemoryStore:

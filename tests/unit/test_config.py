@@ -4,10 +4,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from jobs import entry
-from pruner import prefix
-from pruner.config.identity import differing_keys, identity
+from pruner.config.identity import identity
 from pruner.config.job import parse
+from pruner.dotted import differing_keys
 from pruner.errors import InputError
+from pruner.judges.registry import JUDGES
+from pruner.methods.base import MethodContext
+from pruner.methods.registry import METHODS
+from pruner.samplers.registry import SAMPLERS
 from pruner.shard import wiring
 
 CONF = str(Path(__file__).parents[2] / "conf")
@@ -25,7 +29,12 @@ def config(*overrides):
 MODELS = sorted(path.stem for path in (Path(CONF) / "model").glob("*.yaml"))
 
 
-METHODS = sorted(path.stem for path in (Path(CONF) / "method").glob("*.yaml"))
+@pytest.mark.parametrize(("group", "found"), [("method", METHODS), ("judge", JUDGES), ("sampler", SAMPLERS)])
+def test_whatever_is_registered_has_shipped_values_under_its_name(group, found):
+    assert sorted(path.stem for path in (Path(CONF) / group).glob("*.yaml")) == sorted(found)
+    for name in found:
+        source = ["sampler.source=x"] if name == "replay" else []
+        assert values(f"{group}={name}", *source)[group]["name"] == name
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -89,14 +98,13 @@ def test_each_method_refuses_what_is_out_of_its_range(overrides, message):
 @pytest.mark.parametrize("method", METHODS)
 def test_confidences_are_sampled_for_the_methods_that_need_them(method):
     found = config(f"method={method}")
-    assert found.method.needs_confidence == method.startswith("deepconf")
     assert wiring.trace_rule(found).decoding.has_confidence == found.method.needs_confidence
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_can_be_made(method):
     found = config(f"method={method}")
-    made = wiring.make_method(found, "p", prefix.make_truncation(found.prefix))
+    made = found.method.make(MethodContext("p", found.budget, found.seed, found.prefix.make()))
     assert len(made.begin()) >= 1
 
 
@@ -112,7 +120,9 @@ def test_identity_leaves_out_what_cannot_change_results():
 
 
 def test_a_method_without_a_judge_does_not_care_about_judges():
-    for method in set(METHODS) - {"deepprune"}:
+    for method in METHODS:
+        if config(f"method={method}").method.uses_judge:
+            continue
         assert identity(config(f"method={method}", "judge=llm"), {}) == identity(config(f"method={method}"), {})
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pruner.confidence import SCORES, keep_threshold, lowest_group
 from pruner.errors import InputError
-from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineRule
-from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineRule
+from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineConfig
+from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineConfig
 from pruner.traces import Trace
 from tests.unit.drive import Future, assert_order_does_not_matter, drive, futures
 
@@ -18,11 +18,13 @@ WINDOW = 4
 
 
 def offline(budget, score="mean", keep=1.0, window=WINDOW):
-    return DeepConfOffline(budget, DeepConfOfflineRule(score, keep, window))
+    config = DeepConfOfflineConfig(name="deepconf_offline", score=score, keep=keep, window=window)
+    return DeepConfOffline(budget, config)
 
 
 def online(budget, warmup=4, keep=0.5, consensus=0.95, wave=3, window=WINDOW):
-    return DeepConfOnline(budget, DeepConfOnlineRule(warmup, keep, consensus, wave, window))
+    settings = {"warmup": warmup, "keep": keep, "consensus": consensus, "wave": wave, "window": window}
+    return DeepConfOnline(budget, DeepConfOnlineConfig(name="deepconf_online", **settings))
 
 
 def flat(*traces):

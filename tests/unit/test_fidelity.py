@@ -17,8 +17,8 @@ from scipy.stats import beta
 
 from pruner.confidence import SCORES, LowestGroup, group_confidences, keep_threshold
 from pruner.methods.adaptive import Adaptive, leader_probability
-from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineRule
-from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineRule
+from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineConfig
+from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineConfig
 from tests.unit.drive import Future, drive, plain
 
 adaptive_consistency = importlib.import_module("adaptive_consistency")
@@ -155,7 +155,8 @@ def as_theirs(traces):
 
 
 def offline(traces, score, keep, window=2048):
-    return drive(DeepConfOffline(len(traces), DeepConfOfflineRule(score, keep, window)), traces, segment_tokens=9999)
+    config = DeepConfOfflineConfig(name="deepconf_offline", score=score, keep=keep, window=window)
+    return drive(DeepConfOffline(len(traces), config), traces, segment_tokens=9999)
 
 
 THEIR_VOTES = {
@@ -247,8 +248,9 @@ def theirs_online(theirs, traces, warmup, percentile, window):
 
 
 def ours_online(traces, warmup, keep, window, consensus=None, wave=5):
-    rule = DeepConfOnlineRule(warmup, keep, consensus, wave, window)
-    return drive(DeepConfOnline(len(traces), rule), traces, segment_tokens=1)
+    settings = {"warmup": warmup, "keep": keep, "consensus": consensus, "wave": wave, "window": window}
+    config = DeepConfOnlineConfig(name="deepconf_online", **settings)
+    return drive(DeepConfOnline(len(traces), config), traces, segment_tokens=1)
 
 
 def lowest_of(trace, window):

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from pruner.comparison.frontier import cross_validated, frontiers, held_out, markdown, split_knob
-from pruner.comparison.table import Control, run_books, table
+from pruner.comparison.table import Control, compared_run, table
 from pruner.traces import hash64
 from tests.unit.test_comparison import answers
 
 
 def books(settings, tokens, correct=(1, 0, 1)):
-    return run_books(settings, settings, answers(settings, tokens, correct, method="waves"))
+    return compared_run(settings, settings, answers(settings, tokens, correct, method="waves"))
 
 
 def control(problems):

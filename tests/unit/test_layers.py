@@ -6,10 +6,11 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 # From the ground up: a package or a flat module imports only from earlier lines, or from beside it in its own line.
 FLOORS = [
-    {"errors", "lines", "json_records", "schemas", "files", "planning", "intervals", "pareto"},
+    {"errors", "lines", "json_records", "schemas", "files", "planning", "dotted", "intervals", "pareto"},
+    {"section"},
+    {"registry", "model", "prices"},
     {"traces", "rows"},
     {"answers"},
-    {"config"},
     {"prefix", "voting", "clustering", "confidence", "columns", "prompts"},
     {"problems", "methods"},
     {"importing", "checkpoint"},
@@ -18,9 +19,15 @@ FLOORS = [
     {"replay", "comparison", "reporting"},
     {"samplers"},
     {"judges"},
+    {"config"},
     {"shard"},
     {"learning"},
 ]
+# Who has a section of the configuration beside what it configures.
+SECTIONS = {
+    *("pruner.section", "pruner.registry", "pruner.model", "pruner.prefix", "pruner.prices", "pruner.problems"),
+    *("pruner.methods", "pruner.judges", "pruner.samplers", "pruner.config", "pruner.learning"),
+}
 # What the entries in jobs/ share. No entry imports another one.
 FRAME = {"jobs", "jobs.entry", "jobs.command", "jobs.compose", "jobs.signals", "jobs.streams"}
 # Which packages or modules may import a library.
@@ -29,7 +36,7 @@ OWNERS = {
     "duckdb": {"pruner.checkpoint", "pruner.results.query"},
     "transformers": {"pruner.prompts", "pruner.learning.generative", "jobs.prepare_model"},
     "tqdm": {"pruner.shard.progress"},
-    "pydantic": {"pruner.config", "pruner.judges.card", "pruner.learning.config", "pruner.learning.pair_files"},
+    "pydantic": SECTIONS,
     "peft": {"pruner.learning.generative"},
     "matplotlib": {"pruner.learning.plots", "pruner.reporting.canvas", "pruner.comparison.plot"},
     "jinja2": {"pruner.reporting.page"},

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pruner.config.model import FixedPrefixConfig
 from pruner.errors import InputError
 from pruner.judges import lexical_weights
 from pruner.judges.base import Bench, Prefixed
@@ -25,7 +24,7 @@ from pruner.learning.metrics import auroc, calibration_error, quality, tnr_at_fn
 from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.scoring import score_pairs
 from pruner.learning.tables import ScoreRow, markdown
-from pruner.prefix import Prefix
+from pruner.prefix import FixedPrefixConfig, Prefix
 from pruner.prompts import BytePrompts
 from pruner.traces import PairKey, ProbeKey, Problem, Verdict
 from tests.unit.fakes import trace_of

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruner.methods.base import Answer, Compare, Extend, Prepare, Prune
+from pruner.methods.base import Answer, Compare, Extend, MethodContext, Prepare, Prune
 from pruner.methods.cons import Cons
 from pruner.methods.deepprune import DeepPrune
 from pruner.prefix import FixedTruncation
 from pruner.traces import PairKey, Verdict
-from tests.unit.fakes import rule, trace_of
+from tests.unit.fakes import deepprune_config, trace_of
 
 PREFIX = 8
 
@@ -86,7 +86,7 @@ def drive(method, world, order):
 
 
 def deepprune(budget, **changes):
-    return DeepPrune("p", budget, 0, rule(**changes), FixedTruncation(PREFIX))
+    return DeepPrune(MethodContext("p", budget, 0, FixedTruncation(PREFIX)), deepprune_config(**changes))
 
 
 WORLDS = st.integers(1, 16).flatmap(

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.learning.pair_files import (
     PairsConfig,
@@ -18,6 +17,7 @@ from pruner.learning.pair_files import (
 )
 from pruner.learning.pairs import Recorded, folds_by_problem, label_pairs, recorded_prefix
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
+from pruner.section import parse_as
 
 TRUNCATION = FixedTruncation(3)
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.compose import main_config
-from pruner.config.section import parse_as
 from pruner.errors import InputError
 from pruner.planning import Curve, Disk, Engine, Machine, ProblemCost, drain_s, make_plan
+from pruner.section import parse_as
 from pruner.shard.plan import PlanConfig, plan_run
 
 PROJECT = Path(__file__).parents[2]

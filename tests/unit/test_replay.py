@@ -5,11 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pruner.config.samplers import ReplaySamplerConfig
 from pruner.errors import InputError
 from pruner.judges.replay import NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning.metrics import auroc
-from pruner.recording import RecordedTrace, read_recording
+from pruner.recording import RecordedTrace, ReplayColumns, read_recording
 from pruner.replay import Replay
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.replay import ReplaySampler
@@ -30,8 +29,8 @@ EXTRA = [
 FULL = [row | extra for row, extra in zip(ROWS, EXTRA, strict=True)]
 
 
-def config(path, **changes):
-    return ReplaySamplerConfig(name="replay", source=str(path), **changes)
+def read(path, **changes):
+    return read_recording(str(path), ReplayColumns(), **changes)
 
 
 def written(tmp_path, rows):
@@ -41,7 +40,7 @@ def written(tmp_path, rows):
 
 
 def replay(tmp_path, rows=FULL, resample=None, **changes):
-    return Replay(read_recording(config(written(tmp_path, rows), **changes)), resample, seed=3)
+    return Replay(read(written(tmp_path, rows), **changes), resample, seed=3)
 
 
 def serve(replayed, key, trace_tokens, max_tokens):
@@ -131,7 +130,7 @@ def test_all_faults_of_a_recording_are_told(tmp_path):
         FULL[3] | {"trace_index": 2, "gold_answer": "9"},
     ]
     with pytest.raises(InputError) as caught:
-        read_recording(config(written(tmp_path, faulty)))
+        read(written(tmp_path, faulty))
     told = "\n".join(caught.value.faults)
     for words in (
         "row 0: gold_answer is missing",
@@ -147,7 +146,7 @@ def test_all_faults_of_a_recording_are_told(tmp_path):
 def test_what_is_recorded_of_each_token_are_numbers(tmp_path):
     rows = [row | {"token_ids": [1, None, 2][: row["num_tokens"]]} for row in FULL]
     with pytest.raises(InputError, match="row 0: token_ids holds something that is no number"):
-        read_recording(config(written(tmp_path, rows)))
+        read(written(tmp_path, rows))
 
 
 def test_what_stands_for_no_answer_does_not_vote(tmp_path):
@@ -159,12 +158,12 @@ def test_what_stands_for_no_answer_does_not_vote(tmp_path):
 
 def test_missing_columns_and_no_file_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"missing \['num_tokens'\]"):
-        read_recording(config(written(tmp_path, [{k: v for k, v in ROWS[0].items() if k != "num_tokens"}])))
+        read(written(tmp_path, [{k: v for k, v in ROWS[0].items() if k != "num_tokens"}]))
     with pytest.raises(InputError, match="expected a run's folder or a Parquet"):
-        read_recording(config(tmp_path / "nothing.parquet"))
+        read(tmp_path / "nothing.parquet")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match="unreadable or truncated Parquet"):
-        read_recording(config(tmp_path / "torn.parquet"))
+        read(tmp_path / "torn.parquet")
 
 
 @pytest.mark.parametrize("quality", [0.5, 0.71, 0.87, 1.0])
@@ -196,7 +195,7 @@ def test_the_recorded_judge_needs_a_run_with_verdicts(tmp_path):
 def test_an_unreadable_run_folder_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(InputError, match="holds no traces"):
-        read_recording(config(tmp_path / "run"))
+        read(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text(json.dumps({}))
     with pytest.raises(InputError, match="holds no traces"):
-        read_recording(config(tmp_path / "run"))
+        read(tmp_path / "run")

@@ -9,10 +9,11 @@ from pruner.answers.reader import AnswerReader
 from pruner.errors import EngineError
 from pruner.shard.runner import context_tokens
 from pruner.traces import Ending, Segment, SegmentKey, TraceKey
-from tests.unit.fakes import MemoryStore, problems, run_once, simulated
+from tests.unit.fakes import METHOD_CONFIGS, MemoryStore, problems, run_once, simulated
 
-METHODS = ["cons", "deepprune", "adaptive", "esc", "deepconf_offline", "deepconf_online"]
-STARTS_ALL = {"cons", "deepprune", "deepconf_offline"}
+METHODS = list(METHOD_CONFIGS)
+FINISH_ALL = {name for name, config in METHOD_CONFIGS.items() if config.finishes_budget}
+STARTS_ALL = {*FINISH_ALL, "deepprune"}
 
 
 def rows(store):
@@ -41,7 +42,7 @@ def test_every_problem_gets_one_row_and_the_books_balance(name):
         assert row.traces_started == 8 if name in STARTS_ALL else 1 <= row.traces_started <= 8
 
 
-@pytest.mark.parametrize("name", ["deepprune", "adaptive", "esc", "deepconf_online"])
+@pytest.mark.parametrize("name", sorted(METHOD_CONFIGS.keys() - FINISH_ALL))
 def test_methods_sample_less_than_cons(name):
     cons, pruned = MemoryStore(), MemoryStore()
     run_once(cons, "cons", 8, problems(20))

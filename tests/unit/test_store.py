@@ -10,8 +10,8 @@ import pytest
 
 from pruner.checkpoint.database import bring, discard_empty, latest, next_step, open_database, recorded
 from pruner.checkpoint.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
-from pruner.config.job import AccountingConfig
 from pruner.errors import CheckpointError, InputError
+from pruner.prices import AccountingConfig
 from pruner.traces import Ending, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, TraceKey, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 

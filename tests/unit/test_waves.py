@@ -7,16 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruner.methods.waves import Waves, WavesRule, half_tail, regret
+from pruner.methods.waves import Waves, WavesConfig, half_tail, regret
 from tests.unit.drive import Future, assert_order_does_not_matter, drive, futures
 
 
-def rule(confidence=0.95, every_tokens=4, width=3, asks=False, brevity=1.0):
-    return WavesRule(confidence, every_tokens, width, asks, 20.0, 0.75, brevity)
+def config(confidence=0.95, every_tokens=4, width=3, asks=False, brevity=1.0):
+    return WavesConfig(
+        name="waves",
+        confidence=confidence,
+        every_tokens=every_tokens,
+        width=width,
+        asks=asks,
+        probe_tokens=4,
+        spend_unit=20.0,
+        spend_power=0.75,
+        brevity=brevity,
+    )
 
 
 def waves(budget, **changes):
-    return Waves(budget, rule(**changes))
+    return Waves(budget, config(**changes))
 
 
 def of(*traces, asked=None):

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -78,6 +78,23 @@ RunName = Annotated[str, AfterValidator(_run_name)]
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class Choice(Section):
+    """A section of which there are several kinds, one class each: a prefix, a method, a judge or a sampler.
+
+    Attributes:
+        name: what the configuration calls the kind; a Literal in every class that can be chosen.
+        not_identity: keys of the section that may change between two attempts at one run.
+    """
+
+    name: str
+    not_identity: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def unused_keys(self) -> tuple[str, ...]:
+        """Keys of the whole configuration, dotted, that have no effect on a run's results because of this choice."""
+        return ()
 
 
 AnySection = TypeVar("AnySection", bound=Section)

@@ -1,12 +1,12 @@
-"""What is sampled: the model, its prompt and sampling, and which part of a trace is its prefix; conf/model and conf/prefix."""
+"""What is sampled: the model, its prompt and how its traces are sampled; conf/model holds the values."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from pruner.config.section import FilePath, Natural, Positive, Section, Share
+from pruner.section import FilePath, Natural, Positive, Section, Share
 
 
 class Turn(Section):
@@ -50,21 +50,3 @@ class ModelConfig(Section):
     probe: str
     prompt: PromptConfig
     sampling: SamplingConfig
-
-
-class FixedPrefixConfig(Section):
-    name: Literal["fixed"]
-    max_tokens: Positive
-
-
-class ReasoningWordsPrefixConfig(Section):
-    name: Literal["reasoning_words"]
-    words: Annotated[tuple[str, ...], Field(min_length=1)]
-    count: Positive
-    max_tokens: Positive
-
-
-AnyPrefix = Annotated[
-    FixedPrefixConfig | ReasoningWordsPrefixConfig,
-    Field(discriminator="name"),
-]

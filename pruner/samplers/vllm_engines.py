@@ -1,60 +1,91 @@
-"""From the config to the engines that it names: which process, which GPUs, which arguments."""
+"""The vLLM engines of a run, from their configuration: which process, which GPUs, which arguments."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
-from pruner.config.job import Config
-from pruner.config.judges import LlmJudgeConfig
-from pruner.config.model import ModelConfig
-from pruner.config.samplers import VllmSamplerConfig
 from pruner.errors import InputError
-from pruner.judges.factory import generative_judge
-from pruner.samplers.base import Sampler
+from pruner.model import ModelConfig
+from pruner.prompts import ChatPrompts, Prompts, check_model_folder, load_tokenizer, model_fingerprint
+from pruner.samplers.base import JudgeEngine, SamplerConfig, SamplerContext
 from pruner.samplers.process import ProcessSampler
-from pruner.samplers.replay import ReplaySampler
-from pruner.samplers.simulated import SimulatedSampler
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
-from pruner.shard.inputs import Inputs
-from pruner.shard.runner import JudgeSampler
+from pruner.section import Gpus, Positive
 
 
-def open_samplers(config: Config, inputs: Inputs, engines: list[Sampler]) -> tuple[Sampler, JudgeSampler | None]:
-    """Start the engines; each is put into `engines` as soon as it has to be closed."""
-    if config.sampler.name == "simulated":
-        engines.append(SimulatedSampler(config.sampler, config.seed))
-        return engines[0], None
-    if config.sampler.name == "replay":
-        assert inputs.replay is not None
-        engines.append(ReplaySampler(inputs.replay))
-        return engines[0], None
-    spec, judge_spec = engine_specs(config, config.sampler, num_devices())
-    has_gpu = num_devices() > 0
-    judge_sampler = None
-    if judge_spec is not None:
-        judge_sampler = ProcessSampler(judge_spec, has_gpu)
-        engines.append(judge_sampler)
-    engines.insert(0, VllmSampler(spec, has_gpu))
-    return engines[0], judge_sampler
+class VllmSamplerConfig(SamplerConfig):
+    """exact: float32 on a CPU, batch-invariant kernels on a GPU, so that a rerun gives the same tokens.
+
+    gpus: ids within the allocation; null: all. in_process: null puts the engine into this process on a CPU and into its
+    own on a GPU. kv_cache_gib: on a CPU only. cache_block_tokens: the unit of the prefix cache; on a CPU a multiple of 32.
+    """
+
+    name: Literal["vllm"]
+    exact: bool
+    cache_block_tokens: Positive
+    segment_tokens: Positive
+    gpus: Gpus | None = None
+    in_process: bool | None = None
+    enforce_eager: bool | None = None
+    kv_cache_gib: Positive = 4
+    not_identity: ClassVar[tuple[str, ...]] = ("max_running_traces", "gpus", "in_process", "kv_cache_gib")
+    has_engine: ClassVar[bool] = True
+
+    def check_model(self, model: ModelConfig) -> None:
+        check_model_folder(model.path, "model.path")
+
+    def check(self, context: SamplerContext) -> None:
+        engine_specs(self, context, num_devices())  # whether the allocation is enough for both engines
+
+    def fingerprints(self, context: SamplerContext) -> dict[str, str]:
+        return {"model": model_fingerprint(context.model)}
+
+    def num_gpus(self, context: SamplerContext) -> tuple[int, int]:
+        if num_devices() == 0:
+            return 0, 0
+        return context.model.tensor_parallel_size, 0 if context.judge is None else context.judge.num_gpus
+
+    def plan(self, context: SamplerContext) -> dict[str, Any]:
+        return plan(self, context)
+
+    def prompts(self, context: SamplerContext) -> Prompts:
+        model = context.model
+        return ChatPrompts(load_tokenizer(model.path, model.revision, model.trust_remote_code), model.prompt)
+
+    def open(self, context: SamplerContext) -> VllmSampler:
+        spec, _ = engine_specs(self, context, num_devices())
+        return VllmSampler(spec, num_devices() > 0)
+
+    def open_judge(self, context: SamplerContext) -> ProcessSampler | None:
+        _, spec = engine_specs(self, context, num_devices())
+        return None if spec is None else ProcessSampler(spec, num_devices() > 0)
 
 
-def engine_specs(config: Config, sampler: VllmSamplerConfig, num_gpus: int) -> tuple[EngineSpec, EngineSpec | None]:
-    """Return the sampler's engine and, if the judge has its own, that, each with its part of `num_gpus` allocated ones."""
-    model = config.model
-    judge = generative_judge(config)
+def engine_specs(
+    sampler: VllmSamplerConfig, context: SamplerContext, num_gpus: int
+) -> tuple[EngineSpec, EngineSpec | None]:
+    """Return the sampler's engine and, if the judge has its own, that, each with its part of `num_gpus` allocated ones.
+
+    Raises:
+        InputError: there are too few GPUs.
+    """
+    model, judge = context.model, context.judge
     if judge is None or judge.colocate:
         return sampler_spec(model, sampler, judge), None
     memory = model.gpu_memory_utilization + judge.gpu_memory_utilization
     gpus = split_gpus(num_gpus, model.tensor_parallel_size, sampler.gpus, judge.gpus, memory)
     spec = sampler_spec(model, sampler.model_copy(update={"gpus": gpus[0]}), None)
-    return spec, judge_spec(judge.model_copy(update={"gpus": gpus[1]}), model, sampler)
+    return spec, judge_spec(replace(judge, gpus=gpus[1]), model, sampler)
 
 
-Gpus = tuple[int, ...] | None
+GpuIds = tuple[int, ...] | None
 
 
-def split_gpus(num_gpus: int, num_samplers: int, sampler: Gpus, judge: Gpus, memory: float) -> tuple[Gpus, Gpus]:
+def split_gpus(
+    num_gpus: int, num_samplers: int, sampler: GpuIds, judge: GpuIds, memory: float
+) -> tuple[GpuIds, GpuIds]:
     """Split an allocation between the sampler and a judge with an engine of its own: the last GPU is the judge's.
 
     Args:
@@ -82,7 +113,7 @@ def split_gpus(num_gpus: int, num_samplers: int, sampler: Gpus, judge: Gpus, mem
     return sampler, judge
 
 
-def sampler_spec(model: ModelConfig, sampler: VllmSamplerConfig, colocated: LlmJudgeConfig | None) -> EngineSpec:
+def sampler_spec(model: ModelConfig, sampler: VllmSamplerConfig, colocated: JudgeEngine | None) -> EngineSpec:
     return EngineSpec(
         path=model.path,
         revision=model.revision,
@@ -103,7 +134,7 @@ def sampler_spec(model: ModelConfig, sampler: VllmSamplerConfig, colocated: LlmJ
     )
 
 
-def judge_spec(judge: LlmJudgeConfig, model: ModelConfig, sampler: VllmSamplerConfig) -> EngineSpec:
+def judge_spec(judge: JudgeEngine, model: ModelConfig, sampler: VllmSamplerConfig) -> EngineSpec:
     return EngineSpec(
         path=judge.path or model.path,
         revision=None if judge.path else model.revision,
@@ -124,14 +155,12 @@ def judge_spec(judge: LlmJudgeConfig, model: ModelConfig, sampler: VllmSamplerCo
     )
 
 
-def plan(config: Config) -> dict[str, Any]:
+def plan(sampler: VllmSamplerConfig, context: SamplerContext) -> dict[str, Any]:
     """Return what would be started: every engine's process, arguments and environment. Loads no model."""
-    if config.sampler.name != "vllm":
-        return {"sampler": config.sampler.model_dump()}
     # Where no GPU is, an allocation in the environment shows what a node with these would start.
     num_gpus = num_devices() or len([gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu])
     has_gpu = num_gpus > 0
-    spec, judge_spec = engine_specs(config, config.sampler, num_gpus)
+    spec, judge_spec = engine_specs(sampler, context, num_gpus)
     engines = {"sampler": spec} | ({"judge": judge_spec} if judge_spec is not None else {})
     return {
         name: {
@@ -157,12 +186,3 @@ def num_devices() -> int:
     import torch
 
     return torch.cuda.device_count()
-
-
-def num_gpus(config: Config) -> tuple[int, int]:
-    """Return how many GPUs the sampler's engine takes, and the judge's own."""
-    if config.sampler.name != "vllm" or num_devices() == 0:
-        return 0, 0
-    judge = generative_judge(config)
-    own = len(judge.gpus or (0,)) if judge is not None and not judge.colocate else 0
-    return config.model.tensor_parallel_size, own

@@ -1,0 +1,19 @@
+"""How the checkpoint is kept; `checkpoint` in conf/config.yaml holds the values."""
+
+from __future__ import annotations
+
+from pruner.section import CheckpointPath, Pause, Positive, Seconds, Section
+
+
+class CheckpointConfig(Section):
+    """Facts are committed every so many seconds or segments, whichever is first. lock_wait_s: how long to wait for another
+    process that works on the shard. dir: where the checkpoint is worked on, e.g. node-local scratch; it is copied into the
+    run's folder every copy_every_s seconds and at the end. null: worked on in the run's folder. rederive: forget derived rows
+    and compute them again from the facts."""
+
+    every_s: Seconds
+    every_segments: Positive
+    lock_wait_s: Pause
+    dir: CheckpointPath | None = None
+    copy_every_s: Seconds = 60.0
+    rederive: bool = False

@@ -1,0 +1,117 @@
+"""Judges that jobs.train_judge made: a folder's card says whether it is a generative or a lexical one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from pruner.errors import InputError
+from pruner.judges import lexical_weights
+from pruner.judges.base import Judge, JudgeConfig, JudgeContext, MakeProber
+from pruner.judges.card import GenerativeCard, JudgeCard, check_base, check_prefix, overlap, read_card
+from pruner.judges.lexical import LexicalJudge
+from pruner.judges.llm import LlmJudgeConfig
+from pruner.judges.reading import FEATURES
+from pruner.lines import print_warnings
+from pruner.model import ModelConfig
+from pruner.prompts import path_fingerprint
+from pruner.samplers.base import JudgeEngine
+from pruner.section import FilePath, Gpus, Positive, local_path
+
+
+class TrainedJudgeConfig(JudgeConfig):
+    """A judge that jobs.train_judge made. path: its folder. colocate, gpus, dtype, max_model_len and gpu_memory_utilization
+    concern a generative one, see LlmJudgeConfig. base: where the model of an adapter with an engine of its own is; null: where
+    it was at training. both_orders: null: as it was trained."""
+
+    name: Literal["trained"]
+    path: FilePath
+    base: FilePath | None = None
+    colocate: bool = True
+    gpus: Gpus | None = None
+    dtype: Literal["bfloat16", "float16", "float32"]
+    max_model_len: Positive
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    both_orders: bool | None = None
+    not_identity: ClassVar[tuple[str, ...]] = ("path", "base", "colocate", "gpus", "gpu_memory_utilization")
+    without_engine: ClassVar[str] = "a lexical one"
+
+    def generative(self) -> LlmJudgeConfig | None:
+        """Return the generative judge that the folder's card describes; None if it is a lexical one. Raises InputError."""
+        folder = local_path(self.path)
+        card = read_card(folder).judge
+        return generative_config(card, folder, self) if isinstance(card, GenerativeCard) else None
+
+    def engine(self) -> JudgeEngine | None:
+        generative = self.generative()
+        return None if generative is None else generative.engine()
+
+    def check(self, context: JudgeContext) -> None:
+        folder = local_path(self.path)
+        card = read_card(folder)
+        check_prefix(card, context.prefix, folder)
+        if isinstance(card.judge, GenerativeCard):
+            self._check_generative(card.judge, folder, context.model)
+        else:
+            lexical_weights.load(folder, len(FEATURES))
+        warn_of_overlap(card, self.path, [(each.problem_id, each.question) for each in context.problems])
+
+    def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
+        return {"judge": path_fingerprint(self.path)}
+
+    def make(self, context: JudgeContext, make_prober: MakeProber) -> Judge:
+        generative = self.generative()
+        if generative is not None:
+            return generative.make(context, make_prober)
+        if context.replay is not None and not context.replay.recording.has_text:
+            raise InputError("judge: got trained, but the recorded traces of sampler.source have no text to read.")
+        return LexicalJudge(lexical_weights.load(local_path(self.path), len(FEATURES)))
+
+    def _check_generative(self, card: GenerativeCard, folder: Path, model: ModelConfig) -> None:
+        if not card.is_adapter:
+            if self.colocate:
+                raise InputError(
+                    f"judge.colocate: {self.path} is a whole model, which needs an engine of its own. "
+                    "Set judge.colocate=false."
+                )
+            return
+        path, revision = (model.path, model.revision) if self.colocate else (self.base or card.base, None)
+        check_base(card, folder, path, revision)
+
+
+def generative_config(card: GenerativeCard, folder: Path, settings: TrainedJudgeConfig) -> LlmJudgeConfig:
+    """Return the generative judge that a card describes.
+
+    Args:
+        settings: on which engine and devices it runs.
+    """
+    return LlmJudgeConfig(
+        name="llm",
+        path=None if settings.colocate else (settings.base or card.base if card.is_adapter else str(folder)),
+        adapter=str(folder) if card.is_adapter else None,
+        colocate=settings.colocate,
+        gpus=settings.gpus,
+        dtype=settings.dtype,
+        max_model_len=settings.max_model_len,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        max_lora_rank=card.lora_rank or 16,
+        system=card.system,
+        prompt=card.prompt,
+        labels=card.labels,
+        both_orders=card.both_orders if settings.both_orders is None else settings.both_orders,
+        template_kwargs=card.template_kwargs,
+    )
+
+
+def warn_of_overlap(card: JudgeCard, path: str, problems: list[tuple[str, str]]) -> None:
+    if shared := overlap(card, problems):
+        shown = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
+        print_warnings(
+            [
+                f"the judge {path} was trained on {len(shared)} of these {len(problems)} problems ({shown}); "
+                "what it does on them says nothing about others"
+            ]
+        )
