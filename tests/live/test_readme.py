@@ -1,32 +1,63 @@
-"""Every command of the README runs, in order, from the project's folder."""
+"""Every command of every README and of CONTRIBUTING runs, in order, from the project's folder."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.live.jobs_under_test import PROJECT
+from tests.documents import PROJECT, README, documents
 
 pytestmark = pytest.mark.live
 
+BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # The test command is what runs this test.
-BLOCKS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)]
-COMMANDS = [block for block in BLOCKS if block != "bash tests/run.sh"]
+TEST_COMMAND = "bash tests/run.sh"
+
+
+def blocks() -> list[tuple[Path, str]]:
+    """Return every bash block with its document, the README's first: the others query its runs.
+
+    The guides' commands need the guides' files and are run by tests of their own.
+    """
+    found = [path for path in documents() if path.name != "ADDING.md"]
+    return [(path, block.strip()) for path in found for block in BLOCK.findall(path.read_text())]
+
+
+COMMANDS = [(path, block) for path, block in blocks() if block != TEST_COMMAND]
+
+
+def name_of(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value.relative_to(PROJECT))
+    return str(value).splitlines()[0][:60]
 
 
 def test_the_readme_names_the_test_command():
-    assert "bash tests/run.sh" in BLOCKS and len(COMMANDS) >= 6
+    assert (README, TEST_COMMAND) in blocks()
+    assert [block for path, block in COMMANDS if path == README][:2] == [
+        "bash slurm/run.sh",
+        "bash slurm/run.sh method=cons",
+    ]
+
+
+def test_no_command_is_in_two_documents():
+    lines = [line for _, block in COMMANDS for line in block.splitlines()]
+    assert len(lines) == len(set(lines)), sorted({line for line in lines if lines.count(line) > 1})
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.splitlines()[0][:60])
-def test_every_command_works(block):
+@pytest.mark.parametrize(("document", "block"), COMMANDS, ids=name_of)
+def test_every_command_works(document, block):
     result = subprocess.run(["bash", "-euc", block], cwd=PROJECT, capture_output=True, text=True)
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     if block == "bash slurm/run.sh":
         assert "56 problems, results in outputs/default" in result.stdout
         assert "by vote" in result.stdout and "saved" in result.stdout
-    if "jobs.query" in block:
+    if "jobs.query leaderboard" in block:
         assert "cons" in result.stdout and "deepprune" in result.stdout
+    if "--signal=INT" in block:
+        assert "exit code 75" in result.stdout and "resumable" in result.stdout
+        assert "56 problems, results in" in result.stdout.splitlines()[-8]
