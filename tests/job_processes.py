@@ -51,7 +51,7 @@ def run_program(
     """Run `python -m jobs.<job>` to its end."""
     variables = os.environ | (environment or {})
     return subprocess.run(
-        command(job, *arguments), cwd=folder, env=variables, capture_output=True, text=True, timeout=300
+        command(job, *arguments), cwd=folder, env=variables, capture_output=True, text=True, timeout=600
     )
 
 

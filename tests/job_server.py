@@ -9,6 +9,7 @@ tests/job_processes.py is the other end of the socket.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -55,6 +56,7 @@ def serve(connection: socket.socket) -> Request | None:
         with open(files[0], encoding="utf-8") as file:
             request = Request(**json.load(file))
         importlib.import_module(f"jobs.{request.job}")
+        gc.freeze()  # a process that looked through all that is imported would copy its memory
         pid = os.fork()
         if pid == 0:
             connection.close()
