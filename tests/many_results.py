@@ -192,13 +192,15 @@ def main() -> int:
     parser.add_argument("root", type=Path)
     for name, default in (("runs", 200), ("problems", 30), ("traces", 512)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--query", action="append", help="one of the named queries; default: all")
     options = parser.parse_args()
     if not options.root.exists():
         started = time.monotonic()
         write_runs(options.root, options.runs, options.problems, options.traces)
         print(f"written in {time.monotonic() - started:.0f} s")
     print("query               answer s  process s  its cpu s   rows")
-    for name, query in read_queries(PROJECT / "conf/query").items():
+    queries = read_queries(PROJECT / "conf/query")
+    for name, query in {name: queries[name] for name in options.query or queries}.items():
         started = time.monotonic()
         with Results(options.root) as results:
             table = results.table(query.sql, query.values({}))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PROJECT = Path(__file__).parents[1]
+from tests.job_processes import run
+
 HOSTILE = "</script><script>document.title='run'</script>"
 OVERRIDES = (
     "sampler=simulated",
@@ -18,11 +17,6 @@ OVERRIDES = (
     "budget=16",
     "accounting.price_per_million_tokens=2.5",
 )
-
-
-def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"jobs.{module}", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, env=environment or None)
 
 
 def problem_set(path: Path, count: int = 8) -> Path:

@@ -24,18 +24,16 @@ if [ $# -eq 0 ]; then
 fi
 if [ $# -gt 0 ]; then exec .venv/bin/python -m pytest "$@"; fi
 
-# What starts an engine runs in one process, everything else beside it in another, so that there is one engine at a time.
+# Everything without an engine first, three at a time: much of it waits. Then the engines, one at a time: each uses all cores.
+# The order is tests/conftest.py's, and reordering would put the long ones behind others.
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-nice -n 10 .venv/bin/python -m pytest -m "not live" -p no:cacheprovider >"$logs/rest" 2>&1 &
-pid=$!
-trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
 live_code=0 rest_code=0
-.venv/bin/python -m pytest -m live 2>&1 | tee "$logs/live" || live_code=$?
-wait "$pid" || rest_code=$?
-cat "$logs/rest"
+.venv/bin/python -m pytest -m "not live" -p no:cacheprovider -n 3 --dist loadgroup --no-loadscope-reorder 2>&1 |
+  tee "$logs/rest" || rest_code=$?
+.venv/bin/python -m pytest -m live -p no:cacheprovider 2>&1 | tee "$logs/live" || live_code=$?
 
-# Both summaries last, one that tells of failures after one that does not.
+# Both summaries last, first the one without failures.
 echo
 for log in $([ "$rest_code" = 0 ] && echo rest live || echo live rest); do
   grep -E '^(FAILED|ERROR) |^=+ .* in [0-9].* =+$' "$logs/$log" || true

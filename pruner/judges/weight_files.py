@@ -53,9 +53,11 @@ def tensors(folder: Path) -> dict[str, Tensor]:
         try:
             with file.open("rb") as stream:
                 size = int.from_bytes(stream.read(8), "little")
-                if size > file.stat().st_size:
+                if 8 + size > file.stat().st_size:
                     raise ValueError("its header is cut off")
                 header = json.loads(stream.read(size))
+            if not isinstance(header, dict):
+                raise ValueError("its header is no JSON object")
             for name, entry in header.items():
                 if name != "__metadata__":
                     start, end = entry["data_offsets"]

@@ -1,22 +1,20 @@
 """Reports in a real browser: nothing fails, every figure is drawn, the table can be searched, and text stays text."""
 
-import subprocess
-import sys
 import time
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.job_processes import run
 from tests.many_results import write_runs
-from tests.results_under_test import HOSTILE, PROJECT
+from tests.results_under_test import HOSTILE
 
 pytestmark = pytest.mark.browser
 
 
 def make(path, target, *arguments):
-    command = [sys.executable, "-m", "jobs.report", str(path), "--output", str(target), *arguments]
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    result = run("report", str(path), "--output", str(target), *arguments)
     assert result.returncode == 0, result.stderr
     return target / "report.html"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests import job_processes
 from tests.chaos.harness import worker_of
-from tests.live.jobs_under_test import PROJECT, table
+from tests.live.jobs_under_test import table
 
 pytestmark = pytest.mark.chaos
 
@@ -37,7 +37,7 @@ def recording(path: Path) -> Path:
     return path
 
 
-def command(root: Path, source: Path, *more: str) -> list[str]:
+def overrides(root: Path, source: Path) -> list[str]:
     own = (
         "sampler=replay",
         f"sampler.source={source}",
@@ -46,18 +46,18 @@ def command(root: Path, source: Path, *more: str) -> list[str]:
         "budget=12",
         "run.name=run",
     )
-    return [sys.executable, "-m", "jobs.run", *own, f"run.root={root}", "checkpoint.every_segments=20", *more]
+    return [*own, f"run.root={root}", "checkpoint.every_segments=20"]
 
 
 def run(root: Path, source: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(root, source), cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    return job_processes.run("run", *overrides(root, source))
 
 
 @pytest.mark.parametrize("kills", [1, 5])
 def test_a_run_whose_worker_is_killed_gives_the_same_rows_or_says_why_not(tmp_path, kills):
     source = recording(tmp_path / "recorded.parquet")
     assert run(tmp_path / "whole", source).returncode == 0
-    job = subprocess.Popen(command(tmp_path / "hurt", source), cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    job = job_processes.start_program("run", *overrides(tmp_path / "hurt", source), stderr=subprocess.PIPE)
     done = 0
     while done < kills and job.poll() is None:
         worker = worker_of(job.pid)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests import job_processes
 from tests.chaos.harness import CONFIG, SLOW, Difference, kill_many, report, results, run, segments, start, wait
 from tests.live.jobs_under_test import PROJECT, cannot_run
 
@@ -52,8 +53,7 @@ def test_the_harness_notices_what_it_looks_for(tmp_path, monkeypatch):
 
 
 def job(root, *overrides):
-    command = [sys.executable, "-m", "jobs.run", *CONFIG, f"run.root={root}", *overrides]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    return job_processes.run("run", *CONFIG, f"run.root={root}", *overrides)
 
 
 @contextmanager

@@ -2,31 +2,25 @@
 
 import json
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from pruner.checkpoint.lease import Lease, read_holder, this_holder
 from pruner.results.status import read_manifest
+from tests import job_processes
 
-PROJECT = Path(__file__).parents[2]
+SMALL = ("sampler=simulated", "problems.limit=10", "budget=6", "checkpoint.every_segments=4", "run.name=run")
 KILL = "os.kill(os.getpid(), 9)"
-RUN = """
-import os, runpy, sys
+IMPORTS = """
+import os, sys
 import pruner.shard.attempt, pruner.checkpoint.lease, pruner.results.writer, pruner.checkpoint.store
 from pruner.errors import CheckpointError
-{patch}
-sys.argv = ["jobs.run", "sampler=simulated", "problems.limit=10", "budget=6", "checkpoint.every_segments=4", *sys.argv[1:]]
-runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
 """
 
 
 def run(root, *overrides, patch=""):
-    command = [sys.executable, "-c", RUN.format(patch=patch), f"run.root={root}", "run.name=run", *overrides]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    return job_processes.run("run", *SMALL, f"run.root={root}", *overrides, patch=IMPORTS + patch)
 
 
 def states(root):

@@ -9,16 +9,14 @@ import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.chaos.test_endings import reasons, states
+from tests.chaos.test_endings import SMALL, reasons, states
+from tests.job_processes import PROJECT, run, start_program
 
 pytestmark = pytest.mark.chaos
-PROJECT = Path(__file__).parents[2]
-SMALL = ("sampler=simulated", "problems.limit=10", "budget=6", "checkpoint.every_segments=4", "run.name=run")
 # The job, as `python -m jobs.run` starts it, with a patch: `stop()` sends a signal to itself, and the same stop once more.
 RUN = """
 import atexit, os, runpy, signal, sys, time
@@ -121,7 +119,7 @@ def test_a_query_stopped_by_ctrl_c_ends_at_once_and_without_a_traceback(tmp_path
 
 
 def write_run(root):
-    result = job(root, "method=cons")
+    result = run("run", *SMALL, f"run.root={root}", "method=cons")
     assert result.returncode == 0, result.stderr
 
 
@@ -143,8 +141,7 @@ def test_second_signals_within_a_second_are_the_same_stop(tmp_path):
     for gap_s in (0.05, 0.1, 0.15, 0.5):
         root = tmp_path / str(gap_s)
         slow = (*SMALL, "sampler.step_s=0.05", "sampler.max_running_traces=4", f"run.root={root}")
-        command = [sys.executable, "-m", "jobs.run", *slow]
-        processes[gap_s] = root, subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)
+        processes[gap_s] = root, start_program("run", *slow, stderr=subprocess.DEVNULL)
     for gap_s, (root, process) in processes.items():
         wait_for_segments(root, process)
         process.terminate()
@@ -164,11 +161,10 @@ def wait_for_segments(root, process):
 
 def test_a_comparison_is_stopped_with_its_runs_and_goes_on(tmp_path):
     write_run(tmp_path)
-    command = [sys.executable, "-m", "jobs.compare", f"sources=[{tmp_path}/run]", f"target={tmp_path}/compared"]
-    command += ["budget=2", "bootstrap=20", "resample=2", 'points=["method=esc"]']
-    process = subprocess.Popen(
-        command, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    arguments = [f"sources=[{tmp_path}/run]", f"target={tmp_path}/compared"]
+    arguments += ["budget=2", "bootstrap=20", "resample=2", 'points=["method=esc"]']
+    pipe = subprocess.PIPE
+    process = start_program("compare", *arguments, stderr=pipe, stdout=pipe, start_new_session=True)
     while not list(tmp_path.glob("compared/*/*")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
@@ -176,5 +172,5 @@ def test_a_comparison_is_stopped_with_its_runs_and_goes_on(tmp_path):
     errors = process.communicate(timeout=60)[1]
     assert (process.returncode, "Traceback" in errors) == (75, False), errors
     assert errors == "interrupted by signal 2; the same command goes on from here\n"
-    again = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    again = run("compare", *arguments)
     assert again.returncode == 0, again.stderr

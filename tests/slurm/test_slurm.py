@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.live.jobs_under_test import PROJECT, SMALL, assert_same_results, attempts, run_job
+from tests.job_processes import PROJECT, run, run_program
+from tests.live.jobs_under_test import SMALL, assert_same_results, attempts, run_job
 from tests.slurm.cluster_under_test import has_ended, preempt, slurm, submit, told, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
@@ -66,9 +66,7 @@ def test_the_same_with_the_simulated_sampler_and_the_checkpoint_on_scratch(tmp_p
     preempted_twice(tmp_path, job, 3)
     assert_same_results(tmp_path, simulated)
     assert len(list((tmp_path / "scratch").rglob("*.duckdb"))) == 3
-    shown = subprocess.run(
-        [sys.executable, "-m", "jobs.status", str(tmp_path / "run")], cwd=PROJECT, capture_output=True, text=True
-    )
+    shown = run("status", str(tmp_path / "run"))
     assert "3 shards: 3 done; 18 of 18 problems" in shown.stdout, shown.stdout + shown.stderr
 
 
@@ -106,11 +104,9 @@ def test_an_allocation_of_two_gpus_is_split_between_sampler_and_judge(tmp_path):
 
 
 def sweep(tmp_path, *more):
-    command = [sys.executable, "-m", "jobs.run", "-m", "hydra/launcher=slurm", "hydra.launcher.timeout_min=5"]
+    launch = ["-m", "hydra/launcher=slurm", "hydra.launcher.timeout_min=5"]
     points = ["method=cons,deepprune", "seed=0,1", *SIMULATED, f"run.root={tmp_path}"]
-    return subprocess.run(
-        [*command, *points, *more], cwd=PROJECT, capture_output=True, text=True, timeout=400, env=os.environ
-    )
+    return run_program("run", *launch, *points, *more)
 
 
 def test_a_sweep_of_four_points_runs_as_slurm_jobs_and_a_second_call_does_nothing(tmp_path):

@@ -1,8 +1,6 @@
 """The benchmarks at small sizes: that they measure what they say and write it down. How fast it is, is not tested."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -88,22 +86,3 @@ def test_runs_are_copied_with_names_of_their_own(tmp_path):
     report.copy_runs(tmp_path, 3)
     assert [json.loads((tmp_path / f"run{n}/run.json").read_text())["run"] for n in (1, 2)] == ["run1", "run2"]
     assert "query" in report.commands(tmp_path)
-
-
-@pytest.mark.parametrize(("override", "message"), [("bench=nothing", "bench: got 'nothing'"), ("repeats=0", "repeats")])
-def test_a_benchmark_that_does_not_exist_is_told(override, message):
-    result = subprocess.run(
-        [sys.executable, "-m", "jobs.bench", "bench=orchestrator", override],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
-
-
-def test_the_job_ends_with_a_line_of_json(tmp_path):
-    command = [sys.executable, "-m", "jobs.bench", "bench=orchestrator", "segments=[300]", "segment_tokens=16"]
-    result = subprocess.run([*command, f"target={tmp_path}"], cwd=PROJECT, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1])["bench"] == "orchestrator"
-    assert {path.name for path in tmp_path.iterdir()} == {"orchestrator.md", "orchestrator.parquet"}

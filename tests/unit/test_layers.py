@@ -1,6 +1,7 @@
 """Packages import in one direction, jobs are thin entries, and every library has its owners."""
 
 import ast
+import functools
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
@@ -51,14 +52,18 @@ OWNERS = {
 }
 
 
+@functools.cache
 def modules():
-    for path in sorted([*(PROJECT / "pruner").rglob("*.py"), *(PROJECT / "jobs").rglob("*.py")]):
-        yield ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"), path
+    paths = sorted([*(PROJECT / "pruner").rglob("*.py"), *(PROJECT / "jobs").rglob("*.py")])
+    return [
+        (".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"), path) for path in paths
+    ]
 
 
 NAMES = {name for name, _ in modules()}
 
 
+@functools.cache
 def imports(path):
     """Return the dotted names that a file imports, modules of ours by their full name."""
     found = set()
@@ -68,7 +73,7 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom) and node.module:
             inside = {f"{node.module}.{alias.name}" for alias in node.names} & NAMES
             found |= inside or {node.module}
-    return found
+    return frozenset(found)
 
 
 def is_in(name, places):

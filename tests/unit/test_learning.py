@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
 from pruner.errors import InputError
 from pruner.judges import lexical_weights
@@ -15,7 +14,6 @@ from pruner.judges.card import JudgeCard, LexicalCard, check_prefix, overlap, qu
 from pruner.judges.lexical import LexicalJudge, score
 from pruner.judges.oracle import KnownTrace, OracleJudge
 from pruner.judges.reading import FEATURES, pair_features, read_prefix
-from pruner.judges.weight_files import check_adapter_fits, tensors, weights_fingerprint
 from pruner.learning import floors, lexical
 from pruner.learning.config import LexicalTrainerConfig, LossConfig
 from pruner.learning.focal import focal_loss
@@ -259,34 +257,6 @@ def test_another_prefix_than_the_judges_is_refused_with_what_to_set(tmp_path):
     check_prefix(card(), FixedPrefixConfig(name="fixed", max_tokens=12), tmp_path)
     with pytest.raises(InputError, match=r"got fixed prefix\.max_tokens=500.*Set prefix=fixed prefix\.max_tokens=12"):
         check_prefix(card(), FixedPrefixConfig(name="fixed", max_tokens=500), tmp_path)
-
-
-def model_folder(path, width=4):
-    path.mkdir()
-    save_file({"model.layers.0.q_proj.weight": torch.arange(8.0 * width).reshape(8, width)}, path / "m.safetensors")
-    return path
-
-
-def test_an_adapter_for_another_model_is_refused_by_name_of_the_layer(tmp_path):
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    name = "base_model.model.model.layers.0.q_proj.lora_"
-    values = {f"{name}A.weight": torch.zeros(2, 4), f"{name}B.weight": torch.zeros(8, 2)}
-    save_file(values, adapter / "adapter_model.safetensors")
-    check_adapter_fits(adapter, model_folder(tmp_path / "fits"))
-    with pytest.raises(InputError, match=r"layers\.0\.q_proj has width 4 in the adapter and 5 in the model"):
-        check_adapter_fits(adapter, model_folder(tmp_path / "wider", 5))
-
-
-def test_a_fingerprint_is_of_weights_only_and_sees_their_change(tmp_path):
-    one, other = model_folder(tmp_path / "one"), model_folder(tmp_path / "other")
-    (other / "config.json").write_text("{}")
-    assert weights_fingerprint(one) == weights_fingerprint(other)
-    save_file({"model.layers.0.q_proj.weight": torch.ones(8, 4)}, other / "m.safetensors")
-    assert weights_fingerprint(one) != weights_fingerprint(other)
-    (other / "m.safetensors").write_bytes(b"\xff" * 20)
-    with pytest.raises(InputError, match="no readable safetensors"):
-        tensors(other)
 
 
 def test_the_table_has_a_row_a_judge_with_intervals():

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import pytest
 from pruner.checkpoint.lease import Lease, this_holder
 from pruner.errors import InputError
 from pruner.results.run_folder import Progress, RunFolder, write_progress
-from pruner.results.status import describe, headline, read_manifest
+from pruner.results.status import describe, read_manifest
 
 PROJECT = Path(__file__).parents[2]
 TOLD = Progress("running", 2, "node7", 41, "9_1", 8, 3, 5, 120, 4000, 7, 100.0, 30.0)
@@ -54,15 +52,3 @@ def test_what_is_no_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         read_manifest(tmp_path)
-
-
-def test_the_job_prints_a_run_all_runs_or_json(run):
-    def status(*arguments):
-        command = [sys.executable, "-m", "jobs.status", *map(str, arguments)]
-        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
-
-    assert "waiting" in status(run).stdout.splitlines()[-2]
-    assert status(run.parent).stdout.strip() == headline(read_manifest(run))
-    assert json.loads(status(run, "--json").stdout)[0]["counts"]["done"] == 1
-    result = status(run / "nothing")
-    assert result.returncode == 2 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1

@@ -1,8 +1,5 @@
 """The planner: its arithmetic, and that it agrees with a simulation of the same run."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -124,13 +121,3 @@ def test_lengths_come_from_a_run_or_a_file(tmp_path):
 def test_what_cannot_be_planned_is_told(changes, message):
     with pytest.raises(InputError, match=message):
         plan_run(config(**({"overrides": ["method=deepprune"]} | changes)), main_config)
-
-
-def test_the_job_prints_a_table_and_ends_with_json():
-    arguments = ["curve=[[1,20],[64,240]]", "num_problems=4", "mean_tokens=50", "budget=4", "overrides=['method=cons']"]
-    result = subprocess.run(
-        [sys.executable, "-m", "jobs.plan", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr
-    assert "4 problems x 4 traces of 50 tokens" in result.stdout and "GPU-hours" in result.stdout
-    assert json.loads(result.stdout.splitlines()[-1])["tasks"] == 1

@@ -1,16 +1,10 @@
 """SQL over results: views, shipped queries, formats, and that nothing else can be read and nothing written."""
 
-import csv
-import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,16 +13,11 @@ from pruner import SCHEMA_VERSION
 from pruner.errors import InputError
 from pruner.results.named_queries import literal, parse_parameters, read_queries
 from pruner.results.query import Results, read_totals
-from pruner.results.writer import views_sql
 from pruner.schemas import VIEWS
 from tests.many_results import write_runs
-from tests.results_under_test import PROJECT, run
+from tests.results_under_test import PROJECT
 
 QUERIES = read_queries(PROJECT / "conf/query")
-
-
-def query(root, *arguments, **environment):
-    return run("query", *arguments, "--root", str(root), **environment)
 
 
 @pytest.mark.parametrize("name", QUERIES)
@@ -40,19 +29,6 @@ def test_every_shipped_query_works_and_says_what_it_tells(sweep, name):
     assert table.column_names
     if name not in ("failures",):
         assert table.num_rows, name
-
-
-def test_the_leaderboard_is_one_word(sweep):
-    result = query(sweep, "leaderboard", "--format", "json")
-    rows = json.loads(result.stdout)
-    assert {row["run"] for row in rows} == {"cons", "deepprune", "deepprune,tau"}
-    assert {row["run"]: row["baseline"] for row in rows} == {
-        "cons": "none",
-        "deepprune": "measured",
-        "deepprune,tau": "measured",
-    }
-    assert [row["accuracy"] for row in rows] == sorted((row["accuracy"] for row in rows), reverse=True)
-    assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in rows)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -120,31 +96,6 @@ def test_runs_of_an_older_schema_still_read_and_what_they_lack_is_null(sweep, tm
         assert results.table("SELECT gpu_seconds_sampler FROM tokens").num_rows == 1
 
 
-def test_parameters_are_bound_and_never_pasted(sweep):
-    result = query(sweep, "leaderboard", "--param", "runs=deep%", "--param", "limit=1", "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert [row["method"] for row in rows] == ["deepprune"]
-    result = query(sweep, "leaderboard", "--param", "runs=x' OR '1'='1", "--format", "json")
-    assert json.loads(result.stdout) == []
-    result = query(
-        sweep, "SELECT count(*) AS n FROM traces WHERE trace_index < $most", "--param", "most=2", "--format", "csv"
-    )
-    assert result.stdout == "n\n48\n"
-    for arguments, message in (
-        (["leaderboard", "--param", "rnus=1"], "expected limit, runs"),
-        (["SELECT $x"], "$x has no value. Add --param x=..."),
-        (["SELECT 1", "--param", "x"], "got 'x', expected name=value"),
-        (["leaderbord"], "Did you mean leaderboard?"),
-        (["SELECT nonsense FROM answers"], "nonsense"),
-        (["SELECT * FROM nowhere"], "nowhere"),
-        ([], "expected a SELECT"),
-        (["SELECT 1", "--format", "parquet"], "expected --output"),
-    ):
-        result = query(sweep, *arguments)
-        assert result.returncode == 2 and message in result.stderr, result.stderr
-        assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1
-
-
 def test_literals_are_what_they_look_like():
     assert [literal(text) for text in ("3", "0.5", "null", "true", "deep%", "'3'", "a b")] == [
         3,
@@ -158,34 +109,6 @@ def test_literals_are_what_they_look_like():
     assert parse_parameters(["a=1", "b=x=y"]) == {"a": 1, "b": "x=y"}
     with pytest.raises(InputError, match="expected name=value"):
         parse_parameters(["=3"])
-
-
-def test_every_format_tells_the_same_rows(sweep, tmp_path):
-    sql = "SELECT run, problem_id, votes, vote_answers, question FROM answers ORDER BY ALL"
-    rows = json.loads(query(sweep, sql, "--format", "json").stdout)
-    assert len(rows) == 24
-    table = list(csv.DictReader(io.StringIO(query(sweep, sql, "--format", "csv").stdout)))
-    assert [row["question"] for row in table] == [row["question"] for row in rows]
-    assert [json.loads(row["vote_answers"]) for row in table] == [row["vote_answers"] for row in rows]
-    markdown = query(sweep, sql, "--format", "markdown").stdout.splitlines()
-    assert len(markdown) == 26 and all(line.replace("\\|", "").count("|") == 6 for line in markdown)
-    assert "<script>" not in "".join(markdown)
-    result = query(sweep, sql, "--format", "parquet", "--output", str(tmp_path / "x" / "t.parquet"))
-    assert result.returncode == 0 and "24 rows" in result.stdout
-    assert pq.read_table(tmp_path / "x" / "t.parquet").to_pylist() == rows
-    (tmp_path / "q.sql").write_text(
-        f"-- Mine.\n-- param least = 0: votes\nSELECT count(*) AS n FROM ({sql}) WHERE votes >= $least"
-    )
-    assert query(sweep, "--file", str(tmp_path / "q.sql"), "--format", "csv").stdout == "n\n24\n"
-
-
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_a_table_fits_the_terminal(sweep, width):
-    result = query(sweep, "FROM answers", **os.environ, COLUMNS=str(width))
-    assert result.returncode == 0
-    lines = result.stdout.splitlines()
-    assert max(len(line) for line in lines[:-1]) <= width
-    assert "not shown:" in lines[-1] and "--format csv" in lines[-1]
 
 
 ATTACKS = (
@@ -259,30 +182,6 @@ def test_queries_work_while_files_are_replaced(tmp_path):
         writer.join()
 
 
-def test_the_shell_gets_the_same_views(sweep, tmp_path):
-    (sweep / "views.sql").write_text("-- of an older version")
-    line = query(sweep, "--sql-shell").stdout
-    assert line == f"duckdb -init {sweep}/views.sql\n"
-    with duckdb.connect() as connection:
-        connection.execute((sweep / "views.sql").read_text())
-        assert connection.execute("SELECT count(*) FROM savings").fetchall() == [(3,)]
-    awkward = tmp_path / "it's"
-    awkward.mkdir()
-    write_runs(awkward, 1, 2, 2)
-    with Results(awkward) as results:
-        assert results.rows("SELECT count(*) AS n FROM answers") == [{"n": 2}]
-    assert views_sql(awkward).count("it''s/") == 6
-
-
-def test_lists_and_columns_are_told():
-    result = run("query", "--list")
-    assert result.returncode == 0 and all(name in result.stdout for name in QUERIES)
-    result = run("query", "savings", "--columns")
-    assert "baseline_run" in result.stdout and "tokens_judge_prompt" not in result.stdout
-    assert run("query", "--columns").stdout.count("\n") > 150
-    assert "expected one of runs" in run("query", "nothing", "--columns").stderr
-
-
 def test_books_of_runs_tell_the_baseline(sweep):
     with Results(sweep) as results:
         books = {each.run: each for each in read_totals(results)}
@@ -318,28 +217,6 @@ def test_problem_sets_with_other_columns_stand_side_by_side(tmp_path):
         pq.write_table(table.append_column("level", values), path)
     with Results(tmp_path) as results:
         assert sorted(row["level"] for row in results.rows("SELECT level FROM answers")) == ["1", "2", "a", "b"]
-
-
-def test_a_folder_without_runs_is_told(tmp_path):
-    result = query(tmp_path, "leaderboard")
-    assert result.returncode == 2 and "no run has written answers here yet" in result.stderr
-
-
-def test_the_timing_script_runs(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "tests.many_results",
-        str(tmp_path / "m"),
-        "--runs",
-        "4",
-        "--problems",
-        "2",
-        "--traces",
-        "24",
-    ]
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0 and "rror" not in result.stdout, result.stdout + result.stderr
 
 
 def test_a_run_whose_columns_hold_something_else_is_left_out(sweep, tmp_path, capfd):

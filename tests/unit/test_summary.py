@@ -6,7 +6,6 @@ import pytest
 
 from pruner.results.query import Results, read_totals, run_totals
 from pruner.results.summary import saved_words, summary, words
-from tests.results_under_test import OVERRIDES, problem_set, run
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +58,3 @@ def test_a_run_whose_neighbours_are_damaged_is_still_summed_up(sweep, tmp_path):
     (tmp_path / "other/answers/shard=0000.parquet").write_bytes(b"damaged")
     found = run_totals(tmp_path, "deepprune")
     assert found.problems == 8 and found.baseline == "estimate"
-
-
-def test_a_shard_without_problems_ends_well(tmp_path):
-    path = problem_set(tmp_path / "set.parquet", 2)
-    overrides = [*OVERRIDES, f"problems.path={path}", f"run.root={tmp_path}/o", "run.name=run", "shard.count=4"]
-    result = run("run", *overrides, "shard.index=3")
-    assert result.returncode == 0 and "nothing to sum up" in result.stdout, result.stderr
-    result = run("run", *overrides, "shard.index=1")
-    assert result.returncode == 0 and "1 problems, results in" in result.stdout, result.stderr
-
-
-def test_prices_may_change_afterwards_but_not_both_be_set(tmp_path):
-    path = problem_set(tmp_path / "set.parquet", 2)
-    overrides = [*OVERRIDES, f"problems.path={path}", f"run.root={tmp_path}/o", "run.name=run"]
-    first = run("run", *overrides).stdout
-    second = run("run", *overrides, "accounting.price_per_million_tokens=250")
-    assert "about 0.00, by net tokens" in first and second.returncode == 0
-    assert run_totals(tmp_path / "o", "run").cost == pytest.approx(
-        250e-6 * run_totals(tmp_path / "o", "run").tokens_net
-    )
-    result = run("run", *overrides, "accounting.price_per_gpu_hour=1")
-    assert result.returncode == 2 and "expected one of them" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1

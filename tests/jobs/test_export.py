@@ -5,7 +5,8 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from tests.results_under_test import OVERRIDES, run
+from tests.job_processes import run
+from tests.results_under_test import OVERRIDES
 
 
 def export(path, kind, output):

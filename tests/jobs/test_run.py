@@ -1,26 +1,19 @@
-"""The jobs as their users start them, without a model: exit codes, lines, and what is left on disk."""
+"""The main job without a model: exit codes, lines, and what is left on disk."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from pruner.results.query import run_totals
+from tests.job_processes import PROJECT, run, run_program, start_program
 from tests.live.jobs_under_test import assert_books_balance
+from tests.results_under_test import OVERRIDES, problem_set
 
-PROJECT = Path(__file__).parents[2]
 SIMULATED = ("sampler=simulated", "problems.limit=12", "budget=6")
-
-
-def job(name, *arguments, cwd=PROJECT):
-    return subprocess.run(
-        [sys.executable, "-m", f"jobs.{name}", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
 
 
 def snapshot(root):
@@ -30,7 +23,7 @@ def snapshot(root):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
-    result = job("run", *SIMULATED, f"run.root={folder}", "run.name=run")
+    result = run("run", *SIMULATED, f"run.root={folder}", "run.name=run")
     assert result.returncode == 0, result.stderr
     assert "12 problems, results in" in result.stdout
     return folder
@@ -56,7 +49,7 @@ def root(tmp_path_factory):
 )
 def test_bad_input_gets_one_line_and_code_2_and_touches_nothing(root, overrides, message):
     before = snapshot(root)
-    result = job("run", *SIMULATED, f"run.root={root}", "run.name=run", *overrides)
+    result = run("run", *SIMULATED, f"run.root={root}", "run.name=run", *overrides)
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1
@@ -65,7 +58,7 @@ def test_bad_input_gets_one_line_and_code_2_and_touches_nothing(root, overrides,
 
 def test_a_second_call_has_nothing_to_do_and_gives_the_same_files(root):
     before = pq.read_table(root / "run/answers/shard=0000.parquet")
-    result = job("run", *SIMULATED, f"run.root={root}", "run.name=run")
+    result = run("run", *SIMULATED, f"run.root={root}", "run.name=run")
     assert result.returncode == 0 and "nothing to do" in result.stderr
     assert pq.read_table(root / "run/answers/shard=0000.parquet").equals(before)
 
@@ -89,14 +82,14 @@ def test_lost_parquet_is_written_again_from_the_checkpoint(root):
     path = root / "run/traces/shard=0000.parquet"
     before = pq.read_table(path)
     path.unlink()
-    assert job("run", *SIMULATED, f"run.root={root}", "run.name=run").returncode == 0
+    assert run("run", *SIMULATED, f"run.root={root}", "run.name=run").returncode == 0
     assert pq.read_table(path).equals(before)
 
 
 def test_weights_of_the_books_may_change_afterwards(root):
     before = pq.read_table(root / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
     override = "accounting.judge_prompt_weight=5.0"
-    assert job("run", *SIMULATED, f"run.root={root}", "run.name=run", override).returncode == 0
+    assert run("run", *SIMULATED, f"run.root={root}", "run.name=run", override).returncode == 0
     after = pq.read_table(root / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
     assert all(new > old for old, new in zip(before, after, strict=True))
 
@@ -106,17 +99,6 @@ def test_columns_are_documented_and_carried(root):
 
     answers = pq.read_table(root / "run/answers/shard=0000.parquet")
     assert set(answers.column_names) == {*ANSWERS.names, *ANSWERS_ADDED.names, "question", "kind"}
-
-
-def test_queries_read_all_views_and_bad_ones_are_told(root):
-    for view in ("runs", "answers", "traces", "verdicts", "probes", "attempts", "tokens"):
-        result = job("query", f"SELECT count(*) AS n FROM {view}", "--root", str(root))
-        assert result.returncode == 0, result.stderr
-    result = job("query", "SELECT method, avg(correct), sum(tokens_net) FROM answers GROUP BY 1", "--root", str(root))
-    assert result.returncode == 0 and "deepprune" in result.stdout
-    result = job("query", "SELECT nonsense FROM answers", "--root", str(root))
-    assert result.returncode == 2 and "nonsense" in result.stderr and "Traceback" not in result.stderr
-    assert job("query", "SELECT 1", "--root", str(root / "none")).returncode == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
@@ -129,9 +111,7 @@ def test_signals_end_the_job_with_75_and_it_goes_on(root, tmp_path, number):
         "checkpoint.every_segments=2",
         "sampler.max_running_traces=6",
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.run", *slow], cwd=PROJECT, stderr=subprocess.PIPE, text=True
-    )
+    process = start_program("run", *slow, stderr=subprocess.PIPE)
     progress = tmp_path / "run/progress/shard=0000.json"
     deadline = time.monotonic() + 60
     while not (progress.exists() and json.loads(progress.read_text())["state"] == "running"):
@@ -142,7 +122,7 @@ def test_signals_end_the_job_with_75_and_it_goes_on(root, tmp_path, number):
     assert process.wait(timeout=60) == 75
     assert "the same command goes on from here" in process.stderr.read()
     assert json.loads(progress.read_text())["state"] == "interrupted"
-    assert job("run", *slow[:-3], "sampler.max_running_traces=6").returncode == 0
+    assert run("run", *slow[:-3], "sampler.max_running_traces=6").returncode == 0
     assert same_rows(root, tmp_path)
     assert_books_balance(tmp_path / "run")
     attempts = pq.read_table(tmp_path / "run/attempts/shard=0000.parquet").to_pylist()
@@ -157,12 +137,12 @@ def same_rows(one, other):
 
 def test_a_shard_that_another_process_works_on_is_refused(tmp_path):
     slow = [*SIMULATED, f"run.root={tmp_path}", "run.name=run", "sampler.step_s=0.05", "sampler.max_running_traces=2"]
-    process = subprocess.Popen([sys.executable, "-m", "jobs.run", *slow], cwd=PROJECT, stderr=subprocess.DEVNULL)
+    process = start_program("run", *slow, stderr=subprocess.DEVNULL)
     try:
         while not (tmp_path / "run/progress/shard=0000.json").exists():
             assert process.poll() is None
             time.sleep(0.02)
-        result = job("run", *slow, "checkpoint.lock_wait_s=1")
+        result = run("run", *slow, "checkpoint.lock_wait_s=1")
         assert result.returncode == 2
         assert "waiting up to 1 s for host" in result.stderr
         assert f"pid {process.pid} works on it" in result.stderr and "Traceback" not in result.stderr
@@ -173,13 +153,13 @@ def test_a_shard_that_another_process_works_on_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_line_and_code_1(tmp_path):
     (tmp_path / "file").write_text("")
-    result = job("run", *SIMULATED, f"run.root={tmp_path}/file", "run.name=run")
+    result = run("run", *SIMULATED, f"run.root={tmp_path}/file", "run.name=run")
     assert result.returncode == 1 and "Not a directory" in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 def test_a_dry_run_prints_every_engine_and_starts_none(tmp_path):
     arguments = ["judge=llm", "judge.colocate=false", "model=qwen3_32b", "judge.path=some/judge", "dry_run=true"]
-    result = job("run", *arguments, f"run.root={tmp_path}")
+    result = run("run", *arguments, f"run.root={tmp_path}")
     assert result.returncode == 0, result.stderr
     plan = json.loads(result.stdout)
     assert plan["sampler"]["arguments"]["tensor_parallel_size"] == 2
@@ -191,43 +171,36 @@ def test_the_importer_writes_what_the_main_job_reads(tmp_path):
     source, target = tmp_path / "s.csv", tmp_path / "t.parquet"
     source.write_text("problem,solution\nHow many?,3\nHow much?,4\n")
     columns = ["columns.question=problem", "columns.answer=solution"]
-    result = job("import_problems", f"source={source}", f"target={target}", *columns)
+    result = run("import_problems", f"source={source}", f"target={target}", *columns)
     assert result.returncode == 0 and "2 problems" in result.stdout, result.stderr
-    assert job("run", "sampler=simulated", f"problems.path={target}", f"run.root={tmp_path}/o").returncode == 0
-    result = job("import_problems", f"source={source}", f"target={target}", "columns.question=nope")
+    assert run("run", "sampler=simulated", f"problems.path={target}", f"run.root={tmp_path}/o").returncode == 0
+    result = run("import_problems", f"source={source}", f"target={target}", "columns.question=nope")
     assert result.returncode == 2 and len(result.stderr.strip().splitlines()) == 1
 
 
 def test_a_sweep_gives_each_point_its_folder_and_does_nothing_twice(tmp_path):
     sweep = ["-m", "method=cons,deepprune", "seed=0,1", "sampler=simulated", "problems.limit=3", f"run.root={tmp_path}"]
-    assert job("run", *sweep).returncode == 0
+    assert run("run", *sweep).returncode == 0
     names = {path.parent.name for path in tmp_path.glob("*/run.json")}
     assert names == {
         f"method={method},problems.limit=3,sampler=simulated,seed={seed}"
         for method in ("cons", "deepprune")
         for seed in (0, 1)
     }
-    again = job("run", *sweep)
+    again = run("run", *sweep)
     assert again.returncode == 0 and again.stderr.count("nothing to do") == 4
 
 
 def test_everything_is_shown_by_cfg_job():
-    result = job("run", "--cfg", "job")
+    result = run("run", "--cfg", "job")
     assert result.returncode == 0
     for word in ("tau: 0.5", "segment_tokens: 256", "judge_prompt_weight", "every_segments"):
         assert word in result.stdout
 
 
 def test_a_job_runs_from_another_folder(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    command = [
-        sys.executable,
-        "-m",
-        "jobs.run",
-        "sampler=simulated",
-        f"problems.path={PROJECT}/conf/problems/demo.parquet",
-    ]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    arguments = ("sampler=simulated", f"problems.path={PROJECT}/conf/problems/demo.parquet")
+    result = run_program("run", *arguments, environment={"PYTHONPATH": str(PROJECT)}, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "outputs/problems.path=demo,sampler=simulated/answers/shard=0000.parquet").exists()
 
@@ -235,7 +208,30 @@ def test_a_job_runs_from_another_folder(tmp_path):
 @pytest.mark.parametrize(
     ("study", "points"), [("tau", 4), ("k1", 4), ("truncation_tokens", 3), ("truncation_words", 3)]
 )
-def test_the_papers_studies_are_sweeps_that_start(study, points):
-    result = job("run", f"+sweep={study}", "sampler=simulated", "dry_run=true")
+def test_the_papers_studies_are_sweeps_that_start(tmp_path, study, points):
+    result = run("run", f"+sweep={study}", "sampler=simulated", "dry_run=true", f"run.root={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count('"sampler"') == points
+
+
+def test_a_shard_without_problems_ends_well(tmp_path):
+    path = problem_set(tmp_path / "set.parquet", 2)
+    overrides = [*OVERRIDES, f"problems.path={path}", f"run.root={tmp_path}/o", "run.name=run", "shard.count=4"]
+    result = run("run", *overrides, "shard.index=3")
+    assert result.returncode == 0 and "nothing to sum up" in result.stdout, result.stderr
+    result = run("run", *overrides, "shard.index=1")
+    assert result.returncode == 0 and "1 problems, results in" in result.stdout, result.stderr
+
+
+def test_prices_may_change_afterwards_but_not_both_be_set(tmp_path):
+    path = problem_set(tmp_path / "set.parquet", 2)
+    overrides = [*OVERRIDES, f"problems.path={path}", f"run.root={tmp_path}/o", "run.name=run"]
+    first = run("run", *overrides).stdout
+    second = run("run", *overrides, "accounting.price_per_million_tokens=250")
+    assert "about 0.00, by net tokens" in first and second.returncode == 0
+    assert run_totals(tmp_path / "o", "run").cost == pytest.approx(
+        250e-6 * run_totals(tmp_path / "o", "run").tokens_net
+    )
+    result = run("run", *overrides, "accounting.price_per_gpu_hour=1")
+    assert result.returncode == 2 and "expected one of them" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

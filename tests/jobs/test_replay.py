@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.test_jobs import SIMULATED, job
+from tests.job_processes import run
+from tests.jobs.test_run import SIMULATED
 
 REPLAY = ("sampler=replay", "budget=6")
 ANSWER_COLUMNS = ("problem_id", "gold", "answer", "correct", "votes", "vote_answers", "vote_counts", "cluster_sizes")
@@ -22,8 +23,8 @@ def rows(folder, name="answers", columns=(*ANSWER_COLUMNS, *BOOK_COLUMNS)):
     return table.sort_by("problem_index").select(list(columns)).to_pylist()
 
 
-def run(root, name, *overrides, code=0):
-    result = job("run", f"run.root={root}", f"run.name={name}", *overrides)
+def main_job(root, name, *overrides, code=0):
+    result = run("run", f"run.root={root}", f"run.name={name}", *overrides)
     assert result.returncode == code, result.stderr
     return result
 
@@ -31,15 +32,15 @@ def run(root, name, *overrides, code=0):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
-    run(folder, "cons", *SIMULATED, "method=cons")
-    run(folder, "pruned", *SIMULATED, "shard.index=0", "shard.count=2")
-    run(folder, "pruned", *SIMULATED, "shard.index=1", "shard.count=2")
+    main_job(folder, "cons", *SIMULATED, "method=cons")
+    main_job(folder, "pruned", *SIMULATED, "shard.index=0", "shard.count=2")
+    main_job(folder, "pruned", *SIMULATED, "shard.index=1", "shard.count=2")
     return folder
 
 
 @pytest.mark.parametrize("judge", ["probe", "recorded"])
 def test_a_replayed_run_has_the_same_answers_and_the_same_books(root, judge):
-    run(
+    main_job(
         root,
         f"again_{judge}",
         *REPLAY,
@@ -50,7 +51,7 @@ def test_a_replayed_run_has_the_same_answers_and_the_same_books(root, judge):
 
 
 def test_another_method_replays_a_run_in_which_all_traces_finished(root):
-    run(root, "other", *REPLAY, f"sampler.source={root}/cons", "judge=oracle")
+    main_job(root, "other", *REPLAY, f"sampler.source={root}/cons", "judge=oracle")
     found = rows(root / "other")
     assert {row["problem_id"] for row in found} == {row["problem_id"] for row in rows(root / "cons")}
     assert sum(row["traces_pruned"] for row in found) > 0
@@ -59,7 +60,7 @@ def test_another_method_replays_a_run_in_which_all_traces_finished(root):
 
 
 def test_a_pruned_trace_is_not_made_longer(root):
-    result = run(root, "longer", *REPLAY, f"sampler.source={root}/pruned", "method=cons", code=2)
+    result = main_job(root, "longer", *REPLAY, f"sampler.source={root}/pruned", "method=cons", code=2)
     [line] = [line for line in result.stderr.splitlines() if line.startswith("error")]
     assert "was pruned after" in line and "method=cons" in line
 
@@ -76,14 +77,14 @@ def test_a_pruned_trace_is_not_made_longer(root):
     ],
 )
 def test_what_cannot_be_replayed_is_refused_in_one_line(root, tmp_path, overrides, message):
-    result = run(tmp_path, "run", *REPLAY, f"sampler.source={root}/cons", *overrides, code=2)
+    result = main_job(tmp_path, "run", *REPLAY, f"sampler.source={root}/cons", *overrides, code=2)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
     assert len(errors) == 1 and message in errors[0], result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_a_judge_of_a_replay_is_refused_elsewhere(tmp_path):
-    result = run(tmp_path, "run", *SIMULATED, "judge=noisy_oracle", code=2)
+    result = main_job(tmp_path, "run", *SIMULATED, "judge=noisy_oracle", code=2)
     assert "noisy_oracle" in result.stderr
 
 
@@ -96,7 +97,7 @@ def test_compare_writes_a_table_and_a_picture_and_goes_on_where_it_was(root, tmp
         'points=["method=cons budget=2","method=deepprune judge=oracle","method=deepprune judge=noisy_oracle judge.auroc=0.7"]',
         "bootstrap=50",
     )
-    result = job("compare", *common)
+    result = run("compare", *common)
     assert result.returncode == 0, result.stderr
     table = pq.read_table(tmp_path / "compare.parquet").to_pylist()
     assert [(row["method"], row["problems"], row["repetitions"]) for row in table] == [
@@ -114,14 +115,14 @@ def test_compare_writes_a_table_and_a_picture_and_goes_on_where_it_was(root, tmp
     checkpoint = tmp_path / "cons/method=cons/checkpoint/shard=0000.duckdb"
     before = checkpoint.stat().st_mtime_ns
     (tmp_path / "compare.md").unlink()
-    assert job("compare", *common).returncode == 0
+    assert run("compare", *common).returncode == 0
     assert (tmp_path / "compare.md").exists()
     attempts = pq.read_table(tmp_path / "cons/method=cons/attempts/shard=0000.parquet")
     assert attempts.num_rows == 1 and checkpoint.stat().st_mtime_ns >= before
 
 
 def test_compare_takes_runs_that_are_there(root, tmp_path):
-    result = job("compare", f"runs=[{root}/cons,{root}/pruned]", f"target={tmp_path}", "bootstrap=50")
+    result = run("compare", f"runs=[{root}/cons,{root}/pruned]", f"target={tmp_path}", "bootstrap=50")
     assert result.returncode == 0, result.stderr
     table = {row["method"]: row for row in pq.read_table(tmp_path / "compare.parquet").to_pylist()}
     assert 0 < table["deepprune"]["saving"] < 1 and table["cons"]["saving"] == 0.0
@@ -137,13 +138,13 @@ def test_compare_takes_runs_that_are_there(root, tmp_path):
     ],
 )
 def test_compare_refuses_bad_input(tmp_path, arguments, message):
-    result = job("compare", f"target={tmp_path}", *arguments)
+    result = run("compare", f"target={tmp_path}", *arguments)
     assert result.returncode == 2 and message in result.stderr, result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_a_resampled_run_says_so_in_its_rows(root, tmp_path):
-    run(
+    main_job(
         tmp_path, "run", *REPLAY, f"sampler.source={root}/cons", "sampler.resample=4", "method=cons", "problems.limit=5"
     )
     found = rows(tmp_path / "run", columns=("problem_id", "source_problem_id", "repetition", "question"))

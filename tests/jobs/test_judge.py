@@ -1,23 +1,15 @@
-"""The judge's jobs as processes, with the lexical judge, which needs no model: pairs made by hand, folders as users see them."""
+"""The jobs that train and evaluate judges, with the lexical judge, which needs no model: pairs made by hand, folders as users see them."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from pruner.learning.pair_files import write_pairs
+from tests.job_processes import run
 from tests.unit.test_learning import pair
 
-PROJECT = Path(__file__).parents[2]
 PREFIX = {"name": "fixed", "max_tokens": 12}
-
-
-def job(name, *arguments):
-    command = [sys.executable, "-m", f"jobs.{name}", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
 
 
 def made_pairs(count=40):
@@ -41,7 +33,7 @@ def pairs_file(tmp_path):
 
 
 def train(pairs_file, target, *more):
-    return job("train_judge", f"pairs=[{pairs_file}]", f"target={target}", *more)
+    return run("train_judge", f"pairs=[{pairs_file}]", f"target={target}", *more)
 
 
 def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
@@ -56,7 +48,7 @@ def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     assert card["problems"] == ["p1", "p2", "p4", "p5"] and card["prefix"] == PREFIX
 
     judges = f"judges=['{tmp_path}/judge/fold_{{fold}}',tfidf,length,prior]"
-    result = job("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval", judges, "bootstrap=20")
+    result = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval", judges, "bootstrap=20")
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr
     rows = {row["judge"]: row for row in pq.read_table(tmp_path / "eval/table.parquet").to_pylist()}
@@ -68,7 +60,7 @@ def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     assert (tmp_path / "eval/roc.png").read_bytes().startswith(b"\x89PNG")
 
     judges = f"judges=['{tmp_path}/judge/fold_0']"
-    result = job("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval2", judges, "bootstrap=20")
+    result = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval2", judges, "bootstrap=20")
     assert "was trained on 4 of these 6 problems (p1, p2, p4, p5)" in result.stderr
 
 
@@ -97,11 +89,11 @@ def test_the_study_tables_its_points_and_goes_on(tmp_path):
         "trainer.loss.oversampling=1,2",
         "bootstrap=10",
     )
-    result = job("study_judge", *arguments)
+    result = run("study_judge", *arguments)
     assert result.returncode == 0, result.stderr
     table = pq.read_table(tmp_path / "study/table.parquet").to_pylist()
     assert len(table) == 4 and {row["group"] for row in table} == {"prefix fixed-4"}
-    again = job("study_judge", *arguments)
+    again = run("study_judge", *arguments)
     assert again.returncode == 0 and again.stdout.count("nothing to do") == 4 * 3
     assert pq.read_table(tmp_path / "study/table.parquet").to_pylist() == table
 
@@ -128,25 +120,25 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(tmp_path, pairs, argum
 
 
 def test_an_evaluation_refuses_what_is_no_judge_or_was_cut_otherwise(tmp_path, pairs_file):
-    result = job("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/e", "judges=[tfdif]")
+    result = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/e", "judges=[tfdif]")
     assert result.returncode == 2 and "expected one of length, tfidf" in result.stderr
     one_kind = tmp_path / "one_kind.parquet"
     write_pairs([p for p in made_pairs() if p.label], one_kind, json.dumps({"prefix": PREFIX, "traces": "x"}))
-    result = job("eval_judge", f"pairs=[{one_kind}]", f"target={tmp_path}/e", "judges=[tfidf]")
+    result = run("eval_judge", f"pairs=[{one_kind}]", f"target={tmp_path}/e", "judges=[tfidf]")
     assert result.returncode == 2 and "got only pairs that agree" in result.stderr
     assert train(pairs_file, tmp_path / "judge").returncode == 0
     other = tmp_path / "other.parquet"
     write_pairs(made_pairs(), other, json.dumps({"prefix": {"name": "fixed", "max_tokens": 500}, "traces": "y"}))
-    result = job("eval_judge", f"pairs=[{other}]", f"target={tmp_path}/e", f"judges=[{tmp_path}/judge]")
+    result = run("eval_judge", f"pairs=[{other}]", f"target={tmp_path}/e", f"judges=[{tmp_path}/judge]")
     assert result.returncode == 2 and "was trained with fixed prefix.max_tokens=12" in result.stderr
-    result = job("eval_judge", f"pairs=[{pairs_file},{other}]", f"target={tmp_path}/e", "judges=[tfidf]")
+    result = run("eval_judge", f"pairs=[{pairs_file},{other}]", f"target={tmp_path}/e", "judges=[tfidf]")
     assert result.returncode == 2 and "cut in another way" in result.stderr
 
 
 def test_the_main_job_refuses_a_judge_that_does_not_fit_before_any_model_is_loaded(tmp_path, pairs_file):
     assert train(pairs_file, tmp_path / "judge").returncode == 0
-    run = ("run", f"run.root={tmp_path}", "judge=trained", f"judge.path={tmp_path}/judge")
-    result = job(*run, "prefix.max_tokens=16", "run.name=a")
+    command = ("run", f"run.root={tmp_path}", "judge=trained", f"judge.path={tmp_path}/judge")
+    result = run(*command, "prefix.max_tokens=16", "run.name=a")
     assert result.returncode == 2 and "Set prefix=fixed prefix.max_tokens=12" in result.stderr
-    result = job(*run, f"judge.path={tmp_path}/nowhere", "run.name=b")
+    result = run(*command, f"judge.path={tmp_path}/nowhere", "run.name=b")
     assert result.returncode == 2 and "holds no judge.json" in result.stderr
