@@ -46,5 +46,5 @@ def literal_names(kind: type[Choice]) -> tuple[str, ...]:
 
 
 def one_of(found: dict[str, type[AnyChoice]]) -> Any:
-    """Return the type of a field that holds one of these, told apart by their names."""
+    """Return the type of a field that holds one of these, distinguished by their names."""
     return Annotated[Union[tuple(found.values())], Field(discriminator="name")]  # noqa: UP007  # the types are not known here

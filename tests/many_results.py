@@ -2,7 +2,7 @@
 
     python -m tests.many_results /tmp/many --runs 200 --problems 30 --traces 512
 
-Rows are drawn by seed and keep the books' identities. It prints how long each query takes, asked
+Rows are drawn by seed and keep the identities of the cost accounting. It prints how long each query takes, asked
 in this process and as a command of its own, and the memory of the commands.
 """
 

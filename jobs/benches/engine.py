@@ -36,17 +36,13 @@ SEGMENT_WORDS = "`ours` as in the pairs, at different segment lengths. A kill lo
 
 
 def run(config: BenchConfig) -> Outcome:
-    names = (
-        "num_problems",
-        "num_traces",
-        "trace_tokens",
-        "repeats",
-        "overrides",
-        "segment_lengths",
-        "deepprune",
-        "scratch",
-    )
-    found = in_child("jobs.benches.engine", {name: getattr(config, name) for name in names})
+    size = [
+        f"problems.limit={config.num_problems}",
+        f"budget={config.num_traces}",
+        f"model.sampling.max_tokens={config.trace_tokens}",
+    ]
+    arguments = {name: getattr(config, name) for name in ("repeats", "segment_lengths", "deepprune", "scratch")}
+    found = in_child("jobs.benches.engine", arguments | {"overrides": [*size, *config.overrides]})
     rows, figures = found["rows"], found["figures"]
     return Outcome(rows, figures, SEGMENT_WORDS if config.segment_lengths else WORDS)
 
@@ -93,18 +89,13 @@ class Side:
 
 
 def measure(
-    num_problems: int,
-    num_traces: int,
-    trace_tokens: int,
     repeats: int,
     overrides: list[str],
     segment_lengths: list[int],
     deepprune: bool,
     scratch: str | None,
 ) -> dict[str, Any]:
-    size = [f"problems.limit={num_problems}", f"budget={num_traces}", f"model.sampling.max_tokens={trace_tokens}"]
-    own = [*size, *overrides]
-    config = main_config(["method=cons", *own])
+    config = main_config(["method=cons", *overrides])
     inputs = read_inputs(config)
     assert isinstance(config.sampler, VllmSamplerConfig)
     spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), vllm_engines.num_devices())
@@ -112,10 +103,10 @@ def measure(
     try:
         _warm_up(sampler, config, inputs)
         if segment_lengths:
-            return _curve(sampler, own, segment_lengths, repeats, scratch)
+            return _curve(sampler, overrides, segment_lengths, repeats, scratch)
         rows, figures = _pairs(sampler, config, inputs, repeats, scratch)
         if deepprune:
-            found = [_ours(sampler, main_config([each, *own]), scratch, False).row for each in _BESIDE]
+            found = [_ours(sampler, main_config([each, *overrides]), scratch, False).row for each in _BESIDE]
             rows += found
             figures |= {f"{row['side']}_s_per_kept_trace": row["s_per_kept_trace"] for row in found}
         return {"rows": rows, "figures": figures}

@@ -17,7 +17,7 @@ from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.config.job import Config
-from pruner.judges.base import Bench, Prefixed
+from pruner.judges.base import JudgedProblem, Prefixed
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.methods.base import Compare, MethodContext
 from pruner.methods.deepprune import DeepPrune, DeepPruneConfig
@@ -154,7 +154,7 @@ def pair_requests(
             index: Prefixed(Trace(problem.problem_id, index), Prefix(long_text(own, index, prefix_chars), 0))
             for index in range(len(own))
         }
-        bench = Bench(problem, (), prefixed, priority)
+        bench = JudgedProblem(problem, (), prefixed, priority)
         for newcomer, shared in product(range(_REPRESENTATIVES, len(own)), range(_REPRESENTATIVES)):
             pair = (shared, newcomer) if order == _ORDERS[0] else (newcomer, shared)
             request = judge.request(PairKey(problem.problem_id, *pair), bench)

@@ -28,7 +28,7 @@ class Prefixed:
 
 
 @dataclass(frozen=True)
-class Bench:
+class JudgedProblem:
     """What a judge may know of one problem.
 
     Attributes:
@@ -50,7 +50,7 @@ class Prober(Protocol):
         """Return the request for a probe of the trace's first tokens; None if there is none to make."""
 
     def read(self, key: ProbeKey, completion: Completion | None) -> Probe:
-        """Return the fact that a completion tells, or the one without a request."""
+        """Return the fact that a completion gives, or the one without a request."""
 
 
 class Judge(Protocol):
@@ -58,20 +58,20 @@ class Judge(Protocol):
 
     name: str
 
-    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+    def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         """Return the keys of facts that any pair with this trace will wait for."""
 
-    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
         """Return the keys of facts that the pair's verdict waits for; empty if it follows from what is known."""
 
-    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
         """Return the verdict of a pair that waits for nothing."""
 
-    def request(self, key: Key, bench: Bench) -> Request | None:
+    def request(self, key: Key, judged: JudgedProblem) -> Request | None:
         """Return the request for a fact; None if it would not fit the model's context, which makes the fact missing."""
 
-    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
-        """Return the fact that a completion tells, or the missing fact for a request that could not be made."""
+    def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Probe | Verdict:
+        """Return the fact that a completion gives, or the missing fact for a request that could not be made."""
 
 
 # Returns a prober whose answers have at most so many tokens.
@@ -155,14 +155,14 @@ class JudgeConfig(Choice):
 class WithoutRequests:
     """What judges share that ask nothing of an engine: every pair's verdict is known at once."""
 
-    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+    def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         return ()
 
-    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
         return ()
 
-    def request(self, key: Key, bench: Bench) -> Request | None:
+    def request(self, key: Key, judged: JudgedProblem) -> Request | None:
         raise AssertionError(f"{type(self).__name__} asks for nothing, but for {key}")
 
-    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
+    def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Probe | Verdict:
         raise AssertionError(f"{type(self).__name__} reads nothing, but {key}")

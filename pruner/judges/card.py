@@ -111,10 +111,10 @@ def check_prefix(card: JudgeCard, prefix: PrefixConfig, folder: Path) -> None:
 
 
 def check_base(card: GenerativeCard | None, adapter: Path, path: str, revision: str | None) -> None:
-    """Refuse a LoRA adapter that was not trained on the model at `path`, as far as that can be told from files.
+    """Refuse a LoRA adapter that was not trained on the model at `path`, as far as the files show it.
 
     Raises:
-        InputError: shapes or, where a card tells them, weights differ.
+        InputError: shapes or, where a card has them, weights differ.
     """
     base = local_folder(path, revision)
     if base is None:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
 
-from pruner.judges.base import Bench
-from pruner.judges.reading import Reading, pair_features, read_prefix
+from pruner.judges.base import JudgedProblem
+from pruner.judges.prefix_features import Reading, pair_features, read_prefix
 from pruner.samplers.base import Completion, Request
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Verdict
 
@@ -51,30 +51,30 @@ class LexicalJudge:
         self._weights = weights
         self._read = lru_cache(_READINGS_KEPT)(read_prefix)
 
-    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
-        return (_reading_key(trace_index, bench),)
+    def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
+        return (_reading_key(trace_index, judged),)
 
-    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
         if pair in known:
             return ()
-        keys = (_reading_key(index, bench) for index in (pair.left_trace, pair.right_trace))
+        keys = (_reading_key(index, judged) for index in (pair.left_trace, pair.right_trace))
         return tuple(key for key in keys if key not in known)
 
-    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
         recorded = known.get(pair)
         if isinstance(recorded, Verdict):
             return recorded
-        texts = (bench.traces[index].prefix.text for index in (pair.left_trace, pair.right_trace))
-        left, right = (self._read(text, bench.problem.question) for text in texts)
+        texts = (judged.traces[index].prefix.text for index in (pair.left_trace, pair.right_trace))
+        left, right = (self._read(text, judged.problem.question) for text in texts)
         return Verdict(pair, score(self._weights, left, right))
 
-    def request(self, key: Key, bench: Bench) -> Request | None:
+    def request(self, key: Key, judged: JudgedProblem) -> Request | None:
         return None  # there is no engine to ask
 
-    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe:
+    def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Probe:
         assert isinstance(key, ProbeKey)
         return Probe(key, 0, (), "", None, prompt_tokens=key.num_tokens, cached_tokens=0, shared_tokens=0)
 
 
-def _reading_key(trace_index: int, bench: Bench) -> ProbeKey:
-    return ProbeKey(bench.problem.problem_id, trace_index, bench.traces[trace_index].prefix.num_tokens)
+def _reading_key(trace_index: int, judged: JudgedProblem) -> ProbeKey:
+    return ProbeKey(judged.problem.problem_id, trace_index, judged.traces[trace_index].prefix.num_tokens)

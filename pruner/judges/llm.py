@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from pruner.errors import InputError
-from pruner.judges.base import Bench, JudgeConfig, JudgeContext, MakeProber
+from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, MakeProber
 from pruner.judges.card import check_base
 from pruner.judges.pair_prompt import PairPrompt
 from pruner.model import ModelConfig
@@ -123,28 +123,28 @@ class LlmJudge:
         self._head_tokens: dict[Key, int] = {}
         self._decoding = Decoding(label_token_ids=self._prompt.label_token_ids, uses_adapter=config.adapter is not None)
 
-    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
+    def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         return ()
 
-    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
         return tuple(key for key in self._orders(pair) if key not in known)
 
-    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
         facts = [fact for key in self._orders(pair) if isinstance(fact := known[key], Verdict)]
         scores = [fact.score for fact in facts if fact.score is not None]
         return replace(facts[0], score=sum(scores) / len(scores) if scores else None)
 
-    def request(self, key: Key, bench: Bench) -> Request | None:
+    def request(self, key: Key, judged: JudgedProblem) -> Request | None:
         assert isinstance(key, PairKey)
-        question = bench.problem.question
-        left, right = (bench.traces[index].prefix.text for index in (key.left_trace, key.right_trace))
+        question = judged.problem.question
+        left, right = (judged.traces[index].prefix.text for index in (key.left_trace, key.right_trace))
         prompt = self._prompt.encode(question, left, right)
         if len(prompt) + 1 > self._max_model_len:
             return None
         self._head_tokens[key] = common_head(prompt, self._prompt.encode(question, left, ""))
-        return Request(key, prompt, 1, 0, bench.priority, self._decoding)
+        return Request(key, prompt, 1, 0, judged.priority, self._decoding)
 
-    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Verdict:
+    def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Verdict:
         assert isinstance(key, PairKey)
         if completion is None or completion.label_logprobs is None:
             return Verdict(key, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.judges.base import Bench, Judge, JudgeConfig, JudgeContext, KeyOf, MakeProber, WithoutRequests
+from pruner.judges.base import Judge, JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
 from pruner.judges.replay import NoisyOracle
 from pruner.results.run_tables import read_run_traces, run_fingerprint, sampler_settings
 from pruner.samplers.base import SamplerConfig
@@ -69,16 +69,16 @@ class OracleJudge(WithoutRequests):
         self._traces = traces
         self._key_of = key_of
 
-    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
         recorded = known.get(pair)
         if isinstance(recorded, Verdict):
             return recorded
-        left, right = (self._answer(index, bench) for index in (pair.left_trace, pair.right_trace))
+        left, right = (self._answer(index, judged) for index in (pair.left_trace, pair.right_trace))
         is_same = left is not None and right is not None and self._key_of(left) == self._key_of(right)
         return Verdict(pair, 1.0 if is_same else 0.0)
 
-    def _answer(self, index: int, bench: Bench) -> str | None:
-        problem_id, prefix = bench.problem.problem_id, bench.traces[index].prefix.text
+    def _answer(self, index: int, judged: JudgedProblem) -> str | None:
+        problem_id, prefix = judged.problem.problem_id, judged.traces[index].prefix.text
         trace = self._traces.get((problem_id, index))
         if trace is None or not trace.text.startswith(prefix):
             reason = "has no such trace" if trace is None else "has another trace there"

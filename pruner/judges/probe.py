@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pruner.answers import balanced, last_boxed
-from pruner.judges.base import Bench, JudgeConfig, JudgeContext, MakeProber, Prober
+from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, MakeProber, Prober
 from pruner.samplers.base import Completion, Decoding, Request
 from pruner.section import Positive
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, TokenIds, Trace, Verdict
@@ -55,7 +55,7 @@ class EngineProber:
         return Request(key, ids, self.max_tokens, 0, priority, _GREEDY)
 
     def read(self, key: ProbeKey, completion: Completion | None) -> Probe:
-        """Return the fact that a completion tells, or the missing one for a request that could not be made."""
+        """Return the fact that a completion gives, or the missing one for a request that could not be made."""
         if completion is None:
             return Probe(key, 0, (), "", None, 0, 0, 0)
         return Probe(
@@ -82,20 +82,20 @@ class ProbeJudge:
     def __init__(self, prober: Prober) -> None:
         self._prober = prober
 
-    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
-        return (self._probe_key(trace_index, bench),)
+    def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
+        return (self._probe_key(trace_index, judged),)
 
-    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
         if pair in known:
             return ()
-        return tuple(key for key in self._probe_keys(pair, bench) if key not in known)
+        return tuple(key for key in self._probe_keys(pair, judged) if key not in known)
 
-    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
         recorded = known.get(pair)
         if isinstance(recorded, Verdict):
             return recorded
         answers = []
-        for key in self._probe_keys(pair, bench):
+        for key in self._probe_keys(pair, judged):
             probe = known[key]
             assert isinstance(probe, Probe)
             answers.append(probe.final_answer)
@@ -104,19 +104,19 @@ class ProbeJudge:
             return Verdict(pair, None)
         return Verdict(pair, 1.0 if left.key == right.key else 0.0)
 
-    def request(self, key: Key, bench: Bench) -> Request | None:
+    def request(self, key: Key, judged: JudgedProblem) -> Request | None:
         assert isinstance(key, ProbeKey)
-        return self._prober.request(key, bench.prompt_token_ids, bench.traces[key.trace_index].trace, bench.priority)
+        return self._prober.request(key, judged.prompt_token_ids, judged.traces[key.trace_index].trace, judged.priority)
 
-    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe:
+    def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Probe:
         assert isinstance(key, ProbeKey)
         return self._prober.read(key, completion)
 
-    def _probe_keys(self, pair: PairKey, bench: Bench) -> tuple[ProbeKey, ProbeKey]:
-        return self._probe_key(pair.left_trace, bench), self._probe_key(pair.right_trace, bench)
+    def _probe_keys(self, pair: PairKey, judged: JudgedProblem) -> tuple[ProbeKey, ProbeKey]:
+        return self._probe_key(pair.left_trace, judged), self._probe_key(pair.right_trace, judged)
 
-    def _probe_key(self, trace_index: int, bench: Bench) -> ProbeKey:
-        return ProbeKey(bench.problem.problem_id, trace_index, bench.traces[trace_index].prefix.num_tokens)
+    def _probe_key(self, trace_index: int, judged: JudgedProblem) -> ProbeKey:
+        return ProbeKey(judged.problem.problem_id, trace_index, judged.traces[trace_index].prefix.num_tokens)
 
 
 def read_answer(opening: str, text: str) -> str | None:

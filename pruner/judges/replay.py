@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pruner.errors import InputError
-from pruner.judges.base import Bench, JudgeConfig, JudgeContext, KeyOf, MakeProber, WithoutRequests
+from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, Request
 from pruner.section import Natural
@@ -99,7 +99,7 @@ class NoisyOracle(WithoutRequests):
         self._pair_tokens = pair_tokens
         self._seed = seed
 
-    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
         recorded = known.get(pair)
         if isinstance(recorded, Verdict):
             return recorded
@@ -109,8 +109,8 @@ class NoisyOracle(WithoutRequests):
         score = self.score(pair, is_same)
         if self._pair_tokens is None:
             return Verdict(pair, score)
-        head = self._pair_tokens // 2 + bench.traces[pair.left_trace].prefix.num_tokens
-        tail = self._pair_tokens - self._pair_tokens // 2 + bench.traces[pair.right_trace].prefix.num_tokens
+        head = self._pair_tokens // 2 + judged.traces[pair.left_trace].prefix.num_tokens
+        tail = self._pair_tokens - self._pair_tokens // 2 + judged.traces[pair.right_trace].prefix.num_tokens
         return Verdict(pair, score, prompt_tokens=head + tail, head_tokens=head, output_tokens=1)
 
     def score(self, pair: PairKey, is_same: bool) -> float:
@@ -153,27 +153,27 @@ class RecordedJudge:
             raise InputError("judge: got recorded, but sampler.source is no run of a method with a judge.")
         self._recording = replay.recording
 
-    def prepares(self, trace_index: int, bench: Bench) -> tuple[Key, ...]:
-        key = ProbeKey(bench.problem.problem_id, trace_index, bench.traces[trace_index].prefix.num_tokens)
+    def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
+        key = ProbeKey(judged.problem.problem_id, trace_index, judged.traces[trace_index].prefix.num_tokens)
         return (key,) if key in self._recording.probes else ()
 
-    def needs(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
-        probes = (*self.prepares(pair.left_trace, bench), *self.prepares(pair.right_trace, bench))
+    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+        probes = (*self.prepares(pair.left_trace, judged), *self.prepares(pair.right_trace, judged))
         reverse = PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
         orders = tuple(key for key in (pair, reverse) if key in self._recording.verdicts) or (pair,)
         return tuple(key for key in (*probes, *orders) if key not in known)
 
-    def verdict(self, pair: PairKey, bench: Bench, known: Mapping[Key, Fact]) -> Verdict:
+    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
         """Return the pair's verdict, the mean of both orders where both were recorded."""
         reverse = PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
         facts = [fact for key in (pair, reverse) if isinstance(fact := known.get(key), Verdict)]
         scores = [fact.score for fact in facts if fact.score is not None]
         return Verdict(pair, sum(scores) / len(scores) if scores else None)
 
-    def request(self, key: Key, bench: Bench) -> Request | None:
+    def request(self, key: Key, judged: JudgedProblem) -> Request | None:
         return None  # there is no engine to ask
 
-    def read(self, key: Key, completion: Completion | None, bench: Bench) -> Probe | Verdict:
+    def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Probe | Verdict:
         """Raises InputError: the run did not judge this pair."""
         probes, verdicts = self._recording.probes, self._recording.verdicts
         found = (

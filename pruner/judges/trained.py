@@ -14,7 +14,7 @@ from pruner.judges.base import Judge, JudgeConfig, JudgeContext, MakeProber
 from pruner.judges.card import GenerativeCard, JudgeCard, check_base, check_prefix, overlap, read_card
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudgeConfig
-from pruner.judges.reading import FEATURES
+from pruner.judges.prefix_features import FEATURES
 from pruner.lines import print_warnings
 from pruner.model import ModelConfig
 from pruner.prompts import path_fingerprint

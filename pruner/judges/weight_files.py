@@ -91,7 +91,7 @@ def check_adapter_fits(adapter: Path, base: Path) -> None:
     """
     layers = tensors(base)
     if not layers:
-        return  # weights in another format: vLLM will tell
+        return  # weights in another format: vLLM will report it
     for name, tensor in sorted(tensors(adapter).items()):
         layer, _, part = name.removeprefix(_LORA_PREFIX).partition(".lora_")
         if not part:

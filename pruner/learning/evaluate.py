@@ -20,12 +20,12 @@ from pruner.judges.base import Judge
 from pruner.judges.card import GenerativeCard, check_base, check_prefix, read_card
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudgeConfig
+from pruner.judges.prefix_features import FEATURES
 from pruner.judges.probe import EngineProber, ProbeJudge
-from pruner.judges.reading import FEATURES
 from pruner.judges.trained import generative_config, warn_of_overlap
-from pruner.learning import floors
+from pruner.learning import baselines
+from pruner.learning.baselines import BASELINES
 from pruner.learning.config import EvalConfig
-from pruner.learning.floors import FLOORS
 from pruner.learning.metrics import calibration, quality, roc, within_difference
 from pruner.learning.pair_files import PairSet
 from pruner.learning.pairs import LabelledPair
@@ -37,7 +37,7 @@ from pruner.samplers import vllm_engines
 from pruner.samplers.vllm import EngineSpec, VllmSampler
 from pruner.section import local_path
 
-NAMES = (*FLOORS, "embedding", "llm", "probe")
+NAMES = (*BASELINES, "embedding", "llm", "probe")
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def folders(judge: str, pairs: Sequence[LabelledPair]) -> dict[int | None, Path]
 def score(config: EvalConfig, judge: str, pairs: Sequence[LabelledPair]) -> Judged:
     """Return one judge's scores."""
     print(f"scoring {len(pairs):,} pairs with {judge}", file=sys.stderr, flush=True)
-    if judge in FLOORS:
-        return Judged(judge, tuple(FLOORS[judge](pairs)), judge == "prior")
+    if judge in BASELINES:
+        return Judged(judge, tuple(BASELINES[judge](pairs)), judge == "prior")
     if judge == "embedding":
-        return Judged(judge, tuple(floors.embedding_scores(pairs, config.embedding)), False)
+        return Judged(judge, tuple(baselines.embedding_scores(pairs, config.embedding)), False)
     if judge in ("llm", "probe"):
         return _judged(judge, score_zero_shot(config, judge, pairs), len(pairs))
     scores: list[float | None] = [None] * len(pairs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pruner.judges.base import Bench, Judge, Prefixed
+from pruner.judges.base import Judge, JudgedProblem, Prefixed
 from pruner.learning.pairs import LabelledPair
 from pruner.prefix import Prefix
 from pruner.prompts import Prompts
@@ -47,17 +47,17 @@ def score_pairs(
     """
     facts: dict[Key, Fact] = {}
     requests: dict[Key, Request] = {}
-    asked: list[tuple[PairKey, Bench]] = []
-    owner: dict[Key, Bench] = {}
-    for bench, pair in with_benches(pairs, prompts):
-        key = PairKey(bench.problem.problem_id, pair.left_trace, pair.right_trace)
-        asked.append((key, bench))
-        for needed in judge.needs(key, bench, facts):
-            request = None if needed in requests else judge.request(needed, bench)
+    asked: list[tuple[PairKey, JudgedProblem]] = []
+    owner: dict[Key, JudgedProblem] = {}
+    for judged, pair in with_benches(pairs, prompts):
+        key = PairKey(judged.problem.problem_id, pair.left_trace, pair.right_trace)
+        asked.append((key, judged))
+        for needed in judge.needs(key, judged, facts):
+            request = None if needed in requests else judge.request(needed, judged)
             if request is not None:
-                requests[needed], owner[needed] = request, bench
+                requests[needed], owner[needed] = request, judged
             elif needed not in requests:
-                facts[needed] = keyed(judge.read(needed, None, bench), key_of)
+                facts[needed] = keyed(judge.read(needed, None, judged), key_of)
     waiting = list(requests.values())[::-1]
     done = 0
     while done < len(requests):
@@ -70,7 +70,7 @@ def score_pairs(
             report(done, len(requests))
     read = [fact for fact in facts.values() if isinstance(fact, Probe | Verdict)]
     return Scored(
-        scores=tuple(judge.verdict(key, bench, facts).score for key, bench in asked),
+        scores=tuple(judge.verdict(key, judged, facts).score for key, judged in asked),
         tokens_read=sum(fact.prompt_tokens for fact in read),
         tokens_cached=sum(fact.cached_tokens for fact in read),
     )
@@ -83,15 +83,17 @@ def keyed(fact: Probe | Verdict, key_of: Callable[[str], str]) -> Probe | Verdic
     return replace(fact, answer_key=key_of(fact.answer))
 
 
-def with_benches(pairs: Sequence[LabelledPair], prompts: Prompts) -> list[tuple[Bench, LabelledPair]]:
-    """Return each pair with its problem's bench; problems of two sets never share one."""
+def with_benches(pairs: Sequence[LabelledPair], prompts: Prompts) -> list[tuple[JudgedProblem, LabelledPair]]:
+    """Return each pair with its problem's judged; problems of two sets never share one."""
     groups: dict[tuple[str, str], list[LabelledPair]] = {}
     for pair in pairs:
         groups.setdefault((pair.problem_set, pair.problem_id), []).append(pair)
-    benches: dict[tuple[str, str], Bench] = {}
+    benches: dict[tuple[str, str], JudgedProblem] = {}
     for number, (key, group) in enumerate(groups.items()):
         problem = Problem("/".join(key), number, group[0].question, None)
-        benches[key] = Bench(problem, prompts.encode_question(problem.question), _prefixed(problem, group, prompts), 0)
+        benches[key] = JudgedProblem(
+            problem, prompts.encode_question(problem.question), _prefixed(problem, group, prompts), 0
+        )
     return [(benches[pair.problem_set, pair.problem_id], pair) for pair in pairs]
 
 

@@ -16,7 +16,7 @@ from pruner.files import write_atomically
 from pruner.judges import lexical_weights
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card
 from pruner.judges.pair_prompt import PairPrompt
-from pruner.judges.reading import FEATURES, pair_features, read_prefix
+from pruner.judges.prefix_features import FEATURES, pair_features, read_prefix
 from pruner.judges.weight_files import local_folder, weights_fingerprint
 from pruner.learning import generative, lexical
 from pruner.learning.config import GenerativeTrainerConfig, LexicalTrainerConfig, TrainConfig

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.in_waves import InWaves
+from pruner.methods.wave_method import WaveMethod
 from pruner.section import Positive
 from pruner.traces import FinalAnswer
 from pruner.voting import majority_vote
@@ -27,7 +27,7 @@ class AdaptiveConfig(MethodConfig):
         return Adaptive(context.budget, self.wave, self.threshold)
 
 
-class Adaptive(InWaves):
+class Adaptive(WaveMethod):
     """Stops once P(the leader beats the runner-up) exceeds `threshold`; a threshold of 1 never stops early.
 
     Traces without an answer count for nobody. A wave is judged by all answers at its end.

@@ -103,6 +103,6 @@ class DeepConfOnline(WithoutJudge):
 
 
 def has_consensus(votes: Sequence[Vote], consensus: float | None) -> bool:
-    """Tell whether the leading answer has its share of the weighted vote; nobody has if nothing weighs anything."""
+    """Return whether the leading answer has its share of the weighted vote; nobody has if nothing weighs anything."""
     total = sum(vote.weight for vote in votes)
     return consensus is not None and total > 0 and votes[0].weight / total >= consensus

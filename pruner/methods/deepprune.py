@@ -106,7 +106,7 @@ class DeepPrune:
         raise AssertionError("deepprune leaves probes to its judge")
 
     def _prepare(self, index: int) -> list[Action]:
-        """Tell the judge of a complete prefix; of the first one only when there is a second to compare it with."""
+        """Prepare the judge for a complete prefix; for the first one only when there is a second to compare it with."""
         count = len(self._prefix_tokens)
         if count == 1:
             return []

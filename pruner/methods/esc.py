@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.in_waves import InWaves
+from pruner.methods.wave_method import WaveMethod
 from pruner.section import MAX_COUNT
 from pruner.traces import FinalAnswer
 from pruner.voting import group_answers
@@ -24,7 +24,7 @@ class EscConfig(MethodConfig):
         return Esc(context.budget, self.window)
 
 
-class Esc(InWaves):
+class Esc(WaveMethod):
     """The window is the wave. The vote is over all windows, not only over the one that agreed.
 
     A window with a trace that gave no answer does not agree: that trace might have given any.

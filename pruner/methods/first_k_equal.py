@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.in_waves import InWaves
+from pruner.methods.wave_method import WaveMethod
 from pruner.section import Positive
 from pruner.traces import FinalAnswer
 from pruner.voting import group_answers
@@ -23,7 +23,7 @@ class FirstKEqualConfig(MethodConfig):
         return FirstKEqual(context.budget, self.wave, self.k)
 
 
-class FirstKEqual(InWaves):
+class FirstKEqual(WaveMethod):
     """Stops once `k` finished traces have equal answers, whichever waves they were in. Then the majority of all traces decides.
 
     Traces without an answer equal nothing. A wave is judged by all answers at its end, so a wave of one stops soonest.

@@ -87,7 +87,7 @@ class Sampler(Protocol):
 
     @property
     def running_tokens(self) -> int:
-        """How many tokens the running requests have made so far, as far as the engine has told: lost if it dies now."""
+        """How many tokens the running requests have made so far, as far as the engine has reported: lost if it dies now."""
 
     @property
     def capacity_tokens(self) -> int | None:

@@ -72,7 +72,7 @@ class ProcessSampler:
         self._pipe.close()
 
     def wait(self, wait_s: float) -> None:
-        """Sleep until the child has something to tell, or `wait_s` seconds."""
+        """Sleep until the child has something to report, or `wait_s` seconds."""
         self._pipe.poll(wait_s)
 
     def _send(self, message: tuple[str, object]) -> None:

@@ -1,7 +1,7 @@
 """Seeded fake traces: a sampler without a model, for tests of the runner, of kills and of scale.
 
 A completion is a function of its request alone, as with the real engine in exact mode. Traces of a problem end in one of a
-few answers; probes tell the answer that the trace is heading for. Traces with the right answer are a little more confident.
+few answers; probes give the answer that the trace is heading for. Traces with the right answer are a little more confident.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pruner.answers.readings import Read, Reading
 from pruner.clustering import Cluster
-from pruner.judges.base import Bench, Judge, Prefixed, Prober
+from pruner.judges.base import Judge, JudgedProblem, Prefixed, Prober
 from pruner.methods.base import Action, Answer, Ask, Compare, Extend, Method, Prepare, Prune
 from pruner.prefix import Truncation
 from pruner.samplers.base import Completion, Decoding, Request
@@ -179,7 +179,7 @@ class Case:
             self._learn(self._prober.read(completion.key, completion))
         else:
             assert self._judge is not None
-            self._learn(self._judge.read(completion.key, completion, self._bench()))
+            self._learn(self._judge.read(completion.key, completion, self._judged()))
         return self._settle()
 
     def take_answer(self, read: Read) -> Step:
@@ -294,10 +294,10 @@ class Case:
     def _compare(self, pair: PairKey) -> None:
         """Deliver a pair's verdict, or ask for what it still waits for."""
         assert self._judge is not None, f"{self.problem.problem_id}: the method compares, but there is no judge"
-        bench = self._bench()
-        missing = self._judge.needs(pair, bench, self.facts)
+        judged = self._judged()
+        missing = self._judge.needs(pair, judged, self.facts)
         if not missing:
-            verdict = self._judge.verdict(pair, bench, self.facts)
+            verdict = self._judge.verdict(pair, judged, self.facts)
             if pair not in self.facts:
                 self._store(verdict)
             self._deliveries.append(verdict)
@@ -305,23 +305,23 @@ class Case:
         for key in missing:
             self._waiting.setdefault(key, {})[pair] = None
         for key in missing:
-            self._request(key, bench)
+            self._request(key, judged)
 
     def _prepare(self, action: Prepare) -> None:
         assert self._judge is not None
-        bench = self._bench()
+        judged = self._judged()
         for index in action.trace_indexes:
-            for key in self._judge.prepares(index, bench):
-                self._request(key, bench)
+            for key in self._judge.prepares(index, judged):
+                self._request(key, judged)
 
-    def _request(self, key: Key, bench: Bench) -> None:
+    def _request(self, key: Key, judged: JudgedProblem) -> None:
         """Request a judged fact, unless it is known or under way."""
         assert self._judge is not None
         if key in self._in_flight or key in self.facts:
             return
-        request = self._judge.request(key, bench)
+        request = self._judge.request(key, judged)
         if request is None:
-            self._learn(self._judge.read(key, None, bench))
+            self._learn(self._judge.read(key, None, judged))
         else:
             self._in_flight.add(key)
             self._requests.append(request)
@@ -364,8 +364,8 @@ class Case:
     def _trace(self, index: int) -> Trace:
         return self.traces.get(index) or Trace(self.problem.problem_id, index)
 
-    def _bench(self) -> Bench:
-        return Bench(self.problem, self.prompt_token_ids, self._prefixed, self._priority)
+    def _judged(self) -> JudgedProblem:
+        return JudgedProblem(self.problem, self.prompt_token_ids, self._prefixed, self._priority)
 
     def _seed(self, key: SegmentKey) -> int:
         return hash64(self._rule.seed, "segment", key.problem_id, key.trace_index, key.segment_index)

@@ -118,7 +118,7 @@ def test_light_and_dark_differ(opened):
     assert colour() != before
 
 
-def test_traces_that_are_not_there_are_told(browser, page, tmp_path):
+def test_traces_that_are_not_there_are_reported(browser, page, tmp_path):
     alone = tmp_path / "alone.html"
     alone.write_text(page.read_text())
     browser.get(alone.as_uri())

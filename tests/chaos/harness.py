@@ -241,7 +241,7 @@ def results(root: Path) -> list[bytes]:
     """Return every table of the run, without columns that only measure, as bytes.
 
     Raises:
-        Difference: its books do not balance.
+        Difference: its cost accounting does not add up.
     """
     found = audit(root / "run")
     if found.faults or found.unchecked:
@@ -267,14 +267,14 @@ def make_references(folder: Path, *overrides: str) -> dict[str, Reference]:
     for number, (name, each) in enumerate(variants.items()):
         root = folder / f"reference{number}"
         started = time.monotonic()
-        run(root, *told(each, folder, root))
+        run(root, *filled_in(each, folder, root))
         took_s = time.monotonic() - started
         tokens = {key: ids for key, (ids, _) in segments(root).items()}
         found[name] = Reference(each, results(root), tokens, took_s)
     return found
 
 
-def told(overrides: tuple[str, ...], folder: Path, root: Path) -> list[str]:
+def filled_in(overrides: tuple[str, ...], folder: Path, root: Path) -> list[str]:
     return [each.format(root=root, cons=folder / "reference0/run") for each in overrides]
 
 
@@ -292,7 +292,7 @@ def kill_many(folder: Path, kills: int, seed: int, *overrides: str) -> Counter[s
         name = list(references)[number % len(references)]
         number += 1
         root = folder / f"run{number}"
-        mine = told(references[name].overrides, folder, root)
+        mine = filled_in(references[name].overrides, folder, root)
         committed = hurt_to_the_end(root, mine, references[name].took_s + 0.6, draw, done)
         if results(root) != references[name].results:
             raise Difference(f"run {number} ({name}): other results")

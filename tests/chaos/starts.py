@@ -59,7 +59,7 @@ KINDS = {
 
 
 @dataclass
-class Told:
+class Tally:
     """What came of all rounds. endings: how many starts ended with (exit code, last line)."""
 
     endings: Counter[tuple[int, str]] = field(default_factory=Counter)
@@ -106,7 +106,7 @@ def fail_to_load() -> None:
     pruner.shard.wiring.open_samplers = fail
 
 
-def race(root: Path, kind: Kind, count: int, wait_s: float, draw: random.Random, told: Told) -> None:
+def race(root: Path, kind: Kind, count: int, wait_s: float, draw: random.Random, reported: Tally) -> None:
     """Start so many processes at one moment, wait for them, and note how each ended."""
     if kind.is_failed_first:
         code = wait(start(root, *SMALL, "seed=7", before=fail_to_load))
@@ -127,9 +127,9 @@ def race(root: Path, kind: Kind, count: int, wait_s: float, draw: random.Random,
     owner = owner_of(root)
     for code, overrides, log in done:
         assert code is not None
-        told.endings[code, last_line(log, root)] += 1
+        reported.endings[code, last_line(log, root)] += 1
         if code == 0 and as_owner(overrides) != owner:
-            told.mixed.append(f"{root.name}: exit 0 with {overrides}, but the run is {owner}'s")
+            reported.mixed.append(f"{root.name}: exit 0 with {overrides}, but the run is {owner}'s")
 
 
 def as_owner(overrides: tuple[str, ...]) -> tuple[int, int]:
@@ -152,27 +152,27 @@ def last_line(log: Path, root: Path) -> str:
     return re.sub(r"shard=\d+", "shard=NNNN", line) if "error" in line else "(its summary)"
 
 
-def finish(root: Path, references: dict[int, list[bytes]], told: Told) -> None:
+def finish(root: Path, references: dict[int, list[bytes]], reported: Tally) -> None:
     """Finish a run with the config that it belongs to, and compare it with that of a single process."""
     seed, shards = owner_of(root)
     if seed not in references:
-        told.mixed.append(f"{root.name}: it belongs to the start that failed")
+        reported.mixed.append(f"{root.name}: it belongs to the start that failed")
         return
     try:
         for index in range(shards):
             run(root, *SMALL, f"seed={seed}", f"shard.count={shards}", f"shard.index={index}")
     except Difference as error:
-        told.mixed.append(f"{root.name}: cannot be finished: {str(error).splitlines()[-1]}")
+        reported.mixed.append(f"{root.name}: cannot be finished: {str(error).splitlines()[-1]}")
         return
     ids = [name for path in sorted((root / "run/answers").glob("*.parquet")) for name in problem_ids(path)]
-    told.problems += len(set(ids))
+    reported.problems += len(set(ids))
     if len(ids) != len(set(ids)):
-        told.doubled.append(f"{root.name}: {len(ids)} answers for {len(set(ids))} problems")
+        reported.doubled.append(f"{root.name}: {len(ids)} answers for {len(set(ids))} problems")
     try:
         if results(root) != references[seed]:
-            told.mixed.append(f"{root.name}: other results than one process gives")
+            reported.mixed.append(f"{root.name}: other results than one process gives")
     except Difference as error:
-        told.mixed.append(f"{root.name}: {error}")
+        reported.mixed.append(f"{root.name}: {error}")
 
 
 def problem_ids(path: Path) -> list[str]:
@@ -181,7 +181,7 @@ def problem_ids(path: Path) -> list[str]:
 
 def start_many(
     folder: Path, starts: int, at_once: int, seed: int, kinds: list[str], show: Callable[[str], object]
-) -> Told:
+) -> Tally:
     """Start so many processes, in rounds of some at once, each kind in turn."""
     draw = random.Random(seed)
     references = {}
@@ -189,26 +189,31 @@ def start_many(
         root = folder / f"reference{number}"
         run(root, *SMALL, f"seed={number}")
         references[number] = results(root)
-    told, left, number = Told(), starts, 0
+    reported, left, number = Tally(), starts, 0
     while left > 0:
         count = min(at_once, left)
         name = kinds[number % len(kinds)]
         root = folder / f"round{number}"
         began = time.monotonic()
-        race(root, KINDS[name], count, draw.choice((0.0, 0.0, 5.0)), draw, told)
-        finish(root, references, told)
+        race(root, KINDS[name], count, draw.choice((0.0, 0.0, 5.0)), draw, reported)
+        finish(root, references, reported)
         show(f"{count} starts, {name}: {time.monotonic() - began:.1f} s")
-        told.kinds[name] += count
+        reported.kinds[name] += count
         left, number = left - count, number + 1
-    return told
+    return reported
 
 
-def report(told: Told) -> str:
-    lines = [f"{sum(told.endings.values()):>6}  starts"]
-    lines += [f"{count:>6}    of {name}" for name, count in told.kinds.items()]
-    lines += [f"{count:>6}  exit {code:>3}: {line}" for (code, line), count in sorted(told.endings.items())]
-    lines += [f"{told.problems:>6}  problems answered in all, each compared with the run of one process"]
-    lines += [f"{len(told.mixed):>6}  mixed", f"{len(told.doubled):>6}  doubled", *told.mixed, *told.doubled]
+def report(reported: Tally) -> str:
+    lines = [f"{sum(reported.endings.values()):>6}  starts"]
+    lines += [f"{count:>6}    of {name}" for name, count in reported.kinds.items()]
+    lines += [f"{count:>6}  exit {code:>3}: {line}" for (code, line), count in sorted(reported.endings.items())]
+    lines += [f"{reported.problems:>6}  problems answered in all, each compared with the run of one process"]
+    lines += [
+        f"{len(reported.mixed):>6}  mixed",
+        f"{len(reported.doubled):>6}  doubled",
+        *reported.mixed,
+        *reported.doubled,
+    ]
     return "\n".join(lines)
 
 
@@ -227,10 +232,10 @@ def main() -> int:
     given = parser.parse_args()
     kinds = list(KINDS) if given.kind is None else [given.kind]
     with tempfile.TemporaryDirectory() as folder:
-        told = start_many(Path(folder), given.starts, given.at_once, given.seed, kinds, log_line)
-    print(report(told))
-    unexplained = [ending for ending in told.endings if not is_explained(*ending)]
-    return int(bool(told.mixed or told.doubled or unexplained))
+        reported = start_many(Path(folder), given.starts, given.at_once, given.seed, kinds, log_line)
+    print(report(reported))
+    unexplained = [ending for ending in reported.endings if not is_explained(*ending)]
+    return int(bool(reported.mixed or reported.doubled or unexplained))
 
 
 def log_line(text: str) -> None:

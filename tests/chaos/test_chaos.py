@@ -69,7 +69,7 @@ def small_disk(path, size):
 
 
 @pytest.mark.parametrize("free_kib", [1, 8, 300])
-def test_a_full_disk_is_told_and_what_was_committed_stays(tmp_path, reference, free_kib):
+def test_a_full_disk_is_reported_and_what_was_committed_stays(tmp_path, reference, free_kib):
     with small_disk(tmp_path / "disk", "12m") as disk:
         before = {}
         if free_kib != 300:
@@ -106,11 +106,11 @@ def interrupted_run(root):
 
 
 def committed(progress):
-    """Return how many segments a running shard has told of."""
+    """Return how many segments a running shard has reported."""
     return json.loads(progress.read_text())["segments"] if progress.exists() else 0
 
 
-def test_a_read_only_folder_is_told_and_nothing_is_lost(tmp_path, reference):
+def test_a_read_only_folder_is_reported_and_nothing_is_lost(tmp_path, reference):
     with small_disk(tmp_path / "disk", "12m") as disk:
         before = interrupted_run(disk / "root")
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
@@ -125,7 +125,7 @@ def test_a_read_only_folder_is_told_and_nothing_is_lost(tmp_path, reference):
 
 @pytest.mark.parametrize("suffix", ["", ".wal"])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "zeroed", "emptied"])
-def test_a_damaged_checkpoint_is_told_or_harmless_and_never_begun_anew(tmp_path, reference, damage, suffix):
+def test_a_damaged_checkpoint_is_reported_or_harmless_and_never_begun_anew(tmp_path, reference, damage, suffix):
     root = tmp_path / "root"
     progress = root / "run/progress/shard=0000.json"
     before, told_of = interrupted_run(root), committed(progress)
@@ -133,7 +133,7 @@ def test_a_damaged_checkpoint_is_told_or_harmless_and_never_begun_anew(tmp_path,
     shutil.copytree(folder, tmp_path / "whole")
     path = folder / f"shard=0000.duckdb{suffix}"
     draw = random.Random(f"{damage}{suffix}")
-    told = 0
+    reported = 0
     for _ in range(3):
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "whole", folder)
@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_is_told_or_harmless_and_never_begun_anew(tmp_path,
         result = job(root)
         if result.returncode == 0:
             now = segments(root)
-            # Killed between a commit and telling of it, and then without its log: as if killed before that commit.
+            # Killed between a commit and reporting it, and then without its log: as if killed before that commit.
             lost = sum(now.get(key) != value for key, value in before.items())
             assert lost <= len(before) - told_of, "facts were lost in silence"
             assert results(root) == reference
@@ -161,11 +161,11 @@ def test_a_damaged_checkpoint_is_told_or_harmless_and_never_begun_anew(tmp_path,
             shutil.rmtree(tmp_path / "whole")
             shutil.copytree(folder, tmp_path / "whole")
             continue
-        told += 1
+        reported += 1
         assert result.returncode == 1 and "error: checkpoint" in result.stderr, result.stderr
         assert "Traceback" not in result.stderr
         assert path.exists() or not content  # DuckDB itself takes an empty log away
-    print(f"{damage}{suffix}: told {told} of 3 times, harmless otherwise")
+    print(f"{damage}{suffix}: reported {reported} of 3 times, harmless otherwise")
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "whole", folder)
     run(root)

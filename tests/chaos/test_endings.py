@@ -1,4 +1,4 @@
-"""Runs that end at the worst moment: what they tell, what `jobs.status` shows, and that the same command mends it."""
+"""Runs that end at the worst moment: what they report, what `jobs.status` shows, and that the same command mends it."""
 
 import json
 import signal
@@ -59,7 +59,7 @@ def test_a_shard_without_problems_is_done(tmp_path):
     assert states(tmp_path) == ["waiting"] * 10 + ["done"]
 
 
-def test_after_a_failed_commit_a_run_tells_only_what_is_committed_and_goes_on(tmp_path):
+def test_after_a_failed_commit_a_run_says_only_what_is_committed_and_goes_on(tmp_path):
     patch = """
 write, calls = pruner.checkpoint.store.Store._write_tables, []
 def fail_once(*given):

@@ -18,7 +18,7 @@ import pruner.shard.wiring
 from pruner.errors import EngineError, InputError
 from pruner.results.status import read_manifest
 from tests.chaos.harness import start, wait
-from tests.chaos.starts import KINDS, SMALL, Kind, Told, is_explained, owner_of, report
+from tests.chaos.starts import KINDS, SMALL, Kind, Tally, is_explained, owner_of, report
 from tests.live.jobs_under_test import PROJECT
 
 pytestmark = pytest.mark.chaos
@@ -85,9 +85,11 @@ def test_a_first_start_that_sampled_nothing_does_not_refuse_a_corrected_config(t
 
 
 def test_the_table_of_starts_names_what_is_not_explained():
-    told = Told(mixed=["round1: other results"])
-    told.endings[(2, "error: shard shard=NNNN: host H, pid P works on it. Wait for it, or stop it.")] += 3
-    assert "     3  exit   2: error: shard" in report(told) and "     1  mixed\n     0  doubled\nround1" in report(told)
+    reported = Tally(mixed=["round1: other results"])
+    reported.endings[(2, "error: shard shard=NNNN: host H, pid P works on it. Wait for it, or stop it.")] += 3
+    assert "     3  exit   2: error: shard" in report(reported) and "     1  mixed\n     0  doubled\nround1" in report(
+        reported
+    )
     assert (
         is_explained(0, "")
         and is_explained(-9, "")

@@ -76,8 +76,10 @@ def ended(result: Any) -> int:
     if result.code not in (0, 2) or "Traceback" in result.errors:
         raise Wrong(f"code {result.code}: {result.errors[-1500:]}")
     lines = result.errors.splitlines()
-    told = [line for line in lines if line.startswith("error: ")]
-    if result.code == 2 and (not told or len(told) < len(lines) - sum(line.startswith("warning: ") for line in lines)):
+    reported = [line for line in lines if line.startswith("error: ")]
+    if result.code == 2 and (
+        not reported or len(reported) < len(lines) - sum(line.startswith("warning: ") for line in lines)
+    ):
         raise Wrong(f"not one line each: {result.errors[-1500:]!r}")
     if any(not line.isprintable() for line in lines):
         raise Wrong(f"control characters: {result.errors[-1500:]!r}")
@@ -399,7 +401,7 @@ def check_names(drawn: tuple[str, str]) -> int:
 
 
 @st.composite
-def books(draw: st.DrawFn) -> tuple[str, bytes]:
+def totals(draw: st.DrawFn) -> tuple[str, bytes]:
     file = draw(st.sampled_from(["run.json", "progress/shard=0000.json"]))
     values = json.loads((_one_run() / "run" / file).read_text())
     if draw(st.integers(0, 9)) == 0:
@@ -414,7 +416,7 @@ def books(draw: st.DrawFn) -> tuple[str, bytes]:
     return file, json.dumps(values).encode()
 
 
-def check_books(drawn: tuple[str, bytes]) -> int:
+def check_bookkeeping(drawn: tuple[str, bytes]) -> int:
     file, data = drawn
     with folder() as place:
         for name in ("run", "other"):
@@ -550,7 +552,7 @@ TARGETS = (
     ),
     Target("imports", sources(), check_import),
     Target("names", st.tuples(v.names, v.names), check_names),
-    Target("run.json and progress", st.deferred(books), check_books),
+    Target("run.json and progress", st.deferred(totals), check_bookkeeping),
     Target("files of runs, bytes", st.deferred(damages), check_damage),
     Target("queries", queries(), check_query),
 )

@@ -1,4 +1,4 @@
-"""The audit job: what it prints, and that its exit code says whether the books balance."""
+"""The audit job: what it prints, and that its exit code says whether the totals balance."""
 
 import shutil
 
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from tests.job_processes import run
 
 
-def test_the_job_says_that_books_balance(sweep, tmp_path):
+def test_the_job_says_that_accounting_balance(sweep, tmp_path):
     result = run("audit", str(sweep))
     assert result.returncode == 0 and result.stdout.count("balanced") == 3
     assert run("audit", str(tmp_path)).returncode == 2

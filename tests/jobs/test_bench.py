@@ -8,7 +8,7 @@ from tests.job_processes import run
 
 
 @pytest.mark.parametrize(("override", "message"), [("bench=nothing", "bench: got 'nothing'"), ("repeats=0", "repeats")])
-def test_a_benchmark_that_does_not_exist_is_told(override, message):
+def test_a_benchmark_that_does_not_exist_is_reported(override, message):
     result = run("bench", "bench=orchestrator", override)
     assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
 

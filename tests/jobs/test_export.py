@@ -75,7 +75,7 @@ def test_of_a_pruned_run_the_finished_traces_are_recorded_with_their_probes(swee
         ("jsonl", "nothing", "x", "no run has written answers here yet"),
     ],
 )
-def test_what_cannot_be_exported_is_told_in_one_line(sweep, tmp_path, kind, path, output, message):
+def test_what_cannot_be_exported_is_reported_in_one_line(sweep, tmp_path, kind, path, output, message):
     result = export(sweep / path, kind, tmp_path / output)
     assert result.returncode == 2 and message in result.stderr and len(result.stderr.splitlines()) == 1
 

@@ -62,7 +62,7 @@ def test_parameters_are_bound_and_never_pasted(sweep):
         assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1
 
 
-def test_every_format_tells_the_same_rows(sweep, tmp_path):
+def test_every_format_says_the_same_rows(sweep, tmp_path):
     sql = "SELECT run, problem_id, votes, vote_answers, question FROM answers ORDER BY ALL"
     rows = json.loads(query(sweep, sql, "--format", "json").stdout)
     assert len(rows) == 24
@@ -105,7 +105,7 @@ def test_the_shell_gets_the_same_views(sweep, tmp_path):
     assert views_sql(awkward).count("it''s/") == 6
 
 
-def test_lists_and_columns_are_told():
+def test_lists_and_columns_are_reported():
     result = run("query", "--list")
     assert result.returncode == 0 and all(name in result.stdout for name in QUERIES)
     result = run("query", "savings", "--columns")
@@ -114,7 +114,7 @@ def test_lists_and_columns_are_told():
     assert "expected one of runs" in run("query", "nothing", "--columns").stderr
 
 
-def test_a_folder_without_runs_is_told(tmp_path):
+def test_a_folder_without_runs_is_reported(tmp_path):
     result = query(tmp_path, "leaderboard")
     assert result.returncode == 2 and "no run has written answers here yet" in result.stderr
 

@@ -39,7 +39,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.parametrize("judge", ["probe", "recorded"])
-def test_a_replayed_run_has_the_same_answers_and_the_same_books(root, judge):
+def test_a_replayed_run_has_the_same_answers_and_the_same_accounting(root, judge):
     main_job(
         root,
         f"again_{judge}",

@@ -54,7 +54,7 @@ def test_an_empty_figure_says_why(sweep, tmp_path):
     assert set(re.findall(r'<figure id="figure-(\w+)"[^>]*data-filled="no"', page)) == {"calibration", "saved"}
 
 
-def test_what_cannot_be_reported_is_told_in_one_line(sweep, tmp_path):
+def test_what_cannot_be_reported_is_reported_in_one_line(sweep, tmp_path):
     for arguments, message in (
         ([str(tmp_path)], "no run has written answers here yet"),
         ([str(sweep), "--focus", "nothing"], "expected one of"),

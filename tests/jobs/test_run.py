@@ -10,7 +10,7 @@ import pytest
 
 from pruner.results.query import run_totals
 from tests.job_processes import PROJECT, run, run_program, start_program
-from tests.live.jobs_under_test import assert_books_balance
+from tests.live.jobs_under_test import assert_accounting_agrees
 from tests.results_under_test import OVERRIDES, problem_set
 
 SIMULATED = ("sampler=simulated", "problems.limit=12", "budget=6")
@@ -86,7 +86,7 @@ def test_lost_parquet_is_written_again_from_the_checkpoint(root):
     assert pq.read_table(path).equals(before)
 
 
-def test_weights_of_the_books_may_change_afterwards(root):
+def test_weights_of_the_accounting_may_change_afterwards(root):
     before = pq.read_table(root / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
     override = "accounting.judge_prompt_weight=5.0"
     assert run("run", *SIMULATED, f"run.root={root}", "run.name=run", override).returncode == 0
@@ -118,13 +118,13 @@ def test_signals_end_the_job_with_75_and_it_goes_on(root, tmp_path, number):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)
-    process.send_signal(number)  # the same stop, told twice
+    process.send_signal(number)  # the same stop, reported twice
     assert process.wait(timeout=60) == 75
     assert "the same command goes on from here" in process.stderr.read()
     assert json.loads(progress.read_text())["state"] == "interrupted"
     assert run("run", *slow[:-3], "sampler.max_running_traces=6").returncode == 0
     assert same_rows(root, tmp_path)
-    assert_books_balance(tmp_path / "run")
+    assert_accounting_agrees(tmp_path / "run")
     attempts = pq.read_table(tmp_path / "run/attempts/shard=0000.parquet").to_pylist()
     assert [row["end_reason"] for row in attempts] == ["interrupted", "done"]
 

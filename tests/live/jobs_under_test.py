@@ -51,11 +51,11 @@ def run_job(
     )
     assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
     if code == 0:
-        assert_books_balance(root / "run")
+        assert_accounting_agrees(root / "run")
     return result
 
 
-def assert_books_balance(folder: Path) -> None:
+def assert_accounting_agrees(folder: Path) -> None:
     """Check a finished run's answers, traces, judged facts, attempts and checkpoints against each other."""
     found = audit(folder)
     assert not found.faults and not found.unchecked and found.segments is not None, str(found)
@@ -67,7 +67,7 @@ def start_job(root: Path, *overrides: str) -> subprocess.Popen:
 
 
 def wait_for_segments(root: Path, count: int, process: subprocess.Popen, timeout_s: float = 300) -> int:
-    """Wait until the job has committed so many segments in all; return how many it told of."""
+    """Wait until the job has committed so many segments in all; return how many it reported."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         segments = committed_segments(root)

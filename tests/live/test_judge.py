@@ -54,7 +54,7 @@ def pairs_file(tmp_path):
 
 
 def test_a_training_stopped_twice_ends_with_the_same_steps_and_weights(tmp_path, pairs_file):
-    """Killed after its first save, told to stop after a later one. Sums on another buffer may differ in the last bit."""
+    """Killed after its first save, asked to stop after a later one. Sums on another buffer may differ in the last bit."""
     from safetensors.torch import load_file
 
     finish(train(pairs_file, tmp_path / "whole"))
@@ -80,7 +80,7 @@ def test_a_training_stopped_twice_ends_with_the_same_steps_and_weights(tmp_path,
 
 
 def test_two_processes_train_one_judge_and_stop_at_the_same_step(tmp_path, pairs_file):
-    """With a model of two tiny layers. Only one of the two is told to stop."""
+    """With a model of two tiny layers. Only one of the two is asked to stop."""
     base = tiny_model(tmp_path / "base")
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "jobs.train_judge"]
     command = [*launch, *train(pairs_file, tmp_path / "judge", f"trainer.base.path={base}")[3:]]

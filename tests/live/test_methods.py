@@ -42,7 +42,7 @@ def answers(folder):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_works_live_and_its_replay_has_the_same_answers_and_books(runs, tmp_path, method):
+def test_a_method_works_live_and_its_replay_has_the_same_answers_and_accounting(runs, tmp_path, method):
     live = answers(runs / method)
     assert len(live) == 3 and all(row["tokens_sampled"] > 0 for row in live)
     source = f"sampler.source={runs / method}"

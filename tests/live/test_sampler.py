@@ -117,6 +117,6 @@ def test_a_probe_reads_its_prefix_from_the_cache(sampler, prompts):
     assert found.cached_tokens >= len(request.prompt_token_ids) // 32 * 32
 
 
-def test_it_tells_how_many_tokens_its_cache_holds(sampler):
+def test_it_says_how_many_tokens_its_cache_holds(sampler):
     values = 2 * 30 * 3 * 64  # keys and values of 30 layers with 3 heads of 64, in float32
     assert sampler.capacity_tokens == pytest.approx(2**30 / (4 * values), rel=0.01)

@@ -71,12 +71,12 @@ def wait_until(holds: Callable[[], bool], what: str, logs: Path, timeout_s: floa
     while not holds():
         if time.monotonic() > deadline:
             texts = "\n".join(f"{path.name}:\n{path.read_text()}" for path in sorted(logs.glob("log-*.txt")))
-            raise AssertionError(f"not within {timeout_s:.0f} s: {what}\n{slurm('squeue')}\n{told(logs)}\n{texts}")
+            raise AssertionError(f"not within {timeout_s:.0f} s: {what}\n{slurm('squeue')}\n{reports(logs)}\n{texts}")
         time.sleep(0.3)
 
 
-def told(folder: Path) -> list[dict]:
-    """Return what the shards of the run told last."""
+def reports(folder: Path) -> list[dict]:
+    """Return what the shards of the run reported last."""
     found = []
     for path in sorted((folder / "run/progress").glob("*.json")):
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.job_processes import PROJECT, run, run_program
 from tests.live.jobs_under_test import SMALL, assert_same_results, attempts, run_job
-from tests.slurm.cluster_under_test import has_ended, preempt, slurm, submit, told, wait_until
+from tests.slurm.cluster_under_test import has_ended, preempt, reports, slurm, submit, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
 SIMULATED = ("sampler=simulated", "problems.limit=18", "budget=8", "checkpoint.every_segments=4")
@@ -35,7 +35,7 @@ def preempted_twice(folder, job, shards):
     for number in range(2):
         wait_until(
             lambda seen=number: (
-                has_ended(job) or any(row["state"] == "running" and row["attempt"] > seen for row in told(folder))
+                has_ended(job) or any(row["state"] == "running" and row["attempt"] > seen for row in reports(folder))
             ),
             f"the array samples for the {number + 1}. time",
             folder,
@@ -90,10 +90,10 @@ def test_bad_input_and_what_a_user_cancels_do_not_come_back(tmp_path):
     slow = submit(tmp_path, *SIMULATED, "sampler.step_s=0.4", "sampler.max_running_traces=4")
     wait_until(lambda: has_ended(bad), "the job with bad input ends", tmp_path)
     assert "error: budget: got 0" in (tmp_path / f"log-{bad}_0.txt").read_text()
-    wait_until(lambda: any(row["state"] == "running" for row in told(tmp_path)), "the other one samples", tmp_path)
+    wait_until(lambda: any(row["state"] == "running" for row in reports(tmp_path)), "the other one samples", tmp_path)
     slurm("scancel", slow)
     wait_until(lambda: has_ended(slow), "the cancelled job is gone", tmp_path)
-    assert told(tmp_path)[0]["state"] == "interrupted"
+    assert reports(tmp_path)[0]["state"] == "interrupted"
 
 
 def test_an_allocation_of_two_gpus_is_split_between_sampler_and_judge(tmp_path):

@@ -17,17 +17,17 @@ def test_a_pair_pays_for_its_head_once_a_left_trace():
         Verdict(PairKey("p", 0, 2), 0.5, prompt_tokens=110, head_tokens=60, output_tokens=1),
         Verdict(PairKey("p", 1, 2), None, prompt_tokens=90, head_tokens=50, output_tokens=1),
     ]
-    book = judge_cost(facts, 1)
-    assert (book.calls, book.verdicts, book.verdicts_missing) == (3, 3, 1)
-    assert (book.prompt_tokens, book.cached_tokens, book.output_tokens) == (300, 60, 3)
+    cost = judge_cost(facts, 1)
+    assert (cost.calls, cost.verdicts, cost.verdicts_missing) == (3, 3, 1)
+    assert (cost.prompt_tokens, cost.cached_tokens, cost.output_tokens) == (300, 60, 3)
 
 
 def test_a_probe_pays_for_what_it_adds():
-    book = judge_cost(
+    cost = judge_cost(
         [Probe(ProbeKey("p", 0, 4), 3, (1, 2, 3), "", "7", 30, 0, 22), Verdict(PairKey("p", 0, 1), 1.0)], 1
     )
-    assert (book.calls, book.probes, book.verdicts) == (1, 1, 1)
-    assert (book.prompt_tokens, book.cached_tokens, book.output_tokens) == (30, 22, 3)
+    assert (cost.calls, cost.probes, cost.verdicts) == (1, 1, 1)
+    assert (cost.prompt_tokens, cost.cached_tokens, cost.output_tokens) == (30, 22, 3)
 
 
 def test_only_whole_blocks_of_the_cache_are_shared():

@@ -1,4 +1,4 @@
-"""Books that do not balance are noticed."""
+"""Cost accounting that does not add up is noticed."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ import pytest
 from pruner.results.audit import audit
 
 
-def test_the_books_of_every_run_balance(sweep):
+def test_the_accounting_of_every_run_balance(sweep):
     for folder in sorted(path.parent for path in sweep.glob("*/run.json")):
         found = audit(folder)
         assert not found.faults and not found.unchecked, str(found)

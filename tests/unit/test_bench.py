@@ -35,7 +35,7 @@ def test_numbers_are_shown_as_read():
     ]
 
 
-def test_the_machine_is_told():
+def test_the_machine_is_reported():
     facts = machine_facts()
     assert facts["cores"] >= 1 and facts["cpu"] and "duckdb" in facts
 

@@ -55,9 +55,9 @@ def test_the_control_votes_like_the_method_on_the_first_k_traces(given):
 
 def test_repetitions_of_a_problem_count_once():
     rows = answers("r", 100, (1, 0, 1), source_problem_id=["p", "p", "q"])
-    books = compared_run("r", "", rows)
-    assert books.problems == ("p", "q") and books.repetitions == 2
-    assert books.correct.tolist() == [0.5, 1.0]
+    totals = compared_run("r", "", rows)
+    assert totals.problems == ("p", "q") and totals.repetitions == 2
+    assert totals.correct.tolist() == [0.5, 1.0]
     found = control([*traces("p0", "ab"), *traces("p1", "ba")], {"p0": "p", "p1": "p"}, 2)
     assert found.problems == ("p",)
     assert found.correct.tolist() == [[0.5, 0.5]] and found.tokens.tolist() == [[10.0, 20.0]]
@@ -73,9 +73,9 @@ def test_the_control_is_interpolated_at_equal_net_tokens():
     assert equal_tokens(np.array([0.2, 0.6]), np.array([10.0, 30.0]), 31.0) is None
 
 
-def test_a_row_tells_saving_and_lead_net_of_the_judge():
-    books = compared_run("r", "", answers("r", 10, (1, 1, 0), judge=10.0, method="deepprune"))
-    [row] = table([books], flat_control([0.0, 1.0, 1.0, 1.0], [10, 20, 30, 40]), 200, 0)
+def test_a_row_says_saving_and_lead_net_of_the_judge():
+    totals = compared_run("r", "", answers("r", 10, (1, 1, 0), judge=10.0, method="deepprune"))
+    [row] = table([totals], flat_control([0.0, 1.0, 1.0, 1.0], [10, 20, 30, 40]), 200, 0)
     assert row.saving == pytest.approx(0.5) and row.judge_net == pytest.approx(10.0)
     assert row.control == pytest.approx(1.0) and row.lead.value == pytest.approx(-1 / 3)
     assert row.lead.low <= row.lead.value <= row.lead.high <= 0.0
@@ -83,8 +83,8 @@ def test_a_row_tells_saving_and_lead_net_of_the_judge():
 
 
 def test_the_baseline_leads_itself_by_nothing():
-    books = compared_run("r", "", answers("r", 40, (1, 1, 1)))
-    [row] = table([books], flat_control([0.0, 1.0, 1.0, 1.0], [10, 20, 30, 40]), 50, 0)
+    totals = compared_run("r", "", answers("r", 40, (1, 1, 1)))
+    [row] = table([totals], flat_control([0.0, 1.0, 1.0, 1.0], [10, 20, 30, 40]), 50, 0)
     assert (row.saving, row.lead.value, row.lead.low) == (0.0, 0.0, 0.0)
 
 

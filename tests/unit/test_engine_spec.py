@@ -55,7 +55,7 @@ def planned(monkeypatch, gpus, *overrides):
     return wiring.plan(main_config(["model=deepseek_8b", *overrides]))
 
 
-def test_a_plan_tells_every_engine_its_process_and_its_cards(monkeypatch):
+def test_a_plan_says_every_engine_its_process_and_its_cards(monkeypatch):
     found = planned(monkeypatch, "4,5,6", "judge=llm", "judge.colocate=false", "model.tensor_parallel_size=2")
     assert found["sampler"]["environment"]["CUDA_VISIBLE_DEVICES"] == "4,5"
     assert found["judge"]["environment"]["CUDA_VISIBLE_DEVICES"] == "6"

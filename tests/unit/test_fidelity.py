@@ -201,7 +201,7 @@ def test_the_top_share_is_the_authors(theirs, score):
 def test_on_purpose_the_answer_is_the_weighted_votes(theirs):
     traces = [Future("a", (1.0,)), Future("a", (1.0,)), Future("b", (5.0,))]
     results = theirs.utils.compute_all_voting_results(as_theirs(traces))
-    assert results["majority"]["answer"] == "a", "what their deepthink() returns unless told otherwise"
+    assert results["majority"]["answer"] == "a", "what their deepthink() returns by default"
     assert results["mean_confidence_weighted"]["answer"] == "b"
     assert offline(traces, "mean", 1.0).answer.answer == "b"
 

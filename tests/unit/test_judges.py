@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.errors import InputError
-from pruner.judges.base import Bench, Prefixed
+from pruner.judges.base import JudgedProblem, Prefixed
 from pruner.judges.llm import LlmJudge, common_head, probability_of_first
 from pruner.judges.probe import EngineProber, ProbeJudge, read_answer
 from pruner.learning.scoring import keyed
@@ -32,12 +32,12 @@ class WordPrompts:
 
 
 @pytest.fixture
-def bench():
+def judged():
     traces = {
         index: Prefixed(trace_of(index, (text, 4)), Prefix(text, 4))
         for index, text in enumerate(["left one {right}", "right two", "third"])
     }
-    return Bench(Problem("p", 0, "what {left}?", None), (7, 8, 9), traces, 3)
+    return JudgedProblem(Problem("p", 0, "what {left}?", None), (7, 8, 9), traces, 3)
 
 
 def completion(key, **changes):
@@ -48,10 +48,10 @@ def probe_judge(max_model_len=100):
     return ProbeJudge(EngineProber(" \\boxed{", (50, 51), 6, max_model_len))
 
 
-def test_a_probe_continues_prompt_and_prefix_with_the_opening(bench):
+def test_a_probe_continues_prompt_and_prefix_with_the_opening(judged):
     judge = probe_judge()
-    assert judge.needs(PAIR, bench, {}) == (ProbeKey("p", 0, 4), ProbeKey("p", 1, 4))
-    request = judge.request(ProbeKey("p", 0, 4), bench)
+    assert judge.needs(PAIR, judged, {}) == (ProbeKey("p", 0, 4), ProbeKey("p", 1, 4))
+    request = judge.request(ProbeKey("p", 0, 4), judged)
     assert request.prompt_token_ids == (7, 8, 9, 1, 2, 3, 4, 50, 51)
     assert request.decoding.temperature == 0.0 and request.priority == 3
 
@@ -59,23 +59,23 @@ def test_a_probe_continues_prompt_and_prefix_with_the_opening(bench):
 @pytest.mark.parametrize(
     ("left", "right", "score"), [("7", "7", 1.0), ("7", "8", 0.0), (None, "7", None), (None, None, None)]
 )
-def test_probed_answers_decide_and_an_unreadable_one_is_missing_not_zero(bench, left, right, score):
+def test_probed_answers_decide_and_an_unreadable_one_is_missing_not_zero(judged, left, right, score):
     judge = probe_judge()
     known = {}
     for index, answer in ((0, left), (1, right)):
         key = ProbeKey("p", index, 4)
         text = "" if answer is None else answer + "} and on"
-        known[key] = keyed(judge.read(key, Completion(key, 2, (1, 2), text, "stop", 20, 0), bench), str)
+        known[key] = keyed(judge.read(key, Completion(key, 2, (1, 2), text, "stop", 20, 0), judged), str)
         assert known[key].shared_tokens == 18
-    assert judge.needs(PAIR, bench, known) == ()
-    assert judge.verdict(PAIR, bench, known).score == score
+    assert judge.needs(PAIR, judged, known) == ()
+    assert judge.verdict(PAIR, judged, known).score == score
 
 
-def test_a_probe_that_does_not_fit_the_context_is_missing(bench):
+def test_a_probe_that_does_not_fit_the_context_is_missing(judged):
     judge = probe_judge(max_model_len=10)
     key = ProbeKey("p", 0, 4)
-    assert judge.request(key, bench) is None
-    assert judge.read(key, None, bench).answer is None
+    assert judge.request(key, judged) is None
+    assert judge.read(key, None, judged).answer is None
 
 
 @pytest.mark.parametrize(
@@ -98,28 +98,28 @@ def llm_judge(**changes):
     return LlmJudge(judge, WordPrompts(), 1000)
 
 
-def test_the_left_prefix_comes_first_and_its_head_is_shared(bench):
+def test_the_left_prefix_comes_first_and_its_head_is_shared(judged):
     judge = llm_judge()
-    one, two = (judge.request(PairKey("p", 0, right), bench) for right in (1, 2))
-    facts = [judge.read(r.key, completion(r.key, label_logprobs=(-1.0, -1.0)), bench) for r in (one, two)]
+    one, two = (judge.request(PairKey("p", 0, right), judged) for right in (1, 2))
+    facts = [judge.read(r.key, completion(r.key, label_logprobs=(-1.0, -1.0)), judged) for r in (one, two)]
     shared = common_head(one.prompt_token_ids, two.prompt_token_ids)
     assert facts[0].head_tokens == facts[1].head_tokens == shared > 10
 
 
-def test_text_of_problem_and_traces_is_never_read_as_a_field(bench):
+def test_text_of_problem_and_traces_is_never_read_as_a_field(judged):
     judge = llm_judge()
     words = {number: word for word, number in judge._prompt.prompts.ids.items()}
-    request = judge.request(PAIR, bench)
+    request = judge.request(PAIR, judged)
     words = {number: word for word, number in judge._prompt.prompts.ids.items()}
     text = " ".join(words.get(token, "") for token in request.prompt_token_ids)
     assert "left one {right}" in text and "what {left}?" in text and "right two" in text
 
 
-def test_the_score_is_the_probability_of_the_first_label(bench):
+def test_the_score_is_the_probability_of_the_first_label(judged):
     judge = llm_judge()
-    fact = judge.read(PAIR, completion(PAIR, label_logprobs=(math.log(0.6), math.log(0.2))), bench)
+    fact = judge.read(PAIR, completion(PAIR, label_logprobs=(math.log(0.6), math.log(0.2))), judged)
     assert fact.score == pytest.approx(0.75)
-    assert judge.read(PAIR, None, bench).score is None
+    assert judge.read(PAIR, None, judged).score is None
 
 
 @given(st.floats(-1000, 0), st.floats(-1000, 0))
@@ -129,17 +129,17 @@ def test_scores_are_probabilities_and_symmetric(first, second):
     assert score + probability_of_first((second, first)) == pytest.approx(1.0)
 
 
-def test_both_orders_are_two_facts_and_their_mean_is_the_verdict(bench):
+def test_both_orders_are_two_facts_and_their_mean_is_the_verdict(judged):
     judge = llm_judge(both_orders="true")
     back = PairKey("p", 1, 0)
-    assert judge.needs(PAIR, bench, {}) == (PAIR, back)
+    assert judge.needs(PAIR, judged, {}) == (PAIR, back)
     known = {PAIR: Verdict(PAIR, 0.9, 10)}
-    assert judge.needs(PAIR, bench, known) == (back,)
+    assert judge.needs(PAIR, judged, known) == (back,)
     known[back] = Verdict(back, 0.5, 10)
-    assert judge.needs(PAIR, bench, known) == ()
-    assert judge.verdict(PAIR, bench, known).score == pytest.approx(0.7)
+    assert judge.needs(PAIR, judged, known) == ()
+    assert judge.verdict(PAIR, judged, known).score == pytest.approx(0.7)
     known[back] = Verdict(back, None)
-    assert judge.verdict(PAIR, bench, known).score == pytest.approx(0.9)
+    assert judge.verdict(PAIR, judged, known).score == pytest.approx(0.9)
 
 
 def test_labels_must_differ_in_their_first_token():

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from pruner.errors import InputError
 from pruner.judges import lexical_weights
-from pruner.judges.base import Bench, Prefixed
+from pruner.judges.base import JudgedProblem, Prefixed
 from pruner.judges.card import JudgeCard, LexicalCard, check_prefix, overlap, question_hash, read_card, write_card
 from pruner.judges.lexical import LexicalJudge, score
 from pruner.judges.oracle import KnownTrace, OracleJudge
-from pruner.judges.reading import FEATURES, pair_features, read_prefix
-from pruner.learning import floors, lexical
+from pruner.judges.prefix_features import FEATURES, pair_features, read_prefix
+from pruner.learning import baselines, lexical
 from pruner.learning.config import LexicalTrainerConfig, LossConfig
 from pruner.learning.focal import focal_loss
 from pruner.learning.generative import Example, _last_whole_save, oversampled
@@ -73,7 +73,7 @@ def test_what_only_knows_the_problem_is_at_chance_within_problems():
     assert found.auroc_pooled.low <= 0.9 <= found.auroc_pooled.high
 
 
-def test_missing_verdicts_count_as_a_half_and_are_told():
+def test_missing_verdicts_count_as_a_half_and_are_reported():
     found = quality([1.0, None, 0.0, None], [1, 1, 0, 0], ["p"] * 4, True, 10, 0)
     assert found.missing == 2 and found.auroc_within.value == pytest.approx(0.875)
 
@@ -129,7 +129,7 @@ def lexical_config(**changes):
 
 
 def separable(problems=6, each=20):
-    """Features of which the first tells pairs of a problem apart and the second only problems."""
+    """Features of which the first distinguishes pairs of a problem and the second only problems."""
     draw = np.random.default_rng(0)
     features, labels, names = [], [], []
     for problem in range(problems):
@@ -141,7 +141,7 @@ def separable(problems=6, each=20):
     return features, labels, names
 
 
-def test_the_fit_finds_what_tells_pairs_of_one_problem_apart(tmp_path):
+def test_the_fit_finds_what_says_pairs_of_one_problem_apart(tmp_path):
     features, labels, names = separable()
     found = lexical.fit(lexical_config(), features, labels, names)
     assert found.weights[0] > 3 * abs(found.weights[1]) and found.weights[2] == pytest.approx(0.0)
@@ -162,9 +162,9 @@ def test_every_loss_of_the_ablation_ranks_alike_on_easy_data(loss):
     assert found.weights[0] > 2 * abs(found.weights[1])
 
 
-def bench(*texts):
+def judged(*texts):
     traces = {i: Prefixed(trace_of(i, (text, 4)), Prefix(text, 4)) for i, text in enumerate(texts)}
-    return Bench(Problem("p", 0, QUESTION, None), (1,), traces, 0)
+    return JudgedProblem(Problem("p", 0, QUESTION, None), (1,), traces, 0)
 
 
 def weights():
@@ -174,7 +174,7 @@ def weights():
 
 
 def test_the_lexical_judge_charges_each_prefix_once_and_no_pair():
-    judge, there = LexicalJudge(weights()), bench("2 + 3 = 5", "3 + 2 = 5", "2 x 3 = 6")
+    judge, there = LexicalJudge(weights()), judged("2 + 3 = 5", "3 + 2 = 5", "2 x 3 = 6")
     known = {}
     for left, right, expected in ((0, 1, 0.88), (0, 2, 0.12)):
         key = PairKey("p", left, right)
@@ -195,12 +195,12 @@ def test_a_lexical_score_is_a_probability_whatever_the_texts(left, right):
 
 def test_the_oracle_knows_the_end_of_the_same_traces_only():
     known = {("p", 0): KnownTrace("2 + 3 = 5. Done", "5"), ("p", 1): KnownTrace("3 + 2 is 5", "5")}
-    judge, there = OracleJudge(known, str), bench("2 + 3 = 5", "3 + 2", "2 x 3")
+    judge, there = OracleJudge(known, str), judged("2 + 3 = 5", "3 + 2", "2 x 3")
     assert judge.verdict(PairKey("p", 0, 1), there, {}).score == 1.0
     with pytest.raises(InputError, match="no such trace"):
         judge.verdict(PairKey("p", 0, 2), there, {})
     with pytest.raises(InputError, match="another trace there"):
-        judge.verdict(PairKey("p", 0, 1), bench("other", "3 + 2"), {})
+        judge.verdict(PairKey("p", 0, 1), judged("other", "3 + 2"), {})
 
 
 def test_pairs_are_scored_by_the_main_jobs_judge():
@@ -210,11 +210,11 @@ def test_pairs_are_scored_by_the_main_jobs_judge():
     assert isinstance(found.scores[0], float) and not isinstance(found, Verdict)
 
 
-def test_floors_know_what_their_names_say():
+def test_baselines_know_what_their_names_say():
     pairs = [pair(texts=("a b c", "a b c")), pair(right=2, label=0, texts=("a b c", "x")), pair("q")]
-    assert floors.length_scores(pairs) == [1.0, 0.2, 1.0]
-    assert floors.prior_scores(pairs) == [0.5, 0.5, 1.0]
-    cosines = floors.tfidf_scores(pairs)
+    assert baselines.length_scores(pairs) == [1.0, 0.2, 1.0]
+    assert baselines.prior_scores(pairs) == [0.5, 0.5, 1.0]
+    cosines = baselines.tfidf_scores(pairs)
     assert cosines[0] == pytest.approx(1.0) and cosines[1] == pytest.approx(0.0)
 
 

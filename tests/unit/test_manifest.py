@@ -10,7 +10,7 @@ from pruner.results.run_folder import Progress, RunFolder, write_progress
 from pruner.results.status import describe, read_manifest
 
 PROJECT = Path(__file__).parents[2]
-TOLD = Progress("running", 2, "node7", 41, "9_1", 8, 3, 5, 120, 4000, 7, 100.0, 30.0)
+REPORTED = Progress("running", 2, "node7", 41, "9_1", 8, 3, 5, 120, 4000, 7, 100.0, 30.0)
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def run(tmp_path):
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"shard_count": 5}))
     shards = [RunFolder(tmp_path, "run", index) for index in range(5)]
-    write_progress(shards[0], replace(TOLD, state="done", problems_done=8, eta_s=0.0))
-    write_progress(shards[1], TOLD)
-    write_progress(shards[2], TOLD)
-    write_progress(shards[3], replace(TOLD, state="failed", message="the disk is full"))
+    write_progress(shards[0], replace(REPORTED, state="done", problems_done=8, eta_s=0.0))
+    write_progress(shards[1], REPORTED)
+    write_progress(shards[2], REPORTED)
+    write_progress(shards[3], replace(REPORTED, state="failed", message="the disk is full"))
     with Lease(shards[1].lease, this_holder("9_1")).take(0):
         yield folder
 

@@ -89,7 +89,7 @@ def test_the_largest_cluster_finishes_as_far_as_allowed():
     assert outcome.answer.answer == "a"
 
 
-def test_where_clustering_tells_nothing_k3_traces_vote():
+def test_where_clustering_says_nothing_k3_traces_vote():
     traces = of("abcdefgh", [100] * 8)
     outcome = drive(deepprune(8, k=32), traces, score=judge(traces))
     assert len(outcome.clusters) == 8

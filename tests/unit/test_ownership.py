@@ -19,7 +19,7 @@ from pruner.traces import Segment, SegmentKey
 CONFIG = {"method": {"name": "cons"}, "model": {"name": "m"}, "budget": 4, "seed": 0, "accounting": {"price": 1}}
 RECORD = RunRecord({"seed": "0"}, 1, CONFIG, {"config.yaml": "seed: 0\n"})
 OTHER = replace(RECORD, identity={"seed": "1"}, config=CONFIG | {"seed": 1})
-TOLD = Progress("loading", 1, "host", 1, None, 4, 0, 0, 0, 0, 0)
+REPORTED = Progress("loading", 1, "host", 1, None, 4, 0, 0, 0, 0, 0)
 FACT = Segment(SegmentKey("p", 0, 0), 1, (1,), "a", None, 1, 0)
 
 
@@ -42,7 +42,7 @@ def begin(folder, record=RECORD, facts=()):
         open_store(folder.checkpoint, record.whole_identity, 0.0, lease.check) as store,
     ):
         store.append(facts)
-        write_progress(folder, replace(TOLD, segments=len(facts), facts=len(facts)), lease.check)
+        write_progress(folder, replace(REPORTED, segments=len(facts), facts=len(facts)), lease.check)
 
 
 def identity_of(folder):
@@ -97,7 +97,7 @@ def facts_of_another_shard(folder):
 
 def facts_elsewhere(folder):
     begin(folder)
-    write_progress(folder, replace(TOLD, segments=4))
+    write_progress(folder, replace(REPORTED, segments=4))
 
 
 def answers_only(folder):
@@ -196,8 +196,8 @@ def test_a_stale_writer_cannot_replace_progress(folder):
     stale = claimed(folder)
     folder.lease.unlink()
     with claimed(folder) as held:
-        write_progress(folder, replace(TOLD, segments=7), held.check)
+        write_progress(folder, replace(REPORTED, segments=7), held.check)
         with pytest.raises(CheckpointError, match="stood still for too long"):
-            write_progress(folder, replace(TOLD, segments=3), stale.check)
+            write_progress(folder, replace(REPORTED, segments=3), stale.check)
         assert json.loads(folder.progress.read_text())["segments"] == 7
         assert [path.name for path in folder.progress.parent.iterdir()] == [folder.progress.name]

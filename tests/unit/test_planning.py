@@ -118,6 +118,6 @@ def test_lengths_come_from_a_run_or_a_file(tmp_path):
         ({"overrides": ["method.tau=3"]}, "method.tau"),
     ],
 )
-def test_what_cannot_be_planned_is_told(changes, message):
+def test_what_cannot_be_planned_is_reported(changes, message):
     with pytest.raises(InputError, match=message):
         plan_run(config(**({"overrides": ["method=deepprune"]} | changes)), main_config)

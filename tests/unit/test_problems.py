@@ -73,7 +73,7 @@ def test_no_file_and_half_a_file(tmp_path):
         read_problems(str(path), None)
 
 
-def test_the_fingerprint_tells_sets_apart(tmp_path):
+def test_the_fingerprint_says_sets_apart(tmp_path):
     one = read_problems(write(tmp_path, GOOD), None).fingerprint
     assert one == read_problems(write(tmp_path, GOOD | {"level": [3, 4]}), None).fingerprint
     assert one != read_problems(write(tmp_path, GOOD | {"question": ["1+1?", "2+3?"]}), None).fingerprint

@@ -21,7 +21,7 @@ QUERIES = read_queries(PROJECT / "conf/query")
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_every_shipped_query_works_and_says_what_it_tells(sweep, name):
+def test_every_shipped_query_works_and_says_what_it_says(sweep, name):
     shipped = QUERIES[name]
     assert shipped.description and all(each.meaning for each in shipped.parameters)
     with Results(sweep) as results:
@@ -182,10 +182,10 @@ def test_queries_work_while_files_are_replaced(tmp_path):
         writer.join()
 
 
-def test_books_of_runs_tell_the_baseline(sweep):
+def test_accounting_of_runs_say_the_baseline(sweep):
     with Results(sweep) as results:
-        books = {each.run: each for each in read_totals(results)}
-    cons, pruned = books["cons"], books["deepprune"]
+        totals = {each.run: each for each in read_totals(results)}
+    cons, pruned = totals["cons"], totals["deepprune"]
     assert (cons.baseline, pruned.baseline, pruned.baseline_run) == ("none", "measured", "cons")
     assert pruned.saved == pytest.approx(1 - pruned.tokens_net / cons.tokens_net)
     assert pruned.accuracy_baseline == cons.accuracy

@@ -120,7 +120,7 @@ def test_a_recording_without_confidences_is_refused_where_they_are_needed(tmp_pa
     replay(tmp_path, [row | {"confidence": [1.0] * row["num_tokens"]} for row in FULL]).check_confidences()
 
 
-def test_all_faults_of_a_recording_are_told(tmp_path):
+def test_all_faults_of_a_recording_are_reported(tmp_path):
     faulty = [
         FULL[0] | {"gold_answer": None},
         FULL[1] | {"num_tokens": -4},
@@ -131,7 +131,7 @@ def test_all_faults_of_a_recording_are_told(tmp_path):
     ]
     with pytest.raises(InputError) as caught:
         read(written(tmp_path, faulty))
-    told = "\n".join(caught.value.faults)
+    reported = "\n".join(caught.value.faults)
     for words in (
         "row 0: gold_answer is missing",
         "row 1: num_tokens is -4",
@@ -140,7 +140,7 @@ def test_all_faults_of_a_recording_are_told(tmp_path):
         "row 4: trace_index is null",
         "row 5: gold_answer is '9', but '4'",
     ):
-        assert words in told
+        assert words in reported
 
 
 def test_what_is_recorded_of_each_token_are_numbers(tmp_path):

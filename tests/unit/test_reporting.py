@@ -26,15 +26,15 @@ from pruner.results.query import Results, read_totals
 
 
 @pytest.fixture(scope="module")
-def books(sweep):
+def totals(sweep):
     with Results(sweep) as results:
         return read_totals(results)
 
 
 @pytest.fixture(scope="module")
-def rows(sweep, books):
+def rows(sweep, totals):
     with Results(sweep) as results:
-        return problem_rows(results, [each.run for each in books], 1000)
+        return problem_rows(results, [each.run for each in totals], 1000)
 
 
 def test_json_in_a_script_cannot_end_it():
@@ -45,7 +45,7 @@ def test_json_in_a_script_cannot_end_it():
         script_json(float("nan"))
 
 
-def test_figures_of_nothing_say_so(books, rows):
+def test_figures_of_nothing_say_so(totals, rows):
     assert "gold answers" in figures.pareto([], "x").empty
     assert "No token" in figures.problem_tokens([]).empty
     assert figures.clusters([]).empty and figures.margins([]).empty and timeline(None).empty
@@ -68,23 +68,23 @@ def test_names_with_dollars_and_markup_are_drawn_as_they_are(rows):
     assert "&lt;b&gt;&amp;" in figures.problem_tokens(odd).svg
 
 
-def test_each_set_of_problems_has_a_front_of_its_own(books):
+def test_each_set_of_problems_has_a_front_of_its_own(totals):
     # accuracy, net tokens, problem set
     given = {"a": (0.9, 100.0, "s"), "b": (0.5, 10.0, "s"), "c": (0.8, 200.0, "s"), "d": (0.1, 999.0, "t")}
     runs = [
-        replace(books[0], run=run, accuracy=accuracy, tokens_net=net * books[0].problems, problem_set=problem_set)
+        replace(totals[0], run=run, accuracy=accuracy, tokens_net=net * totals[0].problems, problem_set=problem_set)
         for run, (accuracy, net, problem_set) in given.items()
     ]
     assert [point.run for point in points(runs) if point.is_front] == ["a", "b", "d"]
 
 
-def test_runs_rank_as_on_the_leaderboard_and_the_focus_prunes(books):
-    assert [each.accuracy for each in ranked(books)] == sorted((each.accuracy for each in books), reverse=True)
-    assert focus_of(books).traces_pruned > 0
-    assert {point.run for point in points(books)} == {each.run for each in books}
+def test_runs_rank_as_on_the_leaderboard_and_the_focus_prunes(totals):
+    assert [each.accuracy for each in ranked(totals)] == sorted((each.accuracy for each in totals), reverse=True)
+    assert focus_of(totals).traces_pruned > 0
+    assert {point.run for point in points(totals)} == {each.run for each in totals}
 
 
-def test_labels_tell_runs_apart():
+def test_labels_say_runs_apart():
     names = [
         "budget=4,method=cons,sampler=replay",
         "budget=8,method=cons,sampler=replay",
@@ -94,14 +94,14 @@ def test_labels_tell_runs_apart():
     assert label_runs(["a", "b"]) == {"a": "a", "b": "b"} and label_runs(["x=1,y=2"]) == {"x=1,y=2": "x=1,y=2"}
 
 
-def test_a_judge_is_checked_by_pairs_that_finished(sweep, books):
-    judged = [each for each in books if each.judge_verdicts]
+def test_a_judge_is_checked_by_pairs_that_finished(sweep, totals):
+    judged = [each for each in totals if each.judge_verdicts]
     with Results(sweep) as results:
         found = {each.run: each for each in calibrations(results, judged)}
         sql = "SELECT count(*) AS n FROM verdicts WHERE run = $run"
         for name, each in found.items():
             assert 0 < each.checked <= each.verdicts == results.rows(sql, {"run": name})[0]["n"]
-            # The simulated probe tells the answer that the trace is heading for.
+            # The simulated probe says the answer that the trace is heading for.
             assert all(same == score for score, same, _ in each.bins)
     assert figures.calibration([Calibration("a", "probe", ((0.9, 1.0, 3),), 5)], "a", True).svg
 
@@ -134,7 +134,7 @@ def test_the_mark_ends_where_the_prefix_does(sweep, tmp_path):
         assert text["prefix_chars"] == row["segment_chars"][0]
 
 
-def test_a_timeline_tells_of_stops_where_the_checkpoint_can_be_read(sweep, rows, tmp_path):
+def test_a_timeline_says_of_stops_where_the_checkpoint_can_be_read(sweep, rows, tmp_path):
     chosen = choose([row for row in rows if row.run == "deepprune"])
     assert chosen.traces_pruned and chosen.traces_finished
     shutil.copytree(sweep / "deepprune", tmp_path / "deepprune")

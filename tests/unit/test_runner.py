@@ -29,7 +29,7 @@ def keys(store):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_problem_gets_one_row_and_the_books_balance(name):
+def test_every_problem_gets_one_row_and_the_accounting_balance(name):
     store = MemoryStore()
     is_done, status = run_once(store, name, 8, problems(10))
     assert is_done and status.problems_done == 10
@@ -132,7 +132,7 @@ def test_what_completed_before_an_engine_died_is_committed():
     assert len(keys(store)) == len(set(keys(store)))
 
 
-def test_an_interrupted_run_tells_what_it_discarded():
+def test_an_interrupted_run_says_what_it_discarded():
     store = MemoryStore()
     is_done, status = run_once(store, "cons", 8, problems(4), steps=1)
     assert not is_done and status.tokens_in_flight > 0

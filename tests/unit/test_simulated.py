@@ -1,4 +1,4 @@
-"""The simulated sampler keeps its own books: what runs, what it has made so far, and in which order it completes."""
+"""The simulated sampler keeps its own counts: what runs, what it has made so far, and in which order it completes."""
 
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.simulated import fake_ids

@@ -1,4 +1,4 @@
-"""The words at the end of a run say what the books say, and which kind of baseline a saving is against."""
+"""The words at the end of a run say what the totals say, and which kind of baseline a saving is against."""
 
 from dataclasses import replace
 
@@ -9,22 +9,22 @@ from pruner.results.summary import saved_words, summary, words
 
 
 @pytest.fixture(scope="module")
-def books(sweep):
+def totals(sweep):
     with Results(sweep) as results:
         return {each.run: each for each in read_totals(results)}
 
 
-def test_a_saving_says_what_it_is_against(books):
-    pruned = books["deepprune"]
+def test_a_saving_says_what_it_is_against(totals):
+    pruned = totals["deepprune"]
     assert "of run cons (measured); accuracy " in saved_words(pruned)
     estimate = replace(pruned, baseline="estimate", baseline_run=None)
     assert saved_words(estimate).endswith("tokens without pruning (an estimate)")
     assert "unknown" in saved_words(replace(pruned, saved=None))
-    assert "saved" not in dict(words(books["cons"]))
+    assert "saved" not in dict(words(totals["cons"]))
 
 
-def test_what_is_zero_or_unknown_is_left_out_or_said(books):
-    pruned = books["deepprune"]
+def test_what_is_zero_or_unknown_is_left_out_or_said(totals):
+    pruned = totals["deepprune"]
     said = dict(words(pruned))
     assert "discarded" not in said and "GPU" not in said and "warning" not in said and said["cost"]
     lossy = replace(pruned, tokens_discarded=1234, attempts=3, attempts_discarded_unknown=1, gpu_seconds_sampler=7200.0)
@@ -36,10 +36,10 @@ def test_what_is_zero_or_unknown_is_left_out_or_said(books):
     assert dict(words(replace(pruned, accuracy=None)))["accuracy"] == ["unknown: the problems have no gold answers"]
 
 
-def test_parts_add_up_in_the_words(books):
-    text = summary(books["deepprune"], "somewhere")
+def test_parts_add_up_in_the_words(totals):
+    text = summary(totals["deepprune"], "somewhere")
     numbers = [int(word.replace(",", "")) for word in text.replace(":", " ").split() if word.replace(",", "").isdigit()]
-    each = books["deepprune"]
+    each = totals["deepprune"]
     assert text.startswith("8 problems, results in somewhere")
     assert {
         each.tokens_sampled,

@@ -8,7 +8,7 @@ def test_hash_is_the_same_everywhere():
     assert hash64(0, "segment", "p", 3, 1) == 7099153408237607950
 
 
-def test_hash_tells_parts_apart():
+def test_hash_says_parts_apart():
     assert hash64("a", "bc") != hash64("ab", "c")
     assert hash64(1) != hash64("1")
 

@@ -78,8 +78,8 @@ def _texts(pairs: Sequence[LabelledPair]) -> tuple[list[str], list[int], list[in
     return texts, [place[pair.left] for pair in pairs], [place[pair.right] for pair in pairs]
 
 
-# The floors that need nothing but the pairs, by name.
-FLOORS: dict[str, Callable[[Sequence[LabelledPair]], list[float]]] = {
+# The baselines that need nothing but the pairs, by name.
+BASELINES: dict[str, Callable[[Sequence[LabelledPair]], list[float]]] = {
     "length": length_scores,
     "tfidf": tfidf_scores,
     "prior": prior_scores,

@@ -10,7 +10,7 @@ from pruner.traces import FinalAnswer, Trace
 from pruner.voting import majority_vote, winner
 
 
-class InWaves(WithoutJudge, ABC):
+class WaveMethod(WithoutJudge, ABC):
     """Every trace that starts finishes; whether more start is asked only once the whole wave has ended.
 
     So the order in which traces of a wave end cannot matter, and a wave of one is the sequential method.
@@ -28,7 +28,7 @@ class InWaves(WithoutJudge, ABC):
 
     @abstractmethod
     def is_settled(self, answers: Mapping[int, FinalAnswer | None], wave: range) -> bool:
-        """Tell whether no further trace is needed.
+        """Return whether no further trace is needed.
 
         Args:
             answers: of all traces so far, by trace index; None for a trace without one.
