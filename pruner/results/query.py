@@ -114,6 +114,8 @@ class Results:
                 table = self._connection.sql(statement, params=dict(parameters or {})).to_arrow_table()
             except duckdb.Error as error:
                 failed = error
+            except RuntimeError as error:  # what DuckDB says of a damaged file may be no text
+                failed = duckdb.IOException(str(error))
             is_same = self._files(views) == before
             if failed is None and is_same:
                 return table
@@ -232,7 +234,7 @@ class Results:
                 self._connection.execute(
                     f"SELECT bit_xor(hash(every)) FROM read_parquet({self._quoted([path])}) AS every"
                 ).fetchall()
-            except duckdb.Error as error:
+            except (duckdb.Error, RuntimeError) as error:
                 fault = f"unreadable ({first_line(error)})."
         return fault if _status(path) == before else None  # else it was replaced in the meantime
 

@@ -18,6 +18,8 @@ from pruner.files import files_fingerprint
 from pruner.schemas import VIEWS
 from pruner.section import MAX_COUNT
 
+# What the views add to every row; `filename` only while they read it.
+ADDED_BY_VIEWS = ("run", "filename")
 # What is read of every finished trace.
 TRACE_COLUMNS = ("problem_id", "question", "trace_index", "text", "answer", "problem_set", "model")
 
@@ -73,6 +75,8 @@ def table_fault(file: Path, schema: pa.Schema) -> str | None:
         return None
     except (pa.ArrowException, OSError, ValueError) as error:
         return f"unreadable Parquet ({first_line(error)})."
+    if taken := [name for name in found.names if name.lower() in ADDED_BY_VIEWS]:
+        return f"has a column {taken[0]}, which the views add."
     return schema_fault(found, schema)
 
 

@@ -20,6 +20,7 @@ from pruner.files import write_atomically, write_text
 from pruner.prices import AccountingConfig
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import RunFolder
+from pruner.results.run_tables import ADDED_BY_VIEWS
 from pruner.schemas import READ_VIEWS, VIEWS
 from pruner.section import Seconds, Section
 
@@ -129,8 +130,8 @@ def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
     """Append the problem set's further columns; one whose name is ours gets the prefix `problem_`."""
     rows = carried.take(answers.column("problem_index"))
     for name in carried.column_names:
-        # SQL ignores case in names; the views add `run` and read `filename`.
-        taken = {column.lower() for column in answers.column_names} | {"run", "filename"}
+        # SQL ignores case in names.
+        taken = {column.lower() for column in answers.column_names} | set(ADDED_BY_VIEWS)
         free = name if name.lower() not in taken else f"problem_{name}"
         if free.lower() not in taken:
             answers = answers.append_column(free, rows.column(name))

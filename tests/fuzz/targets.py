@@ -36,7 +36,7 @@ from pruner.results import formats
 from pruner.results.query import Results
 from pruner.results.writer import carry
 from pruner.section import name_fault, parse_as
-from pruner.shard import engines, plan
+from pruner.shard import plan, wiring
 from tests.fuzz import values as v
 from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs
@@ -106,7 +106,7 @@ def composed(name: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _main(values: dict[str, Any]) -> None:
-    engines.plan(parse(values))
+    wiring.plan(parse(values))
 
 
 SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], object]]] = {

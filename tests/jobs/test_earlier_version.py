@@ -15,7 +15,7 @@ import pytest
 from pruner.results.audit import audit
 from pruner.results.query import Results
 from pruner.results.status import read_manifest
-from tests.results_under_test import PROJECT
+from tests.job_processes import PROJECT
 
 OVERRIDES = ("sampler=simulated", "problems.limit=6", "budget=8", "sampler.max_running_traces=6")
 MEASURED = ["attempts", "wall_s", "gpu_seconds"]

@@ -15,7 +15,7 @@ from pruner.learning.pair_files import (
     write_pairs,
     written_identity,
 )
-from pruner.learning.pairs import Recorded, folds_by_problem, label_pairs, recorded_prefix
+from pruner.learning.pairs import PairRule, Recorded, folds_by_problem, label_pairs, recorded_prefix
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
 from pruner.section import parse_as
 
@@ -36,8 +36,8 @@ def recorded(index, text, answer="a", problem_id="p"):
 
 
 def pairs(traces, **changes):
-    values = {"traces_per_problem": None, "pairs_per_problem": None, "fold": 2, "seed": 0} | changes
-    return label_pairs(traces, TRUNCATION, 256, str, **values)
+    rule = PairRule(**{"segment_tokens": 256, "traces_per_problem": None, "pairs_per_problem": None, "seed": 0} | changes)
+    return label_pairs(traces, TRUNCATION, rule, str, fold=2)
 
 
 def test_a_prefix_is_what_the_main_job_would_have_judged():

@@ -15,7 +15,7 @@ from pruner.results.named_queries import literal, parse_parameters, read_queries
 from pruner.results.query import Results, read_totals
 from pruner.schemas import VIEWS
 from tests.many_results import write_runs
-from tests.results_under_test import PROJECT
+from tests.job_processes import PROJECT
 
 QUERIES = read_queries(PROJECT / "conf/query")
 
@@ -230,6 +230,17 @@ def test_a_run_whose_columns_hold_something_else_is_left_out(sweep, tmp_path, ca
     assert "column problem_index is string, expected int64. The run odd is left out." in capfd.readouterr().err
     with Results(root, "odd") as results, pytest.raises(InputError, match="column problem_index is string"):
         results.rows("SELECT * FROM answers")
+
+
+def test_a_run_with_a_column_that_the_views_add_is_left_out(sweep, tmp_path, capfd):
+    root = tmp_path / "outputs"
+    shutil.copytree(sweep / "cons", root / "cons")
+    (root / "odd/answers").mkdir(parents=True)
+    table = pa.table({"problem_id": ["a"], "FileName": ["x"]})
+    pq.write_table(table, root / "odd/answers/shard=0000.parquet")
+    with Results(root) as results:
+        assert results.rows("SELECT DISTINCT run FROM answers") == [{"run": "cons"}]
+    assert "has a column FileName, which the views add. The run odd is left out." in capfd.readouterr().err
 
 
 def test_accuracy_has_wilsons_interval_over_graded_problems(tmp_path):
