@@ -164,7 +164,7 @@ class SamplerConfig(Choice):
     """What every sampler says of itself; each adds its own settings, and conf/sampler/<name>.yaml holds their values.
 
     Attributes:
-        segment_tokens: the most tokens of a segment; None: as recorded, else whole traces.
+        segment_tokens: the most tokens of a segment. None, for recorded traces only: as recorded, else whole traces.
         max_running_traces: requests that are worked on at once.
         cache_block_tokens: the unit of the prefix cache that the accounting reckons with; None: as recorded, else 16.
         has_engine: a model is loaded, which a judge may ask too.

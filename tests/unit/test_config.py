@@ -95,6 +95,30 @@ def test_each_method_refuses_what_is_out_of_its_range(overrides, message):
     assert message in str(caught.value)
 
 
+REPLAY = ("sampler=replay", "sampler.source=x")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sampler=simulated", "judge=llm"], "judge: got llm, expected oracle or probe with sampler=simulated."),
+        (["sampler=simulated", "judge=recorded"], "judge: got recorded, expected oracle or probe with"),
+        (
+            [*REPLAY, "judge=llm"],
+            "judge: got llm, which needs an engine, with sampler=replay. Expected noisy_oracle, oracle, ",
+        ),
+        ([*REPLAY, "judge=llm"], "recorded or trained (a lexical one)."),
+        (["sampler=vllm", "judge=noisy_oracle"], "judge: got noisy_oracle, which needs sampler=replay."),
+        (["sampler=vllm", "judge=oracle"], "judge.source: got null, expected the folder of a run of method=cons"),
+    ],
+)
+def test_a_judge_that_cannot_judge_a_samplers_traces_is_refused(overrides, message):
+    with pytest.raises(InputError) as caught:
+        config(*overrides)
+    assert message in str(caught.value)
+    config(*overrides, "method=cons")  # which asks no judge
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_confidences_are_sampled_for_the_methods_that_need_them(method):
     found = config(f"method={method}")

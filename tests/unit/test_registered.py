@@ -1,5 +1,8 @@
 """Whatever is registered is complete and is run by every test that runs all of its kind."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -12,6 +15,8 @@ from pruner.samplers.registry import SAMPLERS
 from pruner.section import Section, parse_as
 from tests.chaos import harness
 from tests.unit.fakes import METHOD_CONFIGS, method_config
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("found", [METHODS, JUDGES, SAMPLERS])
@@ -30,6 +35,12 @@ def test_every_method_is_killed_and_resumed():
 def test_some_method_that_is_killed_and_resumed_asks_running_traces():
     assert any(config.asked_tokens is not None for config in METHOD_CONFIGS.values())
     assert any("method.asks=true" in each for each in harness.VARIANTS.values())
+
+
+def test_finding_everything_loads_no_library_that_only_some_runs_need():
+    check = "import sys, jobs.run; print(sorted({'torch', 'vllm', 'transformers', 'matplotlib'} & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path, monkeypatch):
