@@ -14,8 +14,8 @@ from pruner.errors import InputError
 from pruner.results.named_queries import literal, parse_parameters, read_queries
 from pruner.results.query import Results, read_books
 from pruner.schemas import VIEWS
+from tests.job_processes import PROJECT
 from tests.many_results import write_runs
-from tests.results_under_test import PROJECT
 
 QUERIES = read_queries(PROJECT / "conf/query")
 
@@ -171,7 +171,7 @@ def test_queries_work_while_files_are_replaced(tmp_path):
     writer = threading.Thread(target=replace)
     writer.start()
     try:
-        for _ in range(25):
+        for _ in range(10):
             with Results(tmp_path / "o") as results:
                 rows = results.rows("SELECT run, problem_id, tokens_sampled FROM answers")
                 assert 8 <= len(rows) <= 32
