@@ -67,8 +67,8 @@ def test_what_cannot_be_reported_is_reported_in_one_line(sweep, tmp_path):
 
 
 def test_many_runs_and_many_traces_are_drawn(tmp_path):
-    write_runs(tmp_path / "o", 45, 3, 80)
+    write_runs(tmp_path / "o", 45, 1, 80)
     result = report(tmp_path / "o", tmp_path / "r", "--max-mb", "1")
-    assert result.returncode == 0 and "45 runs, 135 problems" in result.stdout, result.stderr
+    assert result.returncode == 0 and "45 runs, 45 problems" in result.stdout, result.stderr
     page = (tmp_path / "r/report.html").read_text()
     assert "The best 40 of 45 runs" in page and "1 more pairs of problem set and model" in page

@@ -179,11 +179,12 @@ def test_the_importer_writes_what_the_main_job_reads(tmp_path):
 
 
 def test_a_sweep_gives_each_point_its_folder_and_does_nothing_twice(tmp_path):
-    sweep = ["-m", "method=cons,deepprune", "seed=0,1", "sampler=simulated", "problems.limit=3", f"run.root={tmp_path}"]
+    small = ["sampler=simulated", "budget=2", "problems.limit=3", f"run.root={tmp_path}"]
+    sweep = ["-m", "method=cons,deepprune", "seed=0,1", *small]
     assert run("run", *sweep).returncode == 0
     names = {path.parent.name for path in tmp_path.glob("*/run.json")}
     assert names == {
-        f"method={method},problems.limit=3,sampler=simulated,seed={seed}"
+        f"budget=2,method={method},problems.limit=3,sampler=simulated,seed={seed}"
         for method in ("cons", "deepprune")
         for seed in (0, 1)
     }

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruner.learning.pair_files import write_pairs
+from tests.jobs.test_judge import PREFIX, made_pairs
 from tests.live.jobs_under_test import PROJECT, SMALL, run_job, table
-from tests.unit.test_judge_jobs import PREFIX, made_pairs
 from tests.unit.test_learning import pair
 
 pytestmark = pytest.mark.live

@@ -36,7 +36,9 @@ def recorded(index, text, answer="a", problem_id="p"):
 
 
 def pairs(traces, **changes):
-    rule = PairRule(**{"segment_tokens": 256, "traces_per_problem": None, "pairs_per_problem": None, "seed": 0} | changes)
+    rule = PairRule(
+        **{"segment_tokens": 256, "traces_per_problem": None, "pairs_per_problem": None, "seed": 0} | changes
+    )
     return label_pairs(traces, TRUNCATION, rule, str, fold=2)
 
 

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pruner.config.model import PromptConfig
 
 from pruner.errors import InputError
+from pruner.model import PromptConfig
 from pruner.prompts import BytePrompts, ChatPrompts, RecordedPrompts, check_model_folder, path_fingerprint
 
 

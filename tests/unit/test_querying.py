@@ -14,8 +14,8 @@ from pruner.errors import InputError
 from pruner.results.named_queries import literal, parse_parameters, read_queries
 from pruner.results.query import Results, read_totals
 from pruner.schemas import VIEWS
-from tests.many_results import write_runs
 from tests.job_processes import PROJECT
+from tests.many_results import write_runs
 
 QUERIES = read_queries(PROJECT / "conf/query")
 
