@@ -61,7 +61,7 @@ def measure(path: str, segments: int, case: str, segment_tokens: int, overrides:
             store.forget_derived()
         answered = store.answered_ids()
         todo = [problem for problem in problems if problem.problem_id not in answered]
-        known = store.open_facts()
+        known = store.unfinished_facts()
         num_open = len(known)
         read_s = time.monotonic() - wall - opened_s
         first = FirstRequest()

@@ -1,6 +1,6 @@
 """The checkpoint of one shard: one DuckDB file, one writer. All SQL that writes is here.
 
-Facts (segments, probes, verdicts, attempts) are appended and never changed. Rows of finished problems (answers, traces) are
+Facts (segments, probes, verdicts, final answers) and attempts are appended and never changed. Rows of finished problems (answers, traces) are
 derived from them; they are kept for SQL and for Parquet, and can be forgotten and derived again at any time. The store knows
 neither methods nor engines.
 """
@@ -35,8 +35,8 @@ from pruner.checkpoint.database import (
     put,
     quoted,
 )
-from pruner.checkpoint.open_facts import OpenFacts
 from pruner.checkpoint.rows import fact_tables, table_of
+from pruner.checkpoint.unfinished_facts import UnfinishedFacts
 from pruner.errors import CheckpointError, InputError
 from pruner.files import make_folder, partial_name
 from pruner.prices import AccountingConfig
@@ -76,7 +76,7 @@ class AttemptEnd:
 
 @dataclass(frozen=True)
 class Totals:
-    """What the checkpoint holds. facts: segments, probes and verdicts; tokens: of the segments."""
+    """What the checkpoint holds. facts: segments, probes, verdicts and final answers; tokens: of the segments."""
 
     facts: int
     segments: int
@@ -188,9 +188,9 @@ class Store:
         """Return the ids of problems that are finished."""
         return set(self._read("SELECT problem_id FROM answers").column("problem_id").to_pylist())
 
-    def open_facts(self) -> OpenFacts:
+    def unfinished_facts(self) -> UnfinishedFacts:
         """Return the facts of problems that are not finished, by problem id; they are read when they are asked for."""
-        return OpenFacts(self._read)
+        return UnfinishedFacts(self._read)
 
     @property
     def totals(self) -> Totals:

@@ -21,7 +21,7 @@ from pruner.voting import Vote
 
 @dataclass(frozen=True)
 class Extend:
-    """Sample one more segment of a trace; it ends at `until_tokens` of the trace at the latest."""
+    """Get one more segment of a trace, known or sampled; it ends at `until_tokens` of the trace at the latest."""
 
     trace_index: int
     until_tokens: int | None = None
@@ -88,7 +88,7 @@ class Method(Protocol):
         """Open the problem."""
 
     def on_segment(self, trace: Trace) -> list[Action]:
-        """A segment of this trace was sampled."""
+        """This trace has one more segment, known or sampled."""
 
     def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
         """Some pairs were judged."""

@@ -70,7 +70,7 @@ class Progress:
     Attributes:
         state: loading, running, writing (all answered, but the results are not written yet), done, interrupted, failed.
         segments, facts, tokens: committed, in all attempts.
-        tokens_in_flight: sampled and not yet committed, as far as the engine has reported.
+        tokens_in_flight: sampled by requests that still run, as far as the engine has reported.
         tokens_per_s: of this attempt, the judge's own tokens not counted.
         eta_s: at this attempt's rate; None while no problem is finished.
         scratch: the checkpoint that is worked on, if that is not the one in the run's folder.

@@ -43,7 +43,8 @@ class Request:
         prompt_token_ids: everything before the completion, the trace so far included.
         trace_tokens: how many of them, at the end, are the trace's; for samplers that make traces up or look them up.
         seed: in [0, 2**63).
-        priority: lower is served first; the problem's place in its shard.
+        priority: lower is served first; the problem's place in the order in which this attempt opens problems. The tokens do
+            not depend on it.
     """
 
     key: Key

@@ -80,7 +80,7 @@ def last_progress(folder: RunFolder) -> Progress | None:
 
 
 def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> None:
-    """Refuse a checkpoint that has lost what was once committed; where it is only a copy, say so.
+    """Refuse a checkpoint that has lost what was once committed. If it is a copy, warn and go on.
 
     Raises:
         CheckpointError: it holds less than the shard's progress reports.
@@ -90,7 +90,7 @@ def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> No
         return
     what = f"{held.segments} of {last.segments} segments"
     if last.segments <= held.segments:
-        what = f"{held.facts} of {last.facts} segments and verdicts"
+        what = f"{held.facts} of {last.facts} facts"
     if last.scratch is not None:
         print_warnings([f"going on from a copy with {what}; the others are on {last.host} in {last.scratch}"])
         return

@@ -163,7 +163,7 @@ class Case:
         )
 
     def begin(self) -> Step:
-        """Open the problem."""
+        """Begin the method, and feed it what is known until it wants something that is not: the replay of earlier attempts."""
         self._apply(self.method.begin())
         return self._settle()
 
@@ -195,6 +195,7 @@ class Case:
         return self._settle()
 
     def _settle(self) -> Step:
+        """Give the method every fact that it asked for and that is there, and what it then asks for; return what is missing."""
         while self._deliveries:
             fact = self._deliveries.popleft()
             if isinstance(fact, Segment):

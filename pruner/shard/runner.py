@@ -29,7 +29,7 @@ class FactStore(Protocol):
 
 
 class KnownFacts(Protocol):
-    """Facts that are there already, by problem; see open_facts.OpenFacts. A dict is one too."""
+    """Facts that are there already, by problem; see unfinished_facts.UnfinishedFacts. A dict is one too."""
 
     def pop(self, problem_id: str, default: list[Fact], /) -> list[Fact]: ...
 
@@ -194,7 +194,8 @@ class Runner:
         return Status(problems=load.num_problems, problems_done_before=load.num_done, **vars(self._counts))
 
     def run(self) -> bool:
-        """Work; return True if all problems are answered, False if it was asked to stop. Everything is committed.
+        """Work; return True if all problems are answered, False if it was asked to stop. Everything that
+        completed is committed.
 
         Raises:
             EngineError: an engine died; what had completed before is committed.

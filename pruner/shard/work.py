@@ -106,7 +106,7 @@ def _work_on(shard: Shard, inputs: Inputs, should_stop: Callable[[], bool]) -> b
         return True
     config = shard.config
     with AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
-        workload = wiring.workload(config, inputs, shard.todo, shard.num_problems, shard.store.open_facts())
+        workload = wiring.workload(config, inputs, shard.todo, shard.num_problems, shard.store.unfinished_facts())
         return not should_stop() and _attempt(shard, inputs, workload, reader, should_stop)
 
 

@@ -112,7 +112,7 @@ class MemoryStore:
         self.answers += answers
         self.traces += traces
 
-    def open_facts(self) -> dict[str, list[Fact]]:
+    def unfinished_facts(self) -> dict[str, list[Fact]]:
         answered = {row.problem_id for row in self.answers}
         found: dict[str, list[Fact]] = {}
         for fact in self.facts:
@@ -148,7 +148,7 @@ def run_once(
             num_done=len(answered),
             prompts=BytePrompts(),
             open_case=lambda prompted, known: open_case(name, budget, prompted, known),
-            known=store.open_facts(),
+            known=store.unfinished_facts(),
         ),
         engines=Engines(sampler or simulated()),
         store=store,

@@ -44,7 +44,7 @@ def test_facts_come_back_as_they_went_in(path):
         store.append(FACTS)
         assert store.totals == Totals(facts=6, segments=2, tokens=4)
     with opened(path) as store:
-        assert sorted(map(repr, store.open_facts()["p"])) == sorted(map(repr, FACTS))
+        assert sorted(map(repr, store.unfinished_facts()["p"])) == sorted(map(repr, FACTS))
         assert store.totals == Totals(facts=6, segments=2, tokens=4)
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_checkpoint_is_reported_and_left_alone(path):
 
 
 def all_facts(store):
-    return sorted(map(repr, store.open_facts()["p"]))
+    return sorted(map(repr, store.unfinished_facts()["p"]))
 
 
 def test_a_copy_holds_everything_committed_and_the_later_of_two_is_taken(path, tmp_path):
@@ -162,7 +162,7 @@ def test_nothing_is_written_once_the_guard_says_no(path):
     with open_store(path, IDENTITY, 0.0, guard) as store, pytest.raises(CheckpointError, match="taken over"):
         store.append(FACTS)
     with opened(path) as store:
-        assert store.open_facts() == {}
+        assert store.unfinished_facts() == {}
 
 
 def test_facts_are_not_committed_if_the_lease_was_lost_while_they_were_inserted(path):
@@ -212,7 +212,7 @@ def test_after_an_error_that_closes_the_database_the_same_failure_is_named_until
             attempt()
     store.close(is_sound=False)
     with opened(path) as store:
-        assert store.open_facts() == {}
+        assert store.unfinished_facts() == {}
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_commit_is_all_or_nothing(path):
         with pytest.raises(Exception):  # noqa: B017
             store.append([FACTS[0], bad])
     with opened(path) as store:
-        assert store.open_facts() == {}
+        assert store.unfinished_facts() == {}
 
 
 @pytest.mark.parametrize("name", ["deepprune", "adaptive", "deepconf_online"])
@@ -314,12 +314,12 @@ def test_the_file_is_plain_duckdb(path):
 
 
 def test_open_problems_are_read_a_few_at_a_time_and_then_forgotten(path, monkeypatch):
-    monkeypatch.setattr("pruner.checkpoint.open_facts._CHUNK_FACTS", 5)
+    monkeypatch.setattr("pruner.checkpoint.unfinished_facts._CHUNK_FACTS", 5)
     facts = [Segment(SegmentKey(f"p{i}", 0, j), 2, (i, j), "t", None, 0, 0) for i in range(6) for j in range(2)]
     facts += [Probe(ProbeKey(f"p{i}", 0, 2), 1, (7,), "7", "7", 1, 0, 1) for i in range(0, 6, 2)]
     with opened(path) as store:
         store.append(facts)
-        known = store.open_facts()
+        known = store.unfinished_facts()
         assert list(known) == [f"p{i}" for i in range(6)] and len(known) == 6
         assert known.pop("nobody", []) == []
         for name in ("p3", "p0", "p1", "p2", "p5", "p4"):
@@ -333,7 +333,7 @@ def test_token_ids_of_any_kind_are_written(path):
     facts = [Segment(SegmentKey("p", i, 0), len(each), each, "", None, 0, 0) for i, each in enumerate(ids)]
     with opened(path) as store:
         store.append(facts)
-        assert [fact.token_ids for fact in store.open_facts()["p"]] == [tuple(each) for each in ids]
+        assert [fact.token_ids for fact in store.unfinished_facts()["p"]] == [tuple(each) for each in ids]
 
 
 def test_a_checkpoint_of_the_version_before_goes_on_and_keeps_what_it_holds(path):
@@ -353,6 +353,6 @@ def test_a_checkpoint_of_the_version_before_goes_on_and_keeps_what_it_holds(path
         store.begin_attempt(START, KILLED)
         store.append([ending])
     with opened(path) as store:
-        assert sorted(map(repr, store.open_facts()["p"])) == sorted(map(repr, [*FACTS, ending]))
+        assert sorted(map(repr, store.unfinished_facts()["p"])) == sorted(map(repr, [*FACTS, ending]))
     with open_database(path) as connection:
         assert connection.execute("SELECT schema_version FROM run").fetchall() == [(4,)]

@@ -1,4 +1,5 @@
-"""Facts of problems that earlier attempts left open, read when they are asked for. Speaks records; the store reads the rows."""
+"""Facts of problems that earlier attempts left unfinished. They are read when they are asked for; the store reads the rows, this
+module returns records."""
 
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ _CHUNK_FACTS = 16_384
 Read = Callable[[str, Mapping[str, object]], pa.Table]
 
 
-class OpenFacts(Mapping[str, list[Fact]]):
+class UnfinishedFacts(Mapping[str, list[Fact]]):
     """Lists of facts by problem id, oldest problems first.
 
-    A few problems are read at a time, so that a shard of any size goes on in the memory of what is in flight. A problem that
+    A few problems are read at a time, so that the memory does not grow with the shard. A problem that
     was popped is forgotten.
     """
 
