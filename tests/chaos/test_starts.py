@@ -13,6 +13,7 @@ import sys
 import pytest
 
 import pruner.checkpoint.store
+import pruner.shard.engines
 import pruner.shard.ownership
 import pruner.shard.wiring
 from pruner.errors import EngineError, InputError
@@ -42,25 +43,31 @@ def job(root, *overrides, before=lambda: None):
 
 def killed_at(module, name):
     """Return what makes a forked process kill itself when a function is called."""
-    return lambda: setattr(module, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    return replacing(module, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def failing_at(module, name, error):
     def fail(*_):
         raise error
 
-    return lambda: setattr(module, name, fail)
+    return replacing(module, name, fail)
+
+
+def replacing(module, name, function):
+    """Return what replaces a function that is there: one that has moved would never be called."""
+    assert hasattr(module, name), f"{module} has no {name}"
+    return lambda: setattr(module, name, function)
 
 
 FAILURES = {
     "an engine that cannot be opened": (
-        failing_at(pruner.shard.wiring, "open_samplers", EngineError("no such device")),
+        failing_at(pruner.shard.engines, "open_samplers", EngineError("no such device")),
         1,
     ),
     "prompts that cannot be made": (failing_at(pruner.shard.wiring, "make_prompts", InputError("no tokenizer")), 2),
     "a kill before run.json": (killed_at(pruner.shard.ownership, "create_text"), -9),
     "a kill after run.json": (killed_at(pruner.shard.ownership, "write_views"), -9),
-    "a kill while the engine is opened": (killed_at(pruner.shard.wiring, "open_samplers"), -9),
+    "a kill while the engine is opened": (killed_at(pruner.shard.engines, "open_samplers"), -9),
     "a kill before the first commit": (killed_at(pruner.checkpoint.store.Store, "append"), -9),
 }
 
