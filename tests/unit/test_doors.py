@@ -58,7 +58,7 @@ def test_a_guide_shows_one_module_and_one_yaml_and_how_to_start_it(kind):
 def test_what_a_guide_shows_runs_resumes_and_balances(project, tmp_path, kind):
     [command] = _COMMAND.findall(guide(kind))
     python, module, job, *overrides = shlex.split(command)
-    assert (python, module, job) == ("python", "-m", "jobs.run")
+    assert (python, module, job) == (".venv/bin/python", "-m", "jobs.run")
     own = [*overrides, f"run.root={tmp_path}", "run.name=run"]
     start(project, *own)
     rows = pq.read_table(tmp_path / "run/answers/shard=0000.parquet").to_pylist()
