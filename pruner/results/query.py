@@ -120,10 +120,10 @@ class Results:
             if failed is None and is_same:
                 return table
             if failed is not None:
-                reason = _explained(failed)
                 if is_same and self._mend(views, failed):
                     continue
                 if is_same or isinstance(failed, _FINAL):
+                    reason = _explained(failed)
                     break
             time.sleep(random.uniform(0.02, 0.25))
         raise InputError(f"query: {reason}")
