@@ -1,4 +1,4 @@
-"""SQL over all runs: the views of pruner/views.sql on the Parquet below a folder, or a query that is shipped.
+"""SQL over all runs: the views of pruner/results/views.sql on the Parquet below a folder, or a query that is shipped.
 
     python -m jobs.query leaderboard
     python -m jobs.query "SELECT run, method, accuracy, tokens_net FROM tokens" --format csv

@@ -26,7 +26,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 import pruner.config.identity
-import pruner.shard.engines
+import pruner.shard.wiring
 from pruner.errors import EngineError
 from tests.chaos.harness import Difference, results, run, start, wait
 
@@ -103,7 +103,7 @@ def fail_to_load() -> None:
     def fail(*_: object) -> None:
         raise EngineError("engine: no such device")
 
-    pruner.shard.engines.open_samplers = fail
+    pruner.shard.wiring.open_samplers = fail
 
 
 def race(root: Path, kind: Kind, count: int, wait_s: float, draw: random.Random, reported: Tally) -> None:

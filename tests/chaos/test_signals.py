@@ -22,7 +22,7 @@ RUN = """
 import atexit, os, runpy, signal, sys, time
 from jobs import signals
 signals.begin(is_resumable=True)
-import pruner.shard.attempt, pruner.shard.engines, pruner.results.writer, pruner.shard.runner, pruner.checkpoint.store
+import pruner.shard.attempt, pruner.shard.wiring, pruner.results.writer, pruner.shard.runner, pruner.checkpoint.store
 def stop():
     os.kill(os.getpid(), {number})
     time.sleep(0.05)
@@ -44,7 +44,7 @@ runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
 """
 STOPPED = {
     "while it reads its input": "import pruner.shard.inputs; before(pruner.shard.inputs, 'read_problems')",
-    "while it loads": "before(pruner.shard.engines, 'open_samplers')",
+    "while it loads": "before(pruner.shard.wiring, 'open_samplers')",
     "while it works": "before(pruner.shard.runner.Runner, '_take', 5)",
     "while it commits": "before(pruner.checkpoint.store.Store, 'append', 2)",
     "while it records that": "before(pruner.shard.runner.Runner, '_take', 5); before(pruner.shard.attempt, 'finish_attempt')",

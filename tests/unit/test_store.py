@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from pruner import SCHEMA_VERSION
 from pruner.checkpoint.database import bring, discard_empty, latest, next_step, open_database, recorded
 from pruner.checkpoint.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
 from pruner.errors import CheckpointError, InputError
@@ -355,4 +356,4 @@ def test_a_checkpoint_of_the_version_before_goes_on_and_keeps_what_it_holds(path
     with opened(path) as store:
         assert sorted(map(repr, store.unfinished_facts()["p"])) == sorted(map(repr, [*FACTS, ending]))
     with open_database(path) as connection:
-        assert connection.execute("SELECT schema_version FROM run").fetchall() == [(4,)]
+        assert connection.execute("SELECT schema_version FROM run").fetchall() == [(SCHEMA_VERSION,)]
