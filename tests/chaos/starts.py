@@ -25,8 +25,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-import pruner.config.identity
 import pruner.shard.wiring
+import pruner.shard.work
 from pruner.errors import EngineError
 from tests.chaos.harness import Difference, results, run, start, wait
 
@@ -78,7 +78,7 @@ class Gate:
 
     def stop_here(self) -> None:
         """In a forked process: have it wait once it knows its identity, before it looks at the run's folder."""
-        before = pruner.config.identity.identity
+        before = pruner.shard.work.identity
         os.close(self._open_in)
 
         def gated(*given: object) -> dict[str, str]:
@@ -87,7 +87,7 @@ class Gate:
             os.read(self._open_out, 1)
             return found
 
-        pruner.config.identity.identity = gated
+        pruner.shard.work.identity = gated
 
     def open_after(self, count: int) -> None:
         """Wait until so many stand at the gate, and open it."""
