@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pruner.answers.readings import Read
 from pruner.samplers.base import Completion
+from pruner.shard.case import PromptedProblem
 from pruner.traces import Ending, Probe, ProbeKey, Problem, Segment, SegmentKey, Verdict
 from tests.unit.fakes import open_case, said
 
@@ -16,7 +17,7 @@ PROMPT = (7, 8, 9)
 
 
 def opened(name="cons", budget=3, known=()):
-    return open_case(name, budget, Problem("p", 0, "?", "1"), PROMPT, 0, known)
+    return open_case(name, budget, PromptedProblem(Problem("p", 0, "?", "1"), PROMPT, 0), known)
 
 
 def completion(request, text="word ", tokens=None, ends=False):
