@@ -11,7 +11,7 @@ from tests.results_under_test import make_sweep
 # Folders whose tests share one thing that there is only one of: with xdist, one worker runs them.
 GROUPS = ("slurm", "browser")
 # What waits or takes long starts first, so that the many short tests run beside it.
-FIRST = ("test_a_hundred_random_kills_lose_and_double_nothing", "slurm", "chaos", "browser", "jobs")
+FIRST = ("test_random_kills_lose_and_double_nothing", "slurm", "chaos", "browser", "jobs")
 
 settings.register_profile("tests", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("tests")
