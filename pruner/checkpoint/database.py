@@ -5,10 +5,11 @@ A file is made aside and renamed, and never deleted or begun again by itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,18 +57,14 @@ def bring(source: Path, target: Path) -> None:
         CheckpointError: it cannot be read or written.
     """
     make_folder(target.parent)
-    partial = partial_name(target)
     try:
         if log_of(source).exists():
             with open_database(source) as connection:
                 connection.execute("CHECKPOINT")
-        shutil.copyfile(source, partial)
-        put(partial, target)
     except duckdb.Error as error:
         raise damaged(source, error) from error
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(f"checkpoint {target}: could not be copied there ({error}).") from error
+    with written_aside(target, "copied there") as partial:
+        shutil.copyfile(source, partial)
 
 
 def _extent(path: Path) -> tuple[int, int, int]:
@@ -114,25 +111,38 @@ def connect(path: Path, lock_wait_s: float) -> duckdb.DuckDBPyConnection:
 
 
 def create(path: Path, identity: Mapping[str, str]) -> None:
-    """Make a checkpoint aside and rename it, so that a full disk or a kill leaves none or a whole one."""
+    """Make an empty checkpoint, whole or not at all. Raises CheckpointError."""
+    with written_aside(path, "made") as partial, open_database(partial) as connection:
+        for name, schema in TABLES.items():
+            connection.register("empty_rows", schema.empty_table())
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")
+            connection.unregister("empty_rows")
+        connection.execute("CREATE TABLE run (schema_version INTEGER, identity VARCHAR, created_at TIMESTAMPTZ)")
+        connection.execute(
+            "INSERT INTO run VALUES (?, ?, ?)", [SCHEMA_VERSION, json.dumps(dict(identity)), datetime.now(UTC)]
+        )
+        connection.execute("CHECKPOINT")
+
+
+@contextlib.contextmanager
+def written_aside(path: Path, verb: str) -> Iterator[Path]:
+    """Yield a place to write a checkpoint in; rename it to `path` when that is done, so that a full disk or a kill leaves none or
+    a whole one.
+
+    Args:
+        verb: what could not be done, in the message of an error.
+
+    Raises:
+        CheckpointError: the disk does not take it; nothing is left of the attempt.
+    """
     partial = partial_name(path)
     try:
-        with open_database(partial) as connection:
-            for name, schema in TABLES.items():
-                connection.register("empty_rows", schema.empty_table())
-                connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")
-                connection.unregister("empty_rows")
-            connection.execute("CREATE TABLE run (schema_version INTEGER, identity VARCHAR, created_at TIMESTAMPTZ)")
-            connection.execute(
-                "INSERT INTO run VALUES (?, ?, ?)", [SCHEMA_VERSION, json.dumps(dict(identity)), datetime.now(UTC)]
-            )
-            connection.execute("CHECKPOINT")
+        yield partial
         put(partial, path)
     except (duckdb.Error, OSError) as error:
-        log_of(partial).unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
+        remove(partial)
         raise CheckpointError(
-            f"checkpoint {path}: could not be made ({first_line(error)}). {next_step(error)}"
+            f"checkpoint {path}: could not be {verb} ({first_line(error)}). {next_step(error)}"
         ) from error
 
 

@@ -32,13 +32,13 @@ from pruner.checkpoint.database import (
     first_line,
     log_of,
     next_step,
-    put,
     quoted,
+    written_aside,
 )
 from pruner.checkpoint.rows import fact_tables, table_of
 from pruner.checkpoint.unfinished_facts import UnfinishedFacts
 from pruner.errors import CheckpointError, InputError
-from pruner.files import make_folder, partial_name
+from pruner.files import make_folder
 from pruner.prices import AccountingConfig
 from pruner.rows import AnswerRow, TraceRow
 from pruner.schemas import KEYS, TABLES
@@ -210,9 +210,8 @@ class Store:
             CheckpointError: the disk does not take it.
         """
         make_folder(target.parent)
-        partial = partial_name(target)
         started = time.monotonic()
-        try:
+        with written_aside(target, "copied there") as partial:
             own = self._read("SELECT current_database() AS name").column("name")[0].as_py()
             size = f"(ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
             self._connection.execute(f"ATTACH {quoted(str(partial), TEXT)} AS copy_target {size}")
@@ -222,13 +221,6 @@ class Store:
             finally:
                 self._connection.execute("DETACH copy_target")
             self._guard()
-            put(partial, target)
-        except (duckdb.Error, OSError) as error:
-            log_of(partial).unlink(missing_ok=True)
-            partial.unlink(missing_ok=True)
-            raise CheckpointError(
-                f"checkpoint {target}: could not be copied there ({first_line(error)}). {next_step(error)}"
-            ) from error
         self.commit_s += time.monotonic() - started
 
     def forget_derived(self) -> None:

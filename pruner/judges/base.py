@@ -8,14 +8,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
+
+from pydantic import Field
 
 from pruner.answers import cached_key
 from pruner.model import ModelConfig
 from pruner.prefix import Prefix, PrefixConfig
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, JudgeEngine, Request, SamplerConfig
-from pruner.section import Choice
+from pruner.section import Choice, Gpus, Positive
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Problem, Trace, Verdict
 
 
@@ -150,6 +152,21 @@ class JudgeConfig(Choice):
     @abstractmethod
     def make(self, context: JudgeContext, make_prober: MakeProber) -> Judge:
         """Return the judge. Raises InputError: it cannot work as configured."""
+
+
+class EngineJudgeConfig(JudgeConfig):
+    """What the judges that may ask a model share: where its engine runs.
+
+    colocate: on the sampler's engine, or in a process of its own. The others concern only an engine of its own; gpus: ids within the
+    allocation, null: the last ones.
+    """
+
+    colocate: bool = True
+    gpus: Gpus | None = None
+    dtype: Literal["bfloat16", "float16", "float32"]
+    max_model_len: Positive
+    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
+    not_identity: ClassVar[tuple[str, ...]] = ("colocate", "gpus", "gpu_memory_utilization")
 
 
 class WithoutRequests:

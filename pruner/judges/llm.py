@@ -15,36 +15,31 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from pruner.errors import InputError
-from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, MakeProber
+from pruner.judges.base import EngineJudgeConfig, JudgeContext, JudgedProblem, MakeProber
 from pruner.judges.card import check_base
 from pruner.judges.pair_prompt import PairPrompt
 from pruner.model import ModelConfig
 from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer, path_fingerprint
 from pruner.samplers.base import Completion, Decoding, JudgeEngine, Request
-from pruner.section import FilePath, Gpus, Positive
+from pruner.section import FilePath, Positive
 from pruner.traces import Fact, Key, PairKey, Verdict
 
 
-class LlmJudgeConfig(JudgeConfig):
-    """A generative judge. path: null is the sampler's own model. adapter: a LoRA folder for it. colocate: on the
-    sampler's engine (path must be null) or in a process of its own. labels: the words for same and different. both_orders: show each
+class LlmJudgeConfig(EngineJudgeConfig):
+    """A generative judge. path: null is the sampler's own model. adapter: a LoRA folder for it. colocate: then
+    path must be null. labels: the words for same and different. both_orders: show each
     pair in both orders and average."""
 
     name: Literal["llm"]
     path: FilePath | None = None
     adapter: FilePath | None = None
-    colocate: bool = True
-    gpus: Gpus | None = None
-    dtype: Literal["bfloat16", "float16", "float32"]
-    max_model_len: Positive
-    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
     max_lora_rank: Positive = 16
     system: str | None = None
     prompt: str
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
     both_orders: bool = False
     template_kwargs: dict[str, str | bool | int] = Field(default_factory=dict)
-    not_identity: ClassVar[tuple[str, ...]] = ("path", "adapter", "colocate", "gpus", "gpu_memory_utilization")
+    not_identity: ClassVar[tuple[str, ...]] = ("path", "adapter", *EngineJudgeConfig.not_identity)
     asks_engine: ClassVar[bool] = True
 
     @model_validator(mode="after")

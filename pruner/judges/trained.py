@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
 from pruner.errors import InputError
 from pruner.judges import lexical_weights
-from pruner.judges.base import Judge, JudgeConfig, JudgeContext, MakeProber
+from pruner.judges.base import EngineJudgeConfig, Judge, JudgeContext, MakeProber
 from pruner.judges.card import GenerativeCard, JudgeCard, check_base, check_prefix, overlap, read_card
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudgeConfig
@@ -19,24 +17,19 @@ from pruner.lines import print_warnings
 from pruner.model import ModelConfig
 from pruner.prompts import path_fingerprint
 from pruner.samplers.base import JudgeEngine
-from pruner.section import FilePath, Gpus, Positive, local_path
+from pruner.section import FilePath, local_path
 
 
-class TrainedJudgeConfig(JudgeConfig):
-    """A judge that jobs.train_judge made. path: its folder. colocate, gpus, dtype, max_model_len and gpu_memory_utilization
-    concern a generative one, see LlmJudgeConfig. base: where the model of an adapter with an engine of its own is; null: where
+class TrainedJudgeConfig(EngineJudgeConfig):
+    """A judge that jobs.train_judge made. path: its folder. The settings of an engine concern
+    a generative one. base: where the model of an adapter with an engine of its own is; null: where
     it was at training. both_orders: null: as it was trained."""
 
     name: Literal["trained"]
     path: FilePath
     base: FilePath | None = None
-    colocate: bool = True
-    gpus: Gpus | None = None
-    dtype: Literal["bfloat16", "float16", "float32"]
-    max_model_len: Positive
-    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
     both_orders: bool | None = None
-    not_identity: ClassVar[tuple[str, ...]] = ("path", "base", "colocate", "gpus", "gpu_memory_utilization")
+    not_identity: ClassVar[tuple[str, ...]] = ("path", "base", *EngineJudgeConfig.not_identity)
     without_engine: ClassVar[str] = "a lexical one"
 
     def generative(self) -> LlmJudgeConfig | None:

@@ -123,22 +123,6 @@ class Status:
         return self.work_s * left / done if done > 0 else None
 
 
-@dataclass
-class _Counts:
-    """The numbers of a Status, as they grow."""
-
-    problems_done: int
-    traces_running: int = 0
-    traces_finished: int = 0
-    traces_pruned: int = 0
-    segments: int = 0
-    tokens: int = 0
-    tokens_judge: int = 0
-    tokens_saved: int = 0
-    tokens_in_flight: int = 0
-    work_s: float = 0.0
-
-
 # Answers that may wait to be read, for each request that the engine holds.
 _UNREAD_SHARE = 4
 _Queued = tuple[int, int, int, Request]
@@ -186,12 +170,11 @@ class Runner:
         self._segments_uncommitted = 0
         self._lost_tokens = 0
         self._started_at = self._committed_at = time.monotonic()
-        self._counts = _Counts(workload.num_done)
+        self._status = Status(workload.num_problems, workload.num_done, workload.num_done)
 
     @property
     def status(self) -> Status:
-        load = self._workload
-        return Status(problems=load.num_problems, problems_done_before=load.num_done, **vars(self._counts))
+        return self._status
 
     def run(self) -> bool:
         """Work; return True if all problems are answered, False if it was asked to stop. Everything that
@@ -213,7 +196,7 @@ class Runner:
             self._abort()
             return False
         finally:
-            self._counts.tokens_in_flight = self._running_tokens()
+            self._status = replace(self._status, tokens_in_flight=self._running_tokens())
             self._commit()
 
     def _abort(self) -> None:
@@ -294,10 +277,12 @@ class Runner:
             for answer in read:
                 case = self._open[answer.key.problem_id].case
                 self._follow(case, case.take_answer(answer))
-        counts = self._counts
-        counts.traces_running = self._sampler.num_running
-        counts.tokens_in_flight = self._running_tokens()
-        counts.work_s = time.monotonic() - self._started_at
+        self._status = replace(
+            self._status,
+            traces_running=self._sampler.num_running,
+            tokens_in_flight=self._running_tokens(),
+            work_s=time.monotonic() - self._started_at,
+        )
         self._hooks.on_step(self.status)
 
     def _follow(self, case: Case, step: Step) -> None:
@@ -318,14 +303,17 @@ class Runner:
             self._close(case)
 
     def _count(self, fact: Fact) -> None:
-        counts = self._counts
+        status = self._status
         if isinstance(fact, Segment):
             self._segments_uncommitted += 1
-            counts.segments += 1
-            counts.tokens += fact.num_tokens
-            counts.traces_finished += fact.finish_reason is not None
+            self._status = replace(
+                status,
+                segments=status.segments + 1,
+                tokens=status.tokens + fact.num_tokens,
+                traces_finished=status.traces_finished + (fact.finish_reason is not None),
+            )
         elif not isinstance(fact, Ending):
-            counts.tokens_judge += fact.output_tokens
+            self._status = replace(status, tokens_judge=status.tokens_judge + fact.output_tokens)
 
     def _close(self, case: Case) -> None:
         opened = self._open.pop(case.problem.problem_id)
@@ -333,7 +321,7 @@ class Runner:
         traces = trace_rows(outcome)
         row = answer_row(self._workload.run, outcome, traces)
         spent = time.monotonic() - self._started_at
-        share = min(1.0, row.tokens_sampled / max(1, self._counts.tokens))
+        share = min(1.0, row.tokens_sampled / max(1, self._status.tokens))
         row = replace(
             row, wall_s=time.monotonic() - opened.opened_at, gpu_seconds=self._config.num_gpus * spent * share
         )
@@ -344,9 +332,13 @@ class Runner:
         self._traces += traces
         estimate = row.tokens_unpruned_estimate
         saved = max(0, int(estimate - row.tokens_sampled)) if estimate is not None else 0
-        self._counts.problems_done += 1
-        self._counts.traces_pruned += row.traces_pruned
-        self._counts.tokens_saved += saved
+        status = self._status
+        self._status = replace(
+            status,
+            problems_done=status.problems_done + 1,
+            traces_pruned=status.traces_pruned + row.traces_pruned,
+            tokens_saved=status.tokens_saved + saved,
+        )
 
     def _commit_if_due(self) -> None:
         is_due = time.monotonic() - self._committed_at >= self._config.commit_every_s
