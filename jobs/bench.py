@@ -17,7 +17,7 @@ from jobs import entry
 from jobs.benches.machine import machine_facts
 from jobs.benches.outcome import Outcome, write_outcome
 from jobs.benches.settings import BenchConfig
-from pruner.section import local_path, parse_as
+from pruner.settings.section import local_path, parse_as
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="bench")

@@ -15,7 +15,7 @@ from pruner.learning.build import build_pairs
 from pruner.learning.pair_files import (
     PairsConfig,
 )
-from pruner.section import parse_as
+from pruner.settings.section import parse_as
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="build_pairs")

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from pruner.errors import CheckpointError, InputError
 from pruner.lines import print_errors, show_everything
-from pruner.section import local_path
+from pruner.settings.section import local_path
 
 
 class Arguments(argparse.ArgumentParser):

@@ -36,7 +36,7 @@ from pruner.comparison.table import (
 )
 from pruner.errors import InputError
 from pruner.files import write_atomically
-from pruner.section import (
+from pruner.settings.section import (
     Budget,
     FilePath,
     Folds,

@@ -18,11 +18,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruner.dotted import flatten
 from pruner.errors import INTERRUPTED as INTERRUPTED
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, first_line
 from pruner.lines import print_errors, show_everything
-from pruner.section import MAX_NAME_BYTES, did_you_mean
+from pruner.settings.dotted import flatten
+from pruner.settings.section import MAX_NAME_BYTES, did_you_mean
 
 _MAX_NAME = 160
 

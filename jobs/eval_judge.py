@@ -14,7 +14,7 @@ from pruner.learning.config import EvalConfig
 from pruner.learning.evaluate import check, evaluate, score
 from pruner.learning.pair_files import read_pair_sets
 from pruner.learning.pairs import drawn_pairs
-from pruner.section import parse_as
+from pruner.settings.section import parse_as
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="eval_judge")

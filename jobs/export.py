@@ -15,7 +15,7 @@ from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
 from pruner.results.export import KINDS, export_replay
 from pruner.results.query import Results
-from pruner.section import local_path, target_path
+from pruner.settings.section import local_path, target_path
 
 
 def main(arguments: Sequence[str]) -> int:

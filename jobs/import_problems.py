@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from jobs import entry
 from pruner.importing import import_table, parse_import
 from pruner.problems import write_problems
-from pruner.section import target_path
+from pruner.settings.section import target_path
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="import_problems")

@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 
 from jobs import entry
 from jobs.compose import main_config
-from pruner.section import (
+from pruner.settings.section import (
     parse_as,
 )
-from pruner.shard.plan import PlanConfig, plan_run
+from pruner.shard.simulation import PlanConfig, plan_run
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")

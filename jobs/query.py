@@ -28,7 +28,7 @@ from pruner.results.named_queries import NamedQuery, listing, parse_parameters, 
 from pruner.results.query import Results
 from pruner.results.writer import views_sql
 from pruner.schemas import VIEWS
-from pruner.section import local_path, target_path
+from pruner.settings.section import local_path, target_path
 
 QUERIES = Path(__file__).parents[1] / "conf" / "query"
 _MAX_ROWS = 200

@@ -25,7 +25,7 @@ from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
 from pruner.results.query import Results, read_totals
 from pruner.results.run_totals import RunTotals
-from pruner.section import local_path
+from pruner.settings.section import local_path
 
 _MOST_ROWS = 30_000
 

@@ -26,7 +26,7 @@ from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.pair_files import PairsConfig, read_pair_sets
 from pruner.learning.tables import ScoreRow, read_points, write_point, write_table
 from pruner.learning.train import train_judge
-from pruner.section import Section, local_path, parse_as
+from pruner.settings.section import Section, local_path, parse_as
 
 # What is the same for all points of a study, and so not in their names.
 NOT_A_POINT = (

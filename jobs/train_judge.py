@@ -16,7 +16,7 @@ from jobs import entry, signals
 from jobs.signals import StopSignals
 from pruner.learning.config import TrainConfig
 from pruner.learning.train import train_judge
-from pruner.section import parse_as
+from pruner.settings.section import parse_as
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train_judge")

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruner.errors import InputError, first_line
-from pruner.section import path_fault, text_fault
+from pruner.settings.section import path_fault, text_fault
 
 _MAX_FAULTS = 20
 _MAX_DEPTH = 16

@@ -16,7 +16,7 @@ import pyarrow.csv
 from pruner.columns import limited, plain_column, plain_table, read_parquet
 from pruner.errors import InputError, first_line
 from pruner.problems import REQUIRED, check_rows
-from pruner.section import FilePath, Section, Seed, local_path, parse_as, text_fault
+from pruner.settings.section import FilePath, Section, Seed, local_path, parse_as, text_fault
 from pruner.traces import hash64
 
 # A row must fit into a block.

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
-from pruner.section import Choice, Positive
+from pruner.settings.section import Choice, Positive
 from pruner.traces import Trace
 
 

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from pruner.columns import is_text, limited, read_parquet
 from pruner.errors import InputError
 from pruner.files import write_atomically
-from pruner.section import FilePath, Positive, Section, local_path
+from pruner.settings.section import FilePath, Positive, Section, local_path
 from pruner.traces import Problem
 
 REQUIRED = ("problem_id", "question", "answer")

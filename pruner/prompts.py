@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pruner.errors import InputError
-from pruner.model import ModelConfig, PromptConfig
-from pruner.section import local_path
+from pruner.settings.model import ModelConfig, PromptConfig
+from pruner.settings.section import local_path
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt")
 _SAMPLE_BYTES = 1 << 20

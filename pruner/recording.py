@@ -17,7 +17,7 @@ from pruner.errors import InputError
 from pruner.files import files_fingerprint
 from pruner.results.run_tables import read_tables, sampler_settings
 from pruner.schemas import ANSWERS, ANSWERS_ADDED
-from pruner.section import MAX_COUNT, Section, local_path
+from pruner.settings.section import MAX_COUNT, Section, local_path
 from pruner.traces import PairKey, Probe, ProbeKey, Problem, TokenIds, Verdict
 
 # What is read of an earlier run's tables; text, tokens and confidences as far as they are there.

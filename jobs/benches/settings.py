@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Len
 
-from pruner.section import FilePath, Positive, Section, local_path
+from pruner.settings.section import FilePath, Positive, Section, local_path
 
 
 class BenchConfig(Section):

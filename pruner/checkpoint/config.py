@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pruner.section import CheckpointPath, Pause, Positive, Seconds, Section
+from pruner.settings.section import CheckpointPath, Pause, Positive, Seconds, Section
 
 
 class CheckpointConfig(Section):

@@ -17,10 +17,10 @@ from pathlib import Path
 import duckdb
 
 from pruner import SCHEMA_VERSION
-from pruner.dotted import differing_keys
 from pruner.errors import CheckpointError, InputError
 from pruner.files import make_folder, partial_name, sync, sync_folder
 from pruner.schemas import KEYS, TABLES
+from pruner.settings.dotted import differing_keys
 
 # Versions whose checkpoints are brought up to this one when they are opened.
 UPGRADED = (3,)

@@ -39,9 +39,9 @@ from pruner.checkpoint.rows import fact_tables, table_of
 from pruner.checkpoint.unfinished_facts import UnfinishedFacts
 from pruner.errors import CheckpointError, InputError
 from pruner.files import make_folder
-from pruner.prices import AccountingConfig
 from pruner.rows import AnswerRow, TraceRow
 from pruner.schemas import KEYS, TABLES
+from pruner.settings.prices import AccountingConfig
 from pruner.traces import Fact, Segment
 
 # Joining whole traces may take more.

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 
 from pruner.config.job import Config
-from pruner.dotted import flatten, is_within
 from pruner.judges.registry import JUDGES
 from pruner.methods.registry import METHODS
 from pruner.samplers.registry import SAMPLERS
-from pruner.section import Choice
+from pruner.settings.dotted import flatten, is_within
+from pruner.settings.section import Choice
 
 # What may change between two attempts at one run: where and how fast it works, what it shows, how it weighs.
 NOT_IDENTITY = (

@@ -11,13 +11,13 @@ from pruner.checkpoint.config import CheckpointConfig
 from pruner.config.fit import misfit
 from pruner.judges.registry import AnyJudge
 from pruner.methods.registry import AnyMethod
-from pruner.model import ModelConfig
 from pruner.prefix import AnyPrefix
-from pruner.prices import AccountingConfig
 from pruner.problems import ProblemsConfig, ShardConfig
 from pruner.results.writer import ResultsConfig
 from pruner.samplers.registry import AnySampler
-from pruner.section import Budget, CheckpointPath, RunName, Seconds, Section, Seed, TimeLimit, parse_as
+from pruner.settings.model import ModelConfig
+from pruner.settings.prices import AccountingConfig
+from pruner.settings.section import Budget, CheckpointPath, RunName, Seconds, Section, Seed, TimeLimit, parse_as
 
 
 class RunConfig(Section):

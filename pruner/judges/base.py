@@ -13,11 +13,11 @@ from typing import ClassVar, Literal, Protocol
 from pydantic import Field
 
 from pruner.answers import cached_key
-from pruner.model import ModelConfig
 from pruner.prefix import Prefix, PrefixConfig
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, JudgeEngine, Request, SamplerConfig
-from pruner.section import Choice, Gpus, Positive
+from pruner.settings.model import ModelConfig
+from pruner.settings.section import Choice, Gpus, Positive
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Problem, Trace, Verdict
 
 

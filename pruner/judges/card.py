@@ -17,7 +17,7 @@ from pruner.errors import InputError
 from pruner.files import write_text
 from pruner.judges.weight_files import check_adapter_fits, local_folder, weights_fingerprint
 from pruner.prefix import AnyPrefix, PrefixConfig
-from pruner.section import Section, describe_fault
+from pruner.settings.section import Section, describe_fault
 
 CARD = "judge.json"
 

@@ -18,10 +18,10 @@ from pruner.errors import InputError
 from pruner.judges.base import EngineJudgeConfig, JudgeContext, JudgedProblem, MakeProber
 from pruner.judges.card import check_base
 from pruner.judges.pair_prompt import PairPrompt
-from pruner.model import ModelConfig
 from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer, path_fingerprint
 from pruner.samplers.base import Completion, Decoding, JudgeEngine, Request
-from pruner.section import FilePath, Positive
+from pruner.settings.model import ModelConfig
+from pruner.settings.section import FilePath, Positive
 from pruner.traces import Fact, Key, PairKey, Verdict
 
 

@@ -16,7 +16,7 @@ from pruner.judges.base import Judge, JudgeConfig, JudgeContext, JudgedProblem, 
 from pruner.judges.replay import NoisyOracle
 from pruner.results.run_tables import read_run_traces, run_fingerprint, sampler_settings
 from pruner.samplers.base import SamplerConfig
-from pruner.section import FilePath, local_path
+from pruner.settings.section import FilePath, local_path
 from pruner.traces import Fact, Key, PairKey, Verdict
 
 

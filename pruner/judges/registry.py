@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from pruner.judges.base import JudgeConfig
-from pruner.registry import choices, one_of
+from pruner.settings.registry import choices, one_of
 
 JUDGES = choices("pruner.judges", JudgeConfig)  # type: ignore[type-abstract]
 

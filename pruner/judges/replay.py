@@ -14,7 +14,7 @@ from pruner.errors import InputError
 from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, Request
-from pruner.section import Natural
+from pruner.settings.section import Natural
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
 
 _NORMAL = NormalDist()

@@ -14,10 +14,10 @@ from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.prefix_features import FEATURES
 from pruner.lines import print_warnings
-from pruner.model import ModelConfig
 from pruner.prompts import path_fingerprint
 from pruner.samplers.base import JudgeEngine
-from pruner.section import FilePath, local_path
+from pruner.settings.model import ModelConfig
+from pruner.settings.section import FilePath, local_path
 
 
 class TrainedJudgeConfig(EngineJudgeConfig):

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from pruner.errors import InputError
-from pruner.section import local_path
+from pruner.settings.section import local_path
 
 _SAMPLE_BYTES = 1024
 _LORA_PREFIX = "base_model.model."

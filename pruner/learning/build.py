@@ -16,7 +16,7 @@ from pruner.learning.pair_files import (
 )
 from pruner.learning.pairs import LabelledPair, PairRule, folds_by_problem, label_pairs
 from pruner.prompts import load_tokenizer, token_ends
-from pruner.section import target_path
+from pruner.settings.section import target_path
 
 
 def build_pairs(config: PairsConfig) -> None:

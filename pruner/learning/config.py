@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.probe import ProbeJudgeConfig
 from pruner.judges.trained import TrainedJudgeConfig
-from pruner.model import ModelConfig
 from pruner.samplers.vllm_engines import VllmSamplerConfig
-from pruner.section import FilePath, Natural, Positive, Resamplings, Section, Seed, Share
+from pruner.settings.model import ModelConfig
+from pruner.settings.section import FilePath, Natural, Positive, Resamplings, Section, Seed, Share
 
 
 class LossConfig(Section):

@@ -35,7 +35,7 @@ from pruner.learning.tables import ScoreRow, write_table
 from pruner.prompts import BytePrompts, ChatPrompts, Prompts, check_model_folder, load_tokenizer
 from pruner.samplers import vllm_engines
 from pruner.samplers.vllm import EngineSpec, VllmSampler
-from pruner.section import local_path
+from pruner.settings.section import local_path
 
 NAMES = (*BASELINES, "embedding", "llm", "probe")
 

@@ -20,7 +20,7 @@ from pruner.files import write_atomically
 from pruner.learning.pairs import LabelledPair, Recorded
 from pruner.prefix import AnyPrefix
 from pruner.results.run_tables import TRACE_COLUMNS, _read_run, large_texts
-from pruner.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
+from pruner.settings.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
 
 Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
 

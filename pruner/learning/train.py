@@ -23,9 +23,9 @@ from pruner.learning.config import GenerativeTrainerConfig, LexicalTrainerConfig
 from pruner.learning.pair_files import PairSet, read_pair_sets
 from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.plots import plot_losses
-from pruner.model import PromptConfig
 from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer
-from pruner.section import local_path
+from pruner.settings.model import PromptConfig
+from pruner.settings.section import local_path
 
 _PROGRESS = "training.json"
 

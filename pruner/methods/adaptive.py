@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pruner.methods.base import MethodConfig, MethodContext
 from pruner.methods.wave_method import WaveMethod
-from pruner.section import Positive
+from pruner.settings.section import Positive
 from pruner.traces import FinalAnswer
 from pruner.voting import majority_vote
 

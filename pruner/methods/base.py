@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pruner.clustering import Cluster
 from pruner.prefix import Truncation
-from pruner.section import Choice
+from pruner.settings.section import Choice
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import Vote
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pruner.confidence import LowestGroup, check_count, keep_threshold, segment_confidences
 from pruner.methods.base import Action, Answer, Extend, MethodConfig, MethodContext, Prune, WithoutJudge
-from pruner.section import Positive
+from pruner.settings.section import Positive
 from pruner.traces import FinalAnswer, Trace
 from pruner.voting import Vote, majority_vote, winner
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from pruner.clustering import Cluster, ClusterRule, Joins, Undecided, apply, largest, place, representatives
 from pruner.methods.base import Action, Answer, Compare, Extend, MethodConfig, MethodContext, Prepare, Prune
-from pruner.section import Positive, Share
+from pruner.settings.section import Positive, Share
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import majority_vote, winner
 

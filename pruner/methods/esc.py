@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pruner.methods.base import MethodConfig, MethodContext
 from pruner.methods.wave_method import WaveMethod
-from pruner.section import MAX_COUNT
+from pruner.settings.section import MAX_COUNT
 from pruner.traces import FinalAnswer
 from pruner.voting import group_answers
 

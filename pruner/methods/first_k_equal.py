@@ -7,7 +7,7 @@ from typing import Literal
 
 from pruner.methods.base import MethodConfig, MethodContext
 from pruner.methods.wave_method import WaveMethod
-from pruner.section import Positive
+from pruner.settings.section import Positive
 from pruner.traces import FinalAnswer
 from pruner.voting import group_answers
 

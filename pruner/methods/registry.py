@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from pruner.methods.base import MethodConfig
-from pruner.registry import choices, one_of
+from pruner.settings.registry import choices, one_of
 
 METHODS = choices("pruner.methods", MethodConfig)  # type: ignore[type-abstract]
 

@@ -33,7 +33,7 @@ from pydantic import Field
 
 from pruner.clustering import Cluster
 from pruner.methods.base import Action, Answer, Ask, Extend, MethodConfig, MethodContext, Prune
-from pruner.section import Positive
+from pruner.settings.section import Positive
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import Vote, majority_vote, winner
 

@@ -28,7 +28,7 @@ from pruner.results.run_tables import run_json_fault, schema_fault, table_fault
 from pruner.results.run_totals import RunTotals
 from pruner.results.writer import sql_path, views_sql
 from pruner.schemas import READ_VIEWS, VIEWS
-from pruner.section import local_path
+from pruner.settings.section import local_path
 
 _TRIES = 40
 Rows = list[dict[str, Any]]

@@ -16,7 +16,7 @@ from pruner.columns import is_text, matching, read_parquet
 from pruner.errors import InputError, first_line
 from pruner.files import files_fingerprint
 from pruner.schemas import VIEWS
-from pruner.section import MAX_COUNT
+from pruner.settings.section import MAX_COUNT
 
 # What the views add to every row; `filename` only while they read it.
 ADDED_BY_VIEWS = ("run", "filename")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from pruner.model import ModelConfig
 from pruner.prompts import Prompts
 from pruner.replay import Replay
-from pruner.section import Choice, Positive, Running
+from pruner.settings.model import ModelConfig
+from pruner.settings.section import Choice, Positive, Running
 from pruner.traces import Key
 
 

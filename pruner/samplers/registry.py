@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from pruner.registry import choices, one_of
 from pruner.samplers.base import SamplerConfig
+from pruner.settings.registry import choices, one_of
 
 SAMPLERS = choices("pruner.samplers", SamplerConfig)  # type: ignore[type-abstract]
 

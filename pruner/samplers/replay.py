@@ -11,7 +11,7 @@ from pruner.prompts import Prompts, RecordedPrompts
 from pruner.recording import Recording, ReplayColumns, read_recording
 from pruner.replay import ProbeCost, Replay
 from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
-from pruner.section import FilePath, Natural, Orders, Positive, Running, local_path
+from pruner.settings.section import FilePath, Natural, Orders, Positive, Running, local_path
 from pruner.traces import SegmentKey
 
 

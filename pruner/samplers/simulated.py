@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pruner.prompts import BytePrompts, Prompts
 from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
-from pruner.section import Positive, Share
+from pruner.settings.section import Positive, Share
 from pruner.traces import ProbeKey, SegmentKey, TokenIds, hash64
 
 _NUM_FAKES = 1 << 16

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.model import ModelConfig
 from pruner.prompts import ChatPrompts, Prompts, check_model_folder, load_tokenizer, model_fingerprint
 from pruner.samplers.base import JudgeEngine, SamplerConfig, SamplerContext
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
-from pruner.section import Gpus, Positive
+from pruner.settings.model import ModelConfig
+from pruner.settings.section import Gpus, Positive
 
 
 class VllmSamplerConfig(SamplerConfig):

@@ -21,7 +21,7 @@ from pruner.lines import print_errors, print_warnings
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
 from pruner.results.writer import write_answers, write_attempts, write_results
-from pruner.section import local_path
+from pruner.settings.section import local_path
 from pruner.shard.runner import Status
 from pruner.traces import Problem
 

@@ -25,7 +25,7 @@ from pruner.results.run_folder import RunFolder
 from pruner.results.summary import summary
 from pruner.results.writer import write_attempts, write_results
 from pruner.samplers.base import Sampler
-from pruner.section import local_path
+from pruner.settings.section import local_path
 from pruner.shard import wiring
 from pruner.shard.attempt import (
     Reporter,

@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from jobs import compare, entry
 from jobs.benches.settings import BenchConfig
 from pruner.config.job import parse
-from pruner.dotted import flatten
 from pruner.errors import InputError
 from pruner.importing import import_table, parse_import
 from pruner.learning.config import EvalConfig, TrainConfig
@@ -35,8 +34,9 @@ from pruner.replay import Replay
 from pruner.results import formats
 from pruner.results.query import Results
 from pruner.results.writer import carry
-from pruner.section import name_fault, parse_as
-from pruner.shard import plan, wiring
+from pruner.settings.dotted import flatten
+from pruner.settings.section import name_fault, parse_as
+from pruner.shard import simulation, wiring
 from tests.fuzz import values as v
 from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs
@@ -130,7 +130,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], objec
     "plan": (
         "plan",
         ("curve=[[1,60],[64,2500]]", "num_problems=9", "mean_tokens=40"),
-        lambda values: plan.stated_curve(parse_as(plan.PlanConfig, values)),
+        lambda values: simulation.stated_curve(parse_as(simulation.PlanConfig, values)),
     ),
     "compare": ("compare", (), lambda values: parse_as(compare.CompareConfig, values)),
     "bench": ("bench", ("bench=report",), lambda values: parse_as(BenchConfig, values)),

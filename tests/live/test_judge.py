@@ -140,8 +140,8 @@ def scores_by_transformers(pairs):
 
     from pruner.judges.card import read_card
     from pruner.judges.pair_prompt import PairPrompt
-    from pruner.model import PromptConfig
     from pruner.prompts import ChatPrompts, load_tokenizer
+    from pruner.settings.model import PromptConfig
 
     card = read_card(SHIPPED).judge
     prompts = ChatPrompts(load_tokenizer(card.base, None, False), PromptConfig())

@@ -18,7 +18,7 @@ from pruner.prompts import BytePrompts
 from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.samplers.base import Decoding
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
-from pruner.section import parse_as
+from pruner.settings.section import parse_as
 from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
 from pruner.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey

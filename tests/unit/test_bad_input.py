@@ -18,7 +18,7 @@ from pruner.problems import read_problems
 from pruner.results.audit import audit
 from pruner.results.query import Results, checkpoint_rows
 from pruner.results.writer import sql_path
-from pruner.section import name_fault
+from pruner.settings.section import name_fault
 from pruner.shard.attempt import small_number
 from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs

@@ -6,12 +6,12 @@ from hydra import compose, initialize_config_dir
 from jobs import entry
 from pruner.config.identity import identity
 from pruner.config.job import parse
-from pruner.dotted import differing_keys
 from pruner.errors import InputError
 from pruner.judges.registry import JUDGES
 from pruner.methods.base import MethodContext
 from pruner.methods.registry import METHODS
 from pruner.samplers.registry import SAMPLERS
+from pruner.settings.dotted import differing_keys
 from pruner.shard import wiring
 
 CONF = str(Path(__file__).parents[2] / "conf")

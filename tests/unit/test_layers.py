@@ -7,9 +7,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 # From the ground up: a package or a flat module imports only from earlier lines, or from beside it in its own line.
 FLOORS = [
-    {"errors", "lines", "json_records", "schemas", "files", "planning", "dotted", "intervals", "pareto"},
-    {"section"},
-    {"registry", "model", "prices"},
+    {"errors", "lines", "json_records", "schemas", "files", "intervals", "pareto"},
+    {"settings"},
     {"traces", "rows"},
     {"answers"},
     {"prefix", "voting", "clustering", "confidence", "columns", "prompts"},
@@ -26,7 +25,7 @@ FLOORS = [
 ]
 # Who has a section of the configuration beside what it configures.
 SECTIONS = {
-    *("pruner.section", "pruner.registry", "pruner.model", "pruner.prefix", "pruner.prices", "pruner.problems"),
+    *("pruner.settings", "pruner.prefix", "pruner.problems"),
     *("pruner.methods", "pruner.judges", "pruner.samplers", "pruner.config", "pruner.learning"),
 }
 # What the entries in jobs/ share. No entry imports another one.

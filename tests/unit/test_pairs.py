@@ -17,7 +17,7 @@ from pruner.learning.pair_files import (
 )
 from pruner.learning.pairs import PairRule, Recorded, folds_by_problem, label_pairs, recorded_prefix
 from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
-from pruner.section import parse_as
+from pruner.settings.section import parse_as
 
 TRUNCATION = FixedTruncation(3)
 

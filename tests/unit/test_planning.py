@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from jobs.compose import main_config
 from pruner.errors import InputError
-from pruner.planning import Curve, Disk, Engine, Machine, ProblemCost, drain_s, make_plan
-from pruner.section import parse_as
-from pruner.shard.plan import PlanConfig, plan_run
+from pruner.settings.section import parse_as
+from pruner.shard.planning import Curve, Disk, Engine, Machine, ProblemCost, drain_s, make_plan
+from pruner.shard.simulation import PlanConfig, plan_run
 
 PROJECT = Path(__file__).parents[2]
 CURVE = Curve(((1, 10.0), (4, 40.0), (16, 80.0)))

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.errors import InputError
-from pruner.model import PromptConfig
 from pruner.prompts import BytePrompts, ChatPrompts, RecordedPrompts, check_model_folder, path_fingerprint
+from pruner.settings.model import PromptConfig
 
 
 class Tokenizer:

@@ -10,9 +10,9 @@ import pytest
 from pruner.judges.registry import JUDGES
 from pruner.methods.base import MethodConfig
 from pruner.methods.registry import METHODS
-from pruner.registry import choices, one_of
 from pruner.samplers.registry import SAMPLERS
-from pruner.section import Section, parse_as
+from pruner.settings.registry import choices, one_of
+from pruner.settings.section import Section, parse_as
 from tests.chaos import harness
 from tests.unit.fakes import METHOD_CONFIGS, method_config
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import Field
 
-from pruner.section import Choice
+from pruner.settings.section import Choice
 
 AnyChoice = TypeVar("AnyChoice", bound=Choice)
 

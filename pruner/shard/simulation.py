@@ -11,12 +11,11 @@ from pruner.answers.reader import AnswerReader
 from pruner.columns import TEXT, limited, read_parquet, typed_table
 from pruner.config.job import Config
 from pruner.errors import InputError
-from pruner.planning import Curve, Disk, Engine, Machine, ProblemCost, make_plan
 from pruner.problems import read_problems
 from pruner.rows import AnswerRow, TraceRow
 from pruner.samplers.base import Completion
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
-from pruner.section import (
+from pruner.settings.section import (
     MAX_COUNT,
     Amount,
     Budget,
@@ -32,6 +31,7 @@ from pruner.section import (
     local_path,
 )
 from pruner.shard.inputs import read_inputs, sampler_context
+from pruner.shard.planning import Curve, Disk, Engine, Machine, ProblemCost, make_plan
 from pruner.shard.workbench import Workbench
 from pruner.traces import Fact, Problem, Segment, hash64
 

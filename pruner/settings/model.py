@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pruner.section import FilePath, Natural, Positive, Section, Share
+from pruner.settings.section import FilePath, Natural, Positive, Section, Share
 
 
 class Turn(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from pruner.section import Amount, Section
+from pruner.settings.section import Amount, Section
 
 
 class AccountingConfig(Section):
