@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from tests.fuzz.targets import Target
+from tests.fuzz.target import Target
 
 
 @dataclass

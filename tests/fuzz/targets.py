@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import functools
 import io
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,60 +36,10 @@ from pruner.settings.section import name_fault, parse_as
 from pruner.shard import simulation, wiring
 from tests.fuzz import values as v
 from tests.fuzz.jobs_in_process import call
-from tests.many_results import write_runs
+from tests.fuzz.run_targets import check_bookkeeping, check_damage, check_query, damages, queries, run_files
+from tests.fuzz.target import PROJECT, Target, Wrong, code_of, ended, folder, no_constant, one_run, small_runs
 
-PROJECT = Path(__file__).parents[2]
 CONF = str(PROJECT / "conf")
-
-
-class Wrong(AssertionError):
-    """The program did something else than what it promises on bad input."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """draw: the input's strategy. check: takes it, returns the exit code; anything raised is a finding."""
-
-    name: str
-    draw: st.SearchStrategy[Any]
-    check: Callable[[Any], int]
-
-
-def code_of(work: Callable[[], object]) -> int:
-    """Do what a job does with its input; return the code that it would end with."""
-    try:
-        work()
-    except InputError as error:
-        for line in error.faults:
-            shown = printable(line)
-            if not shown.strip() or not shown.isprintable():
-                raise Wrong(f"not one line: {line!r}") from None
-        return 2
-    return 0
-
-
-def ended(result: Any) -> int:
-    """Return a called job's code, if it said what it should."""
-    if result.code not in (0, 2) or "Traceback" in result.errors:
-        raise Wrong(f"code {result.code}: {result.errors[-1500:]}")
-    lines = result.errors.splitlines()
-    reported = [line for line in lines if line.startswith("error: ")]
-    if result.code == 2 and (
-        not reported or len(reported) < len(lines) - sum(line.startswith("warning: ") for line in lines)
-    ):
-        raise Wrong(f"not one line each: {result.errors[-1500:]!r}")
-    if any(not line.isprintable() for line in lines):
-        raise Wrong(f"control characters: {result.errors[-1500:]!r}")
-    return int(result.code)
-
-
-@contextlib.contextmanager
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="fuzz"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 # --- values of configs
@@ -243,20 +190,13 @@ def check_problems(data: bytes) -> int:
         return code_of(work)
 
 
-@functools.cache
-def _small_runs() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="fuzz"))
-    write_runs(path, 2, 2, 2)
-    return path
-
-
 def other_runs(place: Path) -> Path:
-    return Path(shutil.copytree(_small_runs(), place / "outputs"))
+    return Path(shutil.copytree(small_runs(), place / "outputs"))
 
 
 def check_formats(table: pa.Table) -> None:
     """Every format can be written and read again."""
-    rows = json.loads(formats.to_json(formats.distinct(table)), parse_constant=_no_constant)
+    rows = json.loads(formats.to_json(formats.distinct(table)), parse_constant=no_constant)
     if len(rows) != table.num_rows:
         raise Wrong("rows are lost as JSON")
     if len(formats.to_json(table).splitlines()) != max(1, table.num_rows):
@@ -266,10 +206,6 @@ def check_formats(table: pa.Table) -> None:
     for text in (formats.to_text(table, 80, 100), formats.to_markdown(table)):
         if any(not line.isprintable() for line in text.split("\n")):
             raise Wrong("control characters in a table")
-
-
-def _no_constant(name: str) -> None:
-    raise Wrong(f"{name} is not JSON")
 
 
 def _whole_set() -> bytes:
@@ -355,16 +291,6 @@ def check_import(drawn: tuple[str, bytes]) -> int:
 # --- names
 
 
-@functools.cache
-def _one_run() -> Path:
-    """Return a folder with one real, small run."""
-    root = Path(tempfile.mkdtemp(prefix="fuzz"))
-    own = ["sampler=simulated", "problems.limit=2", "budget=2", "method=cons", "progress.bar=false"]
-    result = call("run", *own, f"run.root={root}", "run.name=run")
-    assert result.code == 0, result.errors
-    return root
-
-
 def check_names(drawn: tuple[str, str]) -> int:
     """A name that is accepted is found by everybody, and no sibling with it."""
     root_name, name = drawn
@@ -377,7 +303,7 @@ def check_names(drawn: tuple[str, str]) -> int:
         assert name_fault(name) is None
         for sibling in (name, f"{name}1", "a1", "ab", "b"):
             if not (Path(root) / sibling).exists():
-                shutil.copytree(_one_run() / "run", Path(root) / sibling)
+                shutil.copytree(one_run() / "run", Path(root) / sibling)
         path = f"{root}/{name}"
         ended(call("status", path))
         found = call(
@@ -397,150 +323,6 @@ def check_names(drawn: tuple[str, str]) -> int:
         return 0
 
 
-# --- bookkeeping
-
-
-@st.composite
-def totals(draw: st.DrawFn) -> tuple[str, bytes]:
-    file = draw(st.sampled_from(["run.json", "progress/shard=0000.json"]))
-    values = json.loads((_one_run() / "run" / file).read_text())
-    if draw(st.integers(0, 9)) == 0:
-        return file, draw(st.binary(max_size=40))
-    if draw(st.integers(0, 9)) == 0:
-        return file, json.dumps(draw(v.values)).encode()
-    for key in draw(st.lists(st.sampled_from(sorted(values)), min_size=1, max_size=2)):
-        if draw(st.integers(0, 3)):
-            values[key] = draw(v.values)
-        else:
-            values.pop(key, None)
-    return file, json.dumps(values).encode()
-
-
-def check_bookkeeping(drawn: tuple[str, bytes]) -> int:
-    file, data = drawn
-    with folder() as place:
-        for name in ("run", "other"):
-            shutil.copytree(_one_run() / "run", place / name)
-        (place / "run" / file).write_bytes(data)
-        code = max(
-            ended(call("status", str(place / "run"))),
-            ended(call("status", str(place / "run"), "--json")),
-            ended(call("query", "leaderboard", "--root", str(place))),
-        )
-        if ended(call("status", str(place))) or ended(
-            call("query", "SELECT * FROM runs, tokens", "--root", str(place))
-        ):
-            raise Wrong("the other run is not shown")
-        own = ["sampler=simulated", "problems.limit=2", "budget=2", "method=cons", "progress.bar=false"]
-        return max(code, ended(call("run", *own, f"run.root={place}", "run.name=run")))
-
-
-# --- damaged files of runs
-
-
-@st.composite
-def damages(draw: st.DrawFn) -> tuple[str, bytes]:
-    table = draw(st.sampled_from(["answers", "traces", "verdicts", "probes", "attempts", "checkpoint"]))
-    suffix = "duckdb" if table == "checkpoint" else "parquet"
-    file = f"{table}/shard=0000.{suffix}"
-    whole = (_one_run() / "run" / file).read_bytes()
-    if table != "checkpoint" and draw(st.integers(0, 2)) == 0:
-        return file, draw(v.tables(tuple(pq.read_schema(_one_run() / "run" / file).names[:4])))
-    return file, draw(v.damaged(whole))
-
-
-def check_damage(drawn: tuple[str, bytes]) -> int:
-    """A damaged file of one run does not keep others from being read."""
-    file, data = drawn
-    with folder() as place:
-        for name in ("run", "other"):
-            shutil.copytree(_one_run() / "run", place / name)
-        (place / "run" / file).write_bytes(data)
-        view = file.partition("/")[0]
-        sql = f"SELECT count(*) AS n FROM {'attempts' if view == 'checkpoint' else view} WHERE run = 'other'"
-        found = call("query", sql, "--root", str(place), "--format", "json", limit_s=30)
-        ended(found)
-        every = call(
-            "query",
-            f"SELECT * FROM {'attempts' if view == 'checkpoint' else view}",
-            "--root",
-            str(place),
-            "--format",
-            "json",
-        )
-        if (
-            ended(every)
-            or found.code
-            or json.loads(found.output)[0]["n"] < int(view in ("answers", "traces", "attempts"))
-        ):
-            raise Wrong(f"the other run is not read: {every.errors} {found.output}")
-        ended(call("export", str(place), "--to", "jsonl", "--output", str(place / "x"), limit_s=30))
-        # A report takes seconds, most of them for its figures.
-        return ended(call("report", str(place), limit_s=60)) if len(data) % 8 == 0 else 0
-
-
-# --- queries
-
-_LITERALS = (
-    *(
-        "1",
-        "1.5",
-        "'a'",
-        "NULL",
-        "'\u2028'",
-        "'nan'::DOUBLE",
-        "'inf'::FLOAT",
-        "DATE '20000-01-01'",
-        "'infinity'::TIMESTAMP",
-    ),
-    *(
-        "TIMESTAMP_NS '2020-01-01 00:00:00.123456789'",
-        "INTERVAL 3 DAYS",
-        "uuid()",
-        "1::HUGEINT",
-        "'\\xff'::BLOB",
-        "bitstring '101'",
-    ),
-    *(
-        "MAP {'a': 1}",
-        "union_value(a := 1)",
-        "[1, 2]",
-        "[TIMESTAMP_NS '2020-01-01']",
-        "{'a': DATE '20000-01-01'}",
-        "1::VARINT",
-    ),
-    *(
-        "TIME '01:00'",
-        "'{}'::JSON",
-        "chr(27) || '[31m'",
-        "chr(0)",
-        "1::DECIMAL(38,10)",
-        "'x'::INTEGER",
-        "nonsense",
-        "1/0",
-        "TRUE",
-    ),
-)
-
-
-@st.composite
-def queries(draw: st.DrawFn) -> tuple[str, str]:
-    chosen = draw(st.lists(st.sampled_from(_LITERALS), min_size=1, max_size=3))
-    columns = ", ".join(f"{text} AS x" for text in chosen)
-    sql = f"SELECT {columns} FROM range({draw(st.integers(0, 2))})"
-    return (sql if draw(st.integers(0, 9)) else draw(v.texts)), draw(st.sampled_from(formats.FORMATS))
-
-
-def check_query(drawn: tuple[str, str]) -> int:
-    sql, form = drawn
-    with folder() as place:
-        output = ["--output", str(place / "o")] if form == "parquet" else []
-        found = call("query", sql, "--root", str(_small_runs()), "--format", form, *output)
-        if found.code == 0 and form == "json":
-            json.loads(found.output, parse_constant=_no_constant)
-        return ended(found)
-
-
 TARGETS = (
     Target("config values", changed_configs(), check_config),
     Target("command lines", command_lines(), check_command_line),
@@ -552,7 +334,7 @@ TARGETS = (
     ),
     Target("imports", sources(), check_import),
     Target("names", st.tuples(v.names, v.names), check_names),
-    Target("run.json and progress", st.deferred(totals), check_bookkeeping),
+    Target("run.json and progress", st.deferred(run_files), check_bookkeeping),
     Target("files of runs, bytes", st.deferred(damages), check_damage),
     Target("queries", queries(), check_query),
 )
