@@ -92,7 +92,7 @@ class Hooks:
     on_step: Callable[[Status], None] = lambda status: None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Status:
     """How far the shard is, for the progress display and for progress.json. Counts are of this attempt but for the first
     three; tokens_saved is an estimate (see accounting.unpruned_estimate) net of nothing but sampled tokens."""
@@ -174,7 +174,8 @@ class Runner:
 
     @property
     def status(self) -> Status:
-        return self._status
+        """A copy of how far it is now."""
+        return replace(self._status)
 
     def run(self) -> bool:
         """Work; return True if all problems are answered, False if it was asked to stop. Everything that
@@ -196,7 +197,7 @@ class Runner:
             self._abort()
             return False
         finally:
-            self._status = replace(self._status, tokens_in_flight=self._running_tokens())
+            self._status.tokens_in_flight = self._running_tokens()
             self._commit()
 
     def _abort(self) -> None:
@@ -277,12 +278,10 @@ class Runner:
             for answer in read:
                 case = self._open[answer.key.problem_id].case
                 self._follow(case, case.take_answer(answer))
-        self._status = replace(
-            self._status,
-            traces_running=self._sampler.num_running,
-            tokens_in_flight=self._running_tokens(),
-            work_s=time.monotonic() - self._started_at,
-        )
+        status = self._status
+        status.traces_running = self._sampler.num_running
+        status.tokens_in_flight = self._running_tokens()
+        status.work_s = time.monotonic() - self._started_at
         self._hooks.on_step(self.status)
 
     def _follow(self, case: Case, step: Step) -> None:
@@ -306,14 +305,11 @@ class Runner:
         status = self._status
         if isinstance(fact, Segment):
             self._segments_uncommitted += 1
-            self._status = replace(
-                status,
-                segments=status.segments + 1,
-                tokens=status.tokens + fact.num_tokens,
-                traces_finished=status.traces_finished + (fact.finish_reason is not None),
-            )
+            status.segments += 1
+            status.tokens += fact.num_tokens
+            status.traces_finished += fact.finish_reason is not None
         elif not isinstance(fact, Ending):
-            self._status = replace(status, tokens_judge=status.tokens_judge + fact.output_tokens)
+            status.tokens_judge += fact.output_tokens
 
     def _close(self, case: Case) -> None:
         opened = self._open.pop(case.problem.problem_id)
@@ -333,12 +329,9 @@ class Runner:
         estimate = row.tokens_unpruned_estimate
         saved = max(0, int(estimate - row.tokens_sampled)) if estimate is not None else 0
         status = self._status
-        self._status = replace(
-            status,
-            problems_done=status.problems_done + 1,
-            traces_pruned=status.traces_pruned + row.traces_pruned,
-            tokens_saved=status.tokens_saved + saved,
-        )
+        status.problems_done += 1
+        status.traces_pruned += row.traces_pruned
+        status.tokens_saved += saved
 
     def _commit_if_due(self) -> None:
         is_due = time.monotonic() - self._committed_at >= self._config.commit_every_s
