@@ -14,13 +14,14 @@ from pruner.learning.config import EvalConfig
 from pruner.learning.evaluate import check, evaluate, score
 from pruner.learning.pair_files import read_pair_sets
 from pruner.learning.pairs import drawn_pairs
+from pruner.samplers.registry import with_device_defaults
 from pruner.settings.section import parse_as
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="eval_judge")
 @entry.task
 def main(cfg: DictConfig) -> int:
-    config = parse_as(EvalConfig, entry.plain(cfg))
+    config = parse_as(EvalConfig, with_device_defaults(entry.plain(cfg)))
     data = read_pair_sets(config.pairs)
     pairs = [pair for pair in data.pairs if config.fold is None or pair.fold == config.fold]
     pairs = drawn_pairs(pairs, config.pairs_per_problem, config.seed)

@@ -6,6 +6,7 @@ Wiring only: it reads the config, opens what it names, runs, and closes.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import Any
 
@@ -14,10 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from jobs import entry, signals
 from jobs.signals import StopSignals
+from pruner import slurm
 from pruner.config.identity import keys_outside_identity
 from pruner.config.job import parse
 from pruner.shard import wiring
-from pruner.shard.work import RunStart, run_shard
+from pruner.shard.work import RunStart, Stop, run_shard
 
 # A run's name leaves out what cannot change its results, but shows which problems and model it takes.
 NOT_IN_NAMES = (
@@ -28,6 +30,8 @@ NOT_IN_NAMES = (
     ),
     "sweep",
 )
+# Near a time limit, so much of what is left is for committing, copying and ending.
+COMMIT_S = 30.0
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -35,16 +39,27 @@ NOT_IN_NAMES = (
 def main(cfg: DictConfig) -> int:
     values = entry.plain(cfg)
     config = parse(values)
+    values["sampler"] = config.sampler.model_dump(mode="json")
     if config.dry_run:
         print(json.dumps(wiring.plan(config), indent=1))
         return 0
     stop = StopSignals()
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
-    if run_shard(config, RunStart(name, values, hydra_files(values)), lambda: bool(stop)):
+    start = RunStart(name, values, hydra_files(values))
+    if run_shard(config, start, Stop(lambda: bool(stop), lambda: drain_s(config.checkpoint.drain_s, stop.received))):
         return 0
     print(signals.message(stop.received), file=sys.stderr)
     stop.hand_on()
     return entry.INTERRUPTED
+
+
+def drain_s(given: float | None, signal_number: int | None) -> float:
+    """Return how long running segments may take to end after a signal."""
+    if given is not None:
+        return given
+    # These come some time before a limit, by run.sh's --signal or by submitit; the others when there is no time to lose.
+    left = slurm.seconds_left() if signal_number in (signal.SIGUSR1, signal.SIGUSR2) else None
+    return max(0.0, left - COMMIT_S) if left is not None else 0.0
 
 
 def hydra_files(values: dict[str, Any]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.pair_files import PairsConfig, read_pair_sets
 from pruner.learning.tables import ScoreRow, read_points, write_point, write_table
 from pruner.learning.train import train_judge
+from pruner.samplers.registry import with_device_defaults
 from pruner.settings.section import Section, local_path, parse_as
 
 # What is the same for all points of a study, and so not in their names.
@@ -60,7 +61,7 @@ def main(cfg: DictConfig) -> int:
         return interrupted(stop)
     judge = str(folder / "judges" / point / "fold_{fold}")
     own = {"target": str(folder / "points" / point), "judges": [judge], "pairs_per_problem": None}
-    config = parse_as(EvalConfig, pick(values, EvalConfig) | own)
+    config = parse_as(EvalConfig, with_device_defaults(pick(values, EvalConfig) | own))
     data = read_pair_sets(config.pairs)
     evaluate.check(config, judge, data, data.pairs)
     judged = evaluate.score(config, judge, data.pairs)

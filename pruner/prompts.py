@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,7 @@ class ChatPrompts:
     def __init__(self, tokenizer: Any, config: PromptConfig) -> None:
         self._tokenizer = tokenizer
         self._config = config
+        self._today = datetime.fromisoformat(config.date)
 
     def encode_question(self, question: str) -> tuple[int, ...]:
         messages = [{"role": "system", "content": self._config.system}] if self._config.system else []
@@ -45,7 +47,11 @@ class ChatPrompts:
     def encode_messages(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
         """Return the tokens of a conversation, ready for the model's next turn."""
         ids = self._tokenizer.apply_chat_template(
-            messages, tokenize=True, add_generation_prompt=True, return_dict=False, **self._config.template_kwargs
+            messages,
+            tokenize=True,
+            add_generation_prompt=True,
+            return_dict=False,
+            **{"strftime_now": self._today.strftime} | self._config.template_kwargs,
         )
         return tuple(int(token) for token in ids)
 
@@ -115,6 +121,20 @@ def check_model_folder(path: str, key: str) -> None:
             f"{key}: got {path!r}, expected a model folder with a config.json. "
             "Run `python -m jobs.prepare_model` for the default model, or name another folder."
         )
+
+
+def model_type(model: ModelConfig) -> str | None:
+    """Return what kind of model a folder's config.json says it is; None for a hub id that is not on this machine."""
+    from transformers import AutoConfig
+
+    try:
+        return str(
+            AutoConfig.from_pretrained(
+                model.path, revision=model.revision, trust_remote_code=model.trust_remote_code
+            ).model_type
+        )
+    except (OSError, ValueError):
+        return None
 
 
 def model_fingerprint(model: ModelConfig) -> str:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pruner.columns import IDS, NUMBERS, TEXT, TEXTS, limited, read_parquet, typed_table
 from pruner.errors import InputError
 from pruner.files import files_fingerprint
-from pruner.results.run_tables import read_tables, sampler_settings
+from pruner.results.run_tables import cuts_of, read_tables
 from pruner.schemas import ANSWERS, ANSWERS_ADDED
 from pruner.settings.section import MAX_COUNT, Section, local_path
 from pruner.traces import PairKey, Probe, ProbeKey, Problem, TokenIds, Verdict
@@ -114,7 +114,7 @@ class Recording:
         problems: by problem id, in the order of the recording.
         probes, verdicts: the judge's, of an earlier run; probes of a plain Parquet are in its traces.
         carried: the question and further columns, one row per problem.
-        segment_tokens, cache_block_tokens: how the earlier run cut its traces, and of its prefix cache; None: not known.
+        segment_tokens, align_tokens, cache_block_tokens: how the earlier run cut its traces, and of its prefix cache; None: not known.
         model: whose traces they are.
         fingerprint: of all that.
     """
@@ -125,6 +125,7 @@ class Recording:
     fingerprint: str
     segment_tokens: int | None = None
     cache_block_tokens: int | None = None
+    align_tokens: int | None = None
     probes: Mapping[ProbeKey, Probe] = field(default_factory=dict)
     verdicts: Mapping[PairKey, Verdict] = field(default_factory=dict)
 
@@ -268,7 +269,7 @@ def _read_run(folder: Path) -> Recording:
     answers = tables["answers"].filter(sampled).sort_by("problem_index")
     if not answers.num_rows:
         raise InputError(f"sampler.source: {folder} has no answered problem yet. Finish it first.")
-    cut, block = sampler_settings(folder)
+    cuts = cuts_of(folder)
     # Answers hold measured columns, which differ from one equal run to the other.
     facts = [file for name in ("traces", "probes", "verdicts") for file in files[name]]
     known = {*ANSWERS.names, *ANSWERS_ADDED.names, "source_problem_id", "repetition"}
@@ -277,8 +278,9 @@ def _read_run(folder: Path) -> Recording:
         carried=answers.select([name for name in answers.column_names if name not in known]),
         model=str(answers.column("model")[0].as_py()),
         fingerprint=files_fingerprint(facts),
-        segment_tokens=cut,
-        cache_block_tokens=block,
+        segment_tokens=cuts.segment_tokens,
+        cache_block_tokens=cuts.cache_block_tokens,
+        align_tokens=cuts.align_tokens,
         probes=probes,
         verdicts=verdicts,
     )

@@ -265,16 +265,27 @@ class Trace:
         )
 
 
-def segment_end(num_tokens: int, segment_tokens: int, until_tokens: int | None, max_tokens: int) -> int:
+def segment_end(num_tokens: int, segment_tokens: int, until_tokens: int | None, max_tokens: int, shift: int = 0) -> int:
     """Return the token count at which the segment that starts at `num_tokens` has to end.
 
     Segments end on a grid of `segment_tokens`, or earlier where a method wants to decide (`until_tokens`) or the trace's
-    cap is reached. The grid is the same for every method, so methods whose boundaries are on it see the same traces.
+    cap is reached. The grid is the same for every method, so methods whose boundaries are on it see the same traces. It begins
+    `shift` tokens before the trace; see `grid_shift`.
     """
-    end = min((num_tokens // segment_tokens + 1) * segment_tokens, max_tokens)
+    end = min(((num_tokens + shift) // segment_tokens + 1) * segment_tokens - shift, max_tokens)
     if until_tokens is not None and until_tokens > num_tokens:
         end = min(end, until_tokens)
     return end
+
+
+def grid_shift(prompt_tokens: int, align_tokens: int | None) -> int:
+    """Return by how much the grid of segments is shifted so that prompt and trace are one token more than whole blocks of the
+    prefix cache where a segment ends: then the next one computes that token again, and no more.
+
+    Args:
+        align_tokens: a block; None: the grid is not shifted.
+    """
+    return 0 if align_tokens is None or prompt_tokens == 0 else (prompt_tokens - 1) % align_tokens
 
 
 def cut_at_stop(text: str, new_text: str, stop: Sequence[str]) -> tuple[str, bool]:

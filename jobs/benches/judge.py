@@ -24,6 +24,7 @@ from pruner.methods.deepprune import DeepPrune, DeepPruneConfig
 from pruner.prefix import FixedTruncation, Prefix
 from pruner.samplers import vllm_engines
 from pruner.samplers.base import Request
+from pruner.samplers.devices import num_devices
 from pruner.samplers.vllm import VllmSampler
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
@@ -121,8 +122,8 @@ def _noisy(problem_id: str, pair: tuple[int, int], answers: Sequence[int], draw:
 def measure(texts: list[list[Any]], overrides: list[str], repeats: int, prefix_chars: int) -> dict[str, Any]:
     config = main_config(overrides)
     assert isinstance(config.sampler, VllmSamplerConfig)
-    spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), vllm_engines.num_devices())
-    sampler = VllmSampler(spec, vllm_engines.num_devices() > 0)
+    spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), num_devices())
+    sampler = VllmSampler(spec, num_devices() > 0)
     try:
         inputs = read_inputs(config)
         by_order = {order: pair_requests(config, inputs, texts, prefix_chars, order) for order in _ORDERS}

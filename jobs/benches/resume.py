@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -95,6 +95,9 @@ class FirstRequest:
         self.num_running = 0
         self.asked_at: float | None = None
         self.cpu_s = 0.0
+
+    def wait_ready(self, should_stop: Callable[[], bool]) -> None:
+        """It is ready once it is made."""
 
     def submit(self, requests: Sequence[Request]) -> None:
         if requests and self.asked_at is None:

@@ -286,6 +286,16 @@ class Store:
             FROM {name} t JOIN answers USING (problem_id) ORDER BY {keys}"""
         return self._read(sql)
 
+    def idle_attempts(self, slurm_job_id: str) -> int:
+        """Return how many of a Slurm job's attempts, the last ones in a row, committed no fact."""
+        worked = " UNION ".join(f"SELECT attempt FROM {name}" for name in KEYS)
+        sql = f"""
+            SELECT count(*)::BIGINT AS idle FROM attempts
+            WHERE slurm_job_id = $job AND attempt > (
+                SELECT coalesce(max(attempt), 0) FROM attempts
+                WHERE attempt IN ({worked}) OR slurm_job_id IS DISTINCT FROM $job)"""
+        return int(self._read(sql, {"job": slurm_job_id}).column("idle")[0].as_py())
+
     def attempts(self) -> pa.Table:
         """Return all attempts with what they sampled and what the engine's cache served them."""
         sql = """

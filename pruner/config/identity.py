@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from pruner.config.job import Config
 from pruner.judges.registry import JUDGES
 from pruner.methods.registry import METHODS
 from pruner.samplers.registry import SAMPLERS
 from pruner.settings.dotted import flatten, is_within
+from pruner.settings.model import FIXED_DATE
 from pruner.settings.section import Choice
 
 # What may change between two attempts at one run: where and how fast it works, what it shows, how it weighs.
@@ -32,6 +34,16 @@ NOT_IDENTITY = (
 )
 
 
+# Keys that came later, at the values with which everything is as it was before: they are left out, so that runs go on that were begun
+# without them.
+_AS_BEFORE: dict[str, Any] = {
+    "sampler.aligned": False,
+    "model.hf_overrides": {},
+    "model.prompt.date": FIXED_DATE,
+    "judge.opening": "",
+}
+
+
 def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
     """Return everything that a run's results are a function of, as dotted key -> JSON value.
 
@@ -45,7 +57,7 @@ def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
     kept = {
         key: json.dumps(value, sort_keys=True)
         for key, value in flatten(config.model_dump(mode="json")).items()
-        if not is_within(key, drop)
+        if not is_within(key, drop) and not (key in _AS_BEFORE and value == _AS_BEFORE[key])
     }
     return kept | {f"fingerprint.{name}": json.dumps(value) for name, value in sorted(fingerprints.items())}
 

@@ -14,7 +14,7 @@ from pruner.methods.registry import AnyMethod
 from pruner.prefix import AnyPrefix
 from pruner.problems import ProblemsConfig, ShardConfig
 from pruner.results.writer import ResultsConfig
-from pruner.samplers.registry import AnySampler
+from pruner.samplers.registry import AnySampler, with_device_defaults
 from pruner.settings.model import ModelConfig
 from pruner.settings.prices import AccountingConfig
 from pruner.settings.section import Budget, CheckpointPath, RunName, Seconds, Section, Seed, TimeLimit, parse_as
@@ -67,4 +67,4 @@ def parse(values: Mapping[str, Any]) -> Config:
     Raises:
         InputError: with a line for every unknown, missing, ill-typed or out-of-range key.
     """
-    return parse_as(Config, values)
+    return parse_as(Config, with_device_defaults(values))

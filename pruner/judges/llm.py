@@ -28,7 +28,8 @@ from pruner.traces import Fact, Key, PairKey, Verdict
 class LlmJudgeConfig(EngineJudgeConfig):
     """A generative judge. path: null is the sampler's own model. adapter: a LoRA folder for it. colocate: then
     path must be null. labels: the words for same and different. both_orders: show each
-    pair in both orders and average."""
+    pair in both orders and average. opening: text between the end of the prompt and the label; a reasoning model that
+    is to answer at once needs the end of its thinking there."""
 
     name: Literal["llm"]
     path: FilePath | None = None
@@ -38,6 +39,7 @@ class LlmJudgeConfig(EngineJudgeConfig):
     prompt: str
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
     both_orders: bool = False
+    opening: str = ""
     template_kwargs: dict[str, str | bool | int] = Field(default_factory=dict)
     not_identity: ClassVar[tuple[str, ...]] = ("path", "adapter", *EngineJudgeConfig.not_identity)
     asks_engine: ClassVar[bool] = True
@@ -113,7 +115,7 @@ class LlmJudge:
     def __init__(self, config: LlmJudgeConfig, prompts: ChatPrompts, max_model_len: int) -> None:
         """Raises InputError: the labels do not differ in their first token."""
         self._config = config
-        self._prompt = PairPrompt(prompts, config.prompt, config.labels, config.system)
+        self._prompt = PairPrompt(prompts, config.prompt, config.labels, config.system, config.opening)
         self._max_model_len = max_model_len
         self._head_tokens: dict[Key, int] = {}
         self._decoding = Decoding(label_token_ids=self._prompt.label_token_ids, uses_adapter=config.adapter is not None)

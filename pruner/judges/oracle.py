@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from pruner.errors import InputError
 from pruner.judges.base import Judge, JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
 from pruner.judges.replay import NoisyOracle
-from pruner.results.run_tables import read_run_traces, run_fingerprint, sampler_settings
+from pruner.results.run_tables import Cuts, cuts_of, read_run_traces, run_fingerprint
 from pruner.samplers.base import SamplerConfig
 from pruner.settings.section import FilePath, local_path
 from pruner.traces import Fact, Key, PairKey, Verdict
@@ -35,9 +35,9 @@ class OracleJudgeConfig(JudgeConfig):
 
     def check(self, context: JudgeContext) -> None:
         if self.source is not None and context.sampler.has_engine:
-            assert context.sampler.segment_tokens is not None
-            prefix_tokens = context.prefix.make().max_tokens
-            check_cuts(prefix_tokens, context.sampler.segment_tokens, local_path(self.source))
+            sampler = context.sampler
+            mine = Cuts(sampler.segment_tokens, sampler.cache_block_tokens, sampler.align_tokens)
+            check_cuts(context.prefix.make().max_tokens, mine, local_path(self.source))
 
     def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
         return {} if self.source is None else {"judge": run_fingerprint(local_path(self.source))}
@@ -89,16 +89,23 @@ class OracleJudge(WithoutRequests):
         return trace.answer
 
 
-def check_cuts(prefix_tokens: int, segment_tokens: int, source: Path) -> None:
+def check_cuts(prefix_tokens: int, mine: Cuts, source: Path) -> None:
     """Refuse a run whose traces are others: each segment has a seed of its own, so traces are the same only if they are cut at the
     same places, and methods cut at the prefix.
 
     Raises:
         InputError: with what to set.
     """
-    found, _ = sampler_settings(source)
-    if found != segment_tokens or prefix_tokens % segment_tokens:
+    found, segment_tokens = cuts_of(source), mine.segment_tokens
+    assert segment_tokens is not None
+    if (
+        found.segment_tokens != segment_tokens
+        or prefix_tokens % segment_tokens
+        or found.align_tokens
+        or mine.align_tokens
+    ):
         raise InputError(
-            f"judge.source: {source} has segments of {found} tokens, this run has {segment_tokens} and prefixes of {prefix_tokens}, so "
-            f"its traces are not these. Set sampler.segment_tokens={prefix_tokens}, or a divisor of it, in both runs."
+            f"judge.source: {source} has segments of {found.segment_tokens} tokens, this run has {segment_tokens} and prefixes of "
+            f"{prefix_tokens}, so its traces are not these. Set sampler.segment_tokens={prefix_tokens}, or a divisor of it, and "
+            "sampler.aligned=false in both runs."
         )

@@ -19,6 +19,7 @@ class PairPrompt:
     Attributes:
         prompt: the user's message, with {question}, {left} and {right}.
         labels: the words for same and different.
+        opening: what the judge is taken to have written before the label, e.g. the end of its thinking.
 
     Source: DeepPrune (arXiv 2510.08483) does not publish its prompt; ours is in conf/judge.
     """
@@ -27,6 +28,7 @@ class PairPrompt:
     prompt: str
     labels: tuple[str, ...]
     system: str | None = None
+    opening: str = ""
     label_token_ids: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,4 +43,5 @@ class PairPrompt:
         values: Mapping[str, str] = {"{question}": question, "{left}": left, "{right}": right}
         text = _FIELD.sub(lambda match: values[match.group()], self.prompt)
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return self.prompts.encode_messages([*system, {"role": "user", "content": text}])
+        prompt = self.prompts.encode_messages([*system, {"role": "user", "content": text}])
+        return prompt + self.prompts.encode_text(self.opening) if self.opening else prompt

@@ -34,7 +34,7 @@ from pruner.learning.scoring import Scored, score_pairs
 from pruner.learning.tables import ScoreRow, write_table
 from pruner.prompts import BytePrompts, ChatPrompts, Prompts, check_model_folder, load_tokenizer
 from pruner.samplers import vllm_engines
-from pruner.samplers.vllm import EngineSpec, VllmSampler
+from pruner.samplers.vllm import EngineSpec
 from pruner.settings.section import local_path
 
 NAMES = (*BASELINES, "embedding", "llm", "probe")
@@ -134,8 +134,9 @@ def with_engine(
         if done % max(1, total // 10) == 0:
             print(f"  {done:,} of {total:,} requests", file=sys.stderr, flush=True)
 
-    sampler = VllmSampler(spec, vllm_engines.num_devices() > 0)
+    sampler = config.sampler.start("the judge's engine", spec)
     try:
+        sampler.wait_ready()
 
         def key_of(answer: str) -> str:
             return cached_key(answer, config.answers)

@@ -119,11 +119,21 @@ def run_json_fault(file: Path) -> str | None:
     return None if isinstance(values, dict) else f"got {type(values).__name__}, expected an object."
 
 
-def sampler_settings(folder: Path) -> tuple[int | None, int | None]:
-    """Return a run's segment_tokens and cache_block_tokens. Raises InputError: the folder is no run's."""
+@dataclass(frozen=True)
+class Cuts:
+    """How a run cut its traces into segments; see samplers.base.SamplerConfig. cache_block_tokens: of its prefix cache."""
+
+    segment_tokens: int | None
+    cache_block_tokens: int | None
+    align_tokens: int | None = None
+
+
+def cuts_of(folder: Path) -> Cuts:
+    """Return how a run cut its traces. Raises InputError: the folder is no run's."""
     try:
         sampler = json.loads((folder / "run.json").read_text())["config"]["sampler"]
         found = (sampler["segment_tokens"], sampler["cache_block_tokens"])
+        is_aligned = sampler.get("aligned") is True
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"source {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
     for value in found:
@@ -131,7 +141,7 @@ def sampler_settings(folder: Path) -> tuple[int | None, int | None]:
             raise InputError(
                 f"{folder / 'run.json'}: config.sampler has {found}, expected numbers of tokens. Restore it."
             )
-    return found
+    return Cuts(*found, align_tokens=found[1] if is_aligned else None)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from pruner.errors import EngineError
 from pruner.prompts import Prompts
 from pruner.replay import Replay
 from pruner.settings.model import ModelConfig
@@ -79,6 +80,30 @@ class Completion:
     label_logprobs: tuple[float, ...] | None = None
 
 
+def check_whole(request: Request, completion: Completion) -> None:
+    """Refuse what is not the whole answer to a request: what an engine gives that aborts requests, or is wrong.
+
+    Raises:
+        EngineError: fewer or more tokens than asked for without a stop, or parts that do not belong together.
+    """
+    tokens, decoding = completion.num_tokens, request.decoding
+    is_full = tokens == request.max_tokens if completion.finish_reason is None else 1 <= tokens <= request.max_tokens
+    labels = None if completion.label_logprobs is None else len(completion.label_logprobs)
+    confidences = None if completion.confidence is None else len(completion.confidence)
+    if not (
+        is_full
+        and completion.finish_reason in (None, "stop")
+        and len(completion.token_ids) == tokens
+        and completion.prompt_tokens == len(request.prompt_token_ids)
+        and labels == (len(decoding.label_token_ids) or None)
+        and confidences == (tokens if decoding.has_confidence else None)
+    ):
+        raise EngineError(
+            f"the engine gave {tokens} of {request.max_tokens} tokens for {request.key} and ended by "
+            f"{completion.finish_reason or 'length'}, with {labels or 0} label scores and {confidences or 0} confidences: not whole"
+        )
+
+
 class Sampler(Protocol):
     """An engine that works on many requests at once."""
 
@@ -93,6 +118,13 @@ class Sampler(Protocol):
     @property
     def capacity_tokens(self) -> int | None:
         """How many tokens its cache holds at once; None: as many as there are."""
+
+    def wait_ready(self, should_stop: Callable[[], bool]) -> None:
+        """Wait until it can work, or until `should_stop`.
+
+        Raises:
+            EngineError, InputError: it cannot be started.
+        """
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Hand requests to the engine."""
@@ -182,6 +214,25 @@ class SamplerConfig(Choice):
     has_recording: ClassVar[bool] = False
 
     @property
+    def align_tokens(self) -> int | None:
+        """The block of the prefix cache that segments end one token behind; None: they do not look at blocks."""
+        return None
+
+    @classmethod
+    def device_defaults(cls, is_plan: bool) -> dict[str, Any]:
+        """Return the values on this machine of settings that are null in the configuration.
+
+        Args:
+            is_plan: nothing is started; the machine is taken to have the GPUs that its environment names.
+        """
+        return {}
+
+    @property
+    def num_restarts(self) -> int:
+        """How often the engine is started again after it died."""
+        return 0
+
+    @property
     def problems_source(self) -> str | None:
         """Where the problems come from with the traces; None: from problems.path."""
         return None
@@ -218,8 +269,12 @@ class SamplerConfig(Choice):
 
     @abstractmethod
     def open(self, context: SamplerContext) -> Sampler:
-        """Start the sampler. Raises EngineError or InputError."""
+        """Start the sampler; it may load its model while the job goes on. Raises EngineError or InputError."""
 
     def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
-        """Start the judge's own engine, if it needs one beside this sampler. Called before `open`."""
+        """Start the judge's own engine, if it needs one beside this sampler."""
         return None
+
+    def shares_devices(self, context: SamplerContext) -> bool:
+        """Return whether the judge's own engine must not be started before this sampler's is loaded."""
+        return True

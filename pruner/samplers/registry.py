@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pruner.samplers.base import SamplerConfig
 from pruner.settings.registry import choices, one_of
 
 SAMPLERS = choices("pruner.samplers", SamplerConfig)  # type: ignore[type-abstract]
+
+
+def with_device_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration's plain values with those filled in that the sampler leaves to the machine, so that what is recorded of a
+    run says them and no later attempt takes others."""
+    filled, sampler = dict(values), values.get("sampler")
+    kind = SAMPLERS.get(str(sampler.get("name"))) if isinstance(sampler, Mapping) else None
+    if kind is not None and isinstance(sampler, Mapping):
+        nulls = [key for key, value in sampler.items() if value is None]
+        defaults = kind.device_defaults(values.get("dry_run") is True) if nulls else {}
+        filled["sampler"] = dict(sampler) | {key: defaults[key] for key in nulls if key in defaults}
+    return filled
+
 
 if TYPE_CHECKING:
     AnySampler: TypeAlias = SamplerConfig

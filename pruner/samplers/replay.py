@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -84,6 +84,9 @@ class ReplaySampler:
     @property
     def running_tokens(self) -> int:
         return 0
+
+    def wait_ready(self, should_stop: Callable[[], bool]) -> None:
+        """It is ready once it is made."""
 
     def submit(self, requests: Sequence[Request]) -> None:
         self._running += requests

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import shake_128
@@ -85,6 +85,9 @@ class SimulatedSampler:
     @property
     def running_tokens(self) -> int:
         return self._config.step_tokens * (self._num_working * self._steps - self._started_sum)
+
+    def wait_ready(self, should_stop: Callable[[], bool]) -> None:
+        """It is ready once it is made."""
 
     def submit(self, requests: Sequence[Request]) -> None:
         self._waiting.extend(requests)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pruner.errors import EngineError, InputError
-from pruner.samplers.base import Completion, Request
+from pruner.samplers.base import Completion, Request, check_whole
 from pruner.traces import SegmentKey, TokenIds
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ class EngineSpec:
         dtype: of weights and activations when exactness is not asked for.
         is_exact: same request, same tokens: float32 on a CPU, batch-invariant kernels on a GPU.
         gpus: ids within the allocation; None: all of them.
-        is_in_process: None: on a CPU only.
+        has_core_process: vLLM runs its engine core in a process below the caller's; None: on a GPU only.
         adapter: a LoRA folder served beside the model.
+        hf_overrides: values that replace those of the model's config.json.
     """
 
     path: str
@@ -50,18 +52,19 @@ class EngineSpec:
     is_exact: bool
     cache_block_tokens: int = 32
     gpus: tuple[int, ...] | None = None
-    is_in_process: bool | None = None
+    has_core_process: bool | None = None
     enforce_eager: bool | None = None
     kv_cache_gib: int = 4
     adapter: str | None = None
     max_lora_rank: int = 16
+    hf_overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def environment(spec: EngineSpec, has_gpu: bool) -> dict[str, str]:
     """Return the environment variables that an engine is started with."""
-    in_process = (not has_gpu) if spec.is_in_process is None else spec.is_in_process
+    has_core_process = has_gpu if spec.has_core_process is None else spec.has_core_process
     values = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0" if in_process else "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "1" if has_core_process else "0",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
@@ -69,10 +72,18 @@ def environment(spec: EngineSpec, has_gpu: bool) -> dict[str, str]:
     if not has_gpu:
         values["VLLM_CPU_KVCACHE_SPACE"] = str(spec.kv_cache_gib)
     else:
+        # Ranks of a run on several nodes write their compiled kernels to a home that they share, and not in one piece.
+        values["VLLM_CACHE_ROOT"] = os.environ.get("VLLM_CACHE_ROOT", node_cache())
         values["VLLM_BATCH_INVARIANT"] = "1" if spec.is_exact else "0"
         if spec.gpus is not None:
             values["CUDA_VISIBLE_DEVICES"] = visible_devices(spec.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return values
+
+
+def node_cache() -> str:
+    """Return a folder for vLLM's compiled kernels that only this node writes to."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "vllm", "nodes", socket.gethostname())
 
 
 def visible_devices(gpus: Sequence[int], allocation: str | None) -> str:
@@ -114,6 +125,8 @@ def engine_arguments(spec: EngineSpec, has_gpu: bool) -> dict[str, Any]:
         arguments["enable_chunked_prefill"] = False
         arguments["max_num_batched_tokens"] = spec.max_model_len
         arguments["enforce_eager"] = True if spec.enforce_eager is None else spec.enforce_eager
+    if spec.hf_overrides:
+        arguments["hf_overrides"] = dict(spec.hf_overrides)
     if spec.adapter is not None:
         arguments |= {"enable_lora": True, "max_lora_rank": spec.max_lora_rank}
     return arguments
@@ -161,6 +174,9 @@ class VllmSampler:
         size: int | None = self._engine.vllm_config.cache_config.kv_cache_size_tokens
         return size
 
+    def wait_ready(self, should_stop: Callable[[], bool]) -> None:
+        """It is ready once it is made."""
+
     def submit(self, requests: Sequence[Request]) -> None:
         for request in requests:
             request_id = str(self._count)
@@ -198,6 +214,10 @@ class VllmSampler:
                 completions.append(self._complete(output))
         return completions
 
+    def forget_prompts(self) -> None:
+        """Empty the prefix cache, for benchmarks and the doctor."""
+        self.llm.reset_prefix_cache()
+
     def abort(self) -> None:
         self._engine.abort_request(list(self._requests))
         self._requests.clear()
@@ -216,7 +236,9 @@ class VllmSampler:
         self._running_tokens -= len(token_ids)
         result = output.outputs[0]
         labels = request.decoding.label_token_ids
-        return Completion(
+        if result.finish_reason not in ("stop", "length"):
+            raise EngineError(f"vLLM ended {request.key} by {result.finish_reason} after {len(token_ids)} tokens")
+        completion = Completion(
             key=request.key,
             num_tokens=len(token_ids),
             token_ids=TokenIds(token_ids),
@@ -227,6 +249,8 @@ class VllmSampler:
             confidence=token_confidences(result.logprobs) if request.decoding.has_confidence else None,
             label_logprobs=_label_logprobs(result.logprobs[0], labels) if labels else None,
         )
+        check_whole(request, completion)
+        return completion
 
 
 def sampling_params(request: Request) -> SamplingParams:

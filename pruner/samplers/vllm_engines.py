@@ -2,45 +2,82 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.prompts import ChatPrompts, Prompts, check_model_folder, load_tokenizer, model_fingerprint
-from pruner.samplers.base import JudgeEngine, SamplerConfig, SamplerContext
+from pruner.lines import print_warnings
+from pruner.prompts import (
+    ChatPrompts,
+    Prompts,
+    check_model_folder,
+    load_tokenizer,
+    model_fingerprint,
+    model_type,
+)
+from pruner.samplers.base import JudgeEngine, Sampler, SamplerConfig, SamplerContext
+from pruner.samplers.devices import check_build, exact_faults, exact_setting, num_devices, planned_devices
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
 from pruner.settings.model import ModelConfig
-from pruner.settings.section import Gpus, Positive
+from pruner.settings.section import Gpus, Natural, Positive, Seconds
+
+# Exactness costs little on a CPU and more than half of the speed on a GPU, where more must run at once, and longer.
+_CPU_DEFAULTS = {"exact": True, "aligned": False, "segment_tokens": 256, "max_running_traces": 64}
+_GPU_DEFAULTS = {"exact": False, "aligned": True, "segment_tokens": 1024, "max_running_traces": 256}
 
 
 class VllmSamplerConfig(SamplerConfig):
-    """exact: float32 on a CPU, batch-invariant kernels on a GPU, so that a rerun gives the same tokens.
+    """exact: float32 on a CPU, batch-invariant kernels on a GPU, so that a rerun gives the same tokens. aligned: segments end one token
+    behind a block of the prefix cache, so that the next one computes one token again. These, segment_tokens and max_running_traces are
+    null in conf/sampler/vllm.yaml and become what fits the machine.
 
-    gpus: ids within the allocation; null: all. in_process: null puts the engine into this process on a CPU and into its
-    own on a GPU. kv_cache_gib: on a CPU only. cache_block_tokens: the unit of the prefix cache; on a CPU a multiple of 32.
+    gpus: ids within the allocation; null: all. in_process: in the job's own process, not in a child of it. core_process: vLLM's
+    engine core in a process below that; null: on a GPU only. restarts: of an engine that died, in one call of the job. stall_s, load_s: an
+    engine that reports nothing for so long, while it works or loads, is taken for dead. kv_cache_gib: on a CPU only.
+    cache_block_tokens: the unit of the prefix cache; on a CPU a multiple of 32.
     """
 
     name: Literal["vllm"]
     exact: bool
     cache_block_tokens: Positive
     segment_tokens: Positive
+    aligned: bool = False
     gpus: Gpus | None = None
-    in_process: bool | None = None
+    in_process: bool = False
+    core_process: bool | None = None
+    restarts: Natural = 2
+    stall_s: Seconds = 600.0
+    load_s: Seconds = 3600.0
     enforce_eager: bool | None = None
     kv_cache_gib: Positive = 4
-    not_identity: ClassVar[tuple[str, ...]] = ("max_running_traces", "gpus", "in_process", "kv_cache_gib")
+    not_identity: ClassVar[tuple[str, ...]] = (
+        "max_running_traces",
+        "gpus",
+        "in_process",
+        "core_process",
+        "restarts",
+        "stall_s",
+        "load_s",
+        "kv_cache_gib",
+    )
     has_engine: ClassVar[bool] = True
 
     def check_model(self, model: ModelConfig) -> None:
         check_model_folder(model.path, "model.path")
 
     def check(self, context: SamplerContext) -> None:
+        check_build()
         engine_specs(self, context, num_devices())  # whether the allocation is enough for both engines
+        if self.exact and num_devices():
+            fault, doubt = exact_faults(model_type(context.model))
+            if fault is not None:
+                raise InputError(f"{fault}. Set sampler.exact=false.")
+            print_warnings([doubt] if doubt is not None else [])
 
     def fingerprints(self, context: SamplerContext) -> dict[str, str]:
-        return {"model": model_fingerprint(context.model)}
+        exact = exact_setting() if self.exact and num_devices() else {}
+        return {"model": model_fingerprint(context.model)} | exact
 
     def num_gpus(self, context: SamplerContext) -> tuple[int, int]:
         if num_devices() == 0:
@@ -54,13 +91,35 @@ class VllmSamplerConfig(SamplerConfig):
         model = context.model
         return ChatPrompts(load_tokenizer(model.path, model.revision, model.trust_remote_code), model.prompt)
 
-    def open(self, context: SamplerContext) -> VllmSampler:
+    @classmethod
+    def device_defaults(cls, is_plan: bool) -> dict[str, Any]:
+        num_gpus = planned_devices() if is_plan else num_devices()
+        return _GPU_DEFAULTS if num_gpus else _CPU_DEFAULTS
+
+    @property
+    def align_tokens(self) -> int | None:
+        return self.cache_block_tokens if self.aligned else None
+
+    @property
+    def num_restarts(self) -> int:
+        return 0 if self.in_process else self.restarts
+
+    def open(self, context: SamplerContext) -> Sampler:
         spec, _ = engine_specs(self, context, num_devices())
-        return VllmSampler(spec, num_devices() > 0)
+        return VllmSampler(spec, num_devices() > 0) if self.in_process else self.start("the engine", spec)
 
     def open_judge(self, context: SamplerContext) -> ProcessSampler | None:
         _, spec = engine_specs(self, context, num_devices())
-        return None if spec is None else ProcessSampler(spec, num_devices() > 0)
+        return None if spec is None else self.start("the judge's engine", spec)
+
+    def shares_devices(self, context: SamplerContext) -> bool:
+        """On one card each would count the other's memory while it measures what is left; on a CPU both want all cores."""
+        spec, judge = engine_specs(self, context, num_devices())
+        return judge is None or not spec.gpus or not judge.gpus or bool(set(spec.gpus) & set(judge.gpus))
+
+    def start(self, name: str, spec: EngineSpec) -> ProcessSampler:
+        """Start an engine in a process of its own, with this sampler's patience. name: in messages."""
+        return ProcessSampler(name, (spec, num_devices() > 0), self.stall_s, self.load_s)
 
 
 def engine_specs(
@@ -126,9 +185,10 @@ def sampler_spec(model: ModelConfig, sampler: VllmSamplerConfig, colocated: Judg
         is_exact=sampler.exact,
         cache_block_tokens=sampler.cache_block_tokens,
         gpus=sampler.gpus,
-        is_in_process=sampler.in_process,
+        has_core_process=sampler.core_process,
         enforce_eager=sampler.enforce_eager,
         kv_cache_gib=sampler.kv_cache_gib,
+        hf_overrides=model.hf_overrides,
         adapter=colocated.adapter if colocated is not None else None,
         max_lora_rank=colocated.max_lora_rank if colocated is not None else 16,
     )
@@ -147,7 +207,8 @@ def judge_spec(judge: JudgeEngine, model: ModelConfig, sampler: VllmSamplerConfi
         is_exact=sampler.exact,
         cache_block_tokens=sampler.cache_block_tokens,
         gpus=judge.gpus,
-        is_in_process=True,
+        hf_overrides={} if judge.path else model.hf_overrides,
+        has_core_process=sampler.core_process,
         enforce_eager=sampler.enforce_eager,
         kv_cache_gib=sampler.kv_cache_gib,
         adapter=judge.adapter,
@@ -157,14 +218,13 @@ def judge_spec(judge: JudgeEngine, model: ModelConfig, sampler: VllmSamplerConfi
 
 def plan(sampler: VllmSamplerConfig, context: SamplerContext) -> dict[str, Any]:
     """Return what would be started: every engine's process, arguments and environment. Loads no model."""
-    # Where no GPU is, an allocation in the environment shows what a node with these would start.
-    num_gpus = num_devices() or len([gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu])
+    num_gpus = planned_devices()
     has_gpu = num_gpus > 0
     spec, judge_spec = engine_specs(sampler, context, num_gpus)
     engines = {"sampler": spec} | ({"judge": judge_spec} if judge_spec is not None else {})
     return {
         name: {
-            "process": engine_process(name, each, has_gpu),
+            "process": engine_process(each, has_gpu, sampler.in_process and name == "sampler"),
             "arguments": engine_arguments(each, has_gpu),
             "environment": environment(each, has_gpu),
         }
@@ -172,17 +232,10 @@ def plan(sampler: VllmSamplerConfig, context: SamplerContext) -> dict[str, Any]:
     }
 
 
-def engine_process(name: str, spec: EngineSpec, has_gpu: bool) -> str:
+def engine_process(spec: EngineSpec, has_gpu: bool, is_in_process: bool) -> str:
     """Say where an engine runs."""
-    driver = "a child process" if name == "judge" else "the job's process"
+    driver = "the job's process" if is_in_process else "a child process"
     is_inside = environment(spec, has_gpu)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     engine = "the engine in it" if is_inside else "the engine in a process below it"
     workers = f", {spec.tensor_parallel_size} workers below that" if spec.tensor_parallel_size > 1 else ""
     return f"{driver}, {engine}{workers}"
-
-
-def num_devices() -> int:
-    """Return the number of GPUs, without starting anything on them."""
-    import torch
-
-    return torch.cuda.device_count()

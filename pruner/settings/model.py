@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import date
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, JsonValue
 
 from pruner.settings.section import FilePath, Natural, Positive, Section, Share
+
+# What a chat template is told the date is, so that a run that goes on after midnight has the same prompts.
+FIXED_DATE = "2025-01-01"
+
+
+def _date(text: str) -> str:
+    date.fromisoformat(text)  # raises ValueError, which becomes a line
+    return text
 
 
 class Turn(Section):
@@ -15,12 +24,14 @@ class Turn(Section):
 
 
 class PromptConfig(Section):
-    """instruction is added below each question. template_kwargs go to the chat template (enable_thinking and the like)."""
+    """instruction is added below each question. template_kwargs go to the chat template (enable_thinking and the like). date: what a
+    template that prints the date of today prints instead, as YYYY-MM-DD."""
 
     system: str | None = None
     few_shot: tuple[Turn, ...] = ()
     instruction: str = ""
     template_kwargs: dict[str, str | bool | int] = Field(default_factory=dict)
+    date: Annotated[str, AfterValidator(_date)] = FIXED_DATE
 
 
 class SamplingConfig(Section):
@@ -36,7 +47,7 @@ class SamplingConfig(Section):
 
 class ModelConfig(Section):
     """path: a folder, or a hub id where the machine may download. prefix_tokens: a fixed prefix's length for its traces.
-    probe: what is appended to a prefix to force its answer out."""
+    probe: what is appended to a prefix to force its answer out. hf_overrides: of the model's own config.json, as vLLM takes them."""
 
     name: str
     path: FilePath
@@ -46,6 +57,7 @@ class ModelConfig(Section):
     tensor_parallel_size: Positive = 1
     gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
     trust_remote_code: bool = False
+    hf_overrides: dict[str, JsonValue] = Field(default_factory=dict)
     prefix_tokens: Positive
     probe: str
     prompt: PromptConfig

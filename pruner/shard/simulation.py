@@ -73,7 +73,8 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     Raises:
         InputError: something is missing or does not fit.
     """
-    job = compose([f"budget={config.budget}", *config.overrides])
+    # As a dry run it has the GPUs that the environment names, so that a login node plans for those of others.
+    job = compose([f"budget={config.budget}", "dry_run=true", *config.overrides])
     count = problem_count(config)
     lengths = trace_lengths(config)
     engine = Engine(

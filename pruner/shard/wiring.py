@@ -5,7 +5,7 @@ Nothing here starts an engine but `open_samplers`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pruner.answers.readings import Reading
@@ -87,7 +87,8 @@ def trace_rule(config: Config, replay: Replay | None = None) -> TraceRule:
     if replay is not None:
         # A recorded trace ends where it ended.
         cut = config.sampler.segment_tokens or replay.recording.segment_tokens or _WHOLE
-        return TraceRule(config.seed, cut, _WHOLE, _WHOLE, Decoding())
+        align = None if config.sampler.segment_tokens else replay.recording.align_tokens
+        return TraceRule(config.seed, cut, _WHOLE, _WHOLE, Decoding(), align)
     assert config.sampler.segment_tokens is not None
     sampling = config.model.sampling
     return TraceRule(
@@ -103,6 +104,7 @@ def trace_rule(config: Config, replay: Replay | None = None) -> TraceRule:
             stop=sampling.stop,
             has_confidence=config.method.needs_confidence,
         ),
+        align_tokens=config.sampler.align_tokens,
     )
 
 
@@ -153,7 +155,7 @@ def check_models(config: Config, inputs: Inputs) -> None:
     config.sampler.check_model(config.model)
     if config.method.uses_judge:
         config.judge.check(judge_context(config, inputs))
-        config.sampler.check(sampler_context(config, inputs.replay))
+    config.sampler.check(sampler_context(config, inputs.replay))
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -166,15 +168,25 @@ def num_gpus(config: Config) -> tuple[int, int]:
     return config.sampler.num_gpus(sampler_context(config))
 
 
-def open_samplers(config: Config, inputs: Inputs, opened: list[Sampler]) -> tuple[Sampler, JudgeSampler | None]:
-    """Start the sampler, and the judge's engine if it needs its own.
+def open_samplers(
+    config: Config, inputs: Inputs, opened: list[Sampler], should_stop: Callable[[], bool]
+) -> tuple[Sampler, JudgeSampler | None]:
+    """Start the sampler, and the judge's engine if it needs its own; return when both are loaded, or to be stopped.
 
     Args:
         opened: each is put here as soon as it has to be closed.
+
+    Raises:
+        EngineError, InputError: one cannot be loaded.
     """
     context = sampler_context(config, inputs.replay)
-    judge_sampler = config.sampler.open_judge(context)
+    sampler = config.sampler.open(context)
+    opened.append(sampler)
+    if config.sampler.shares_devices(context):
+        sampler.wait_ready(should_stop)
+    judge_sampler = None if should_stop() else config.sampler.open_judge(context)
     if judge_sampler is not None:
         opened.append(judge_sampler)
-    opened.insert(0, config.sampler.open(context))
-    return opened[0], judge_sampler
+        judge_sampler.wait_ready(should_stop)
+    sampler.wait_ready(should_stop)
+    return sampler, judge_sampler

@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from pruner import slurm
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.lease import Lease, this_holder
 from pruner.checkpoint.store import AttemptEnd, Store
 from pruner.config.identity import identity
 from pruner.config.job import Config
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
-from pruner.lines import printable
+from pruner.lines import print_warnings, printable
 from pruner.results.query import run_totals
 from pruner.results.run_folder import RunFolder
 from pruner.results.summary import summary
@@ -31,18 +32,27 @@ from pruner.shard.attempt import (
     Reporter,
     Shard,
     check_complete,
+    check_progress,
     finish_attempt,
     killed_attempt,
     last_progress,
     open_checkpoint,
     report_done,
-    slurm_job_id,
     this_process,
 )
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs
 from pruner.shard.ownership import RunRecord, claim
 from pruner.shard.progress import ProgressDisplay
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
+from pruner.traces import Problem
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How a job is asked to stop. drain_s: once it is, how long what runs may take to end."""
+
+    is_requested: Callable[[], bool]
+    drain_s: Callable[[], float] = lambda: 0.0
 
 
 @dataclass(frozen=True)
@@ -54,30 +64,31 @@ class RunStart:
     hydra_files: Mapping[str, str]
 
 
-def run_shard(config: Config, start: RunStart, should_stop: Callable[[], bool]) -> bool:
+def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
     """Work on one shard; return False if it was interrupted.
 
     Raises:
         InputError: with all that is wrong with the input.
         AnswerError, CheckpointError, EngineError: a fault; what was committed stays.
     """
+    slurm.check_one_node()
     inputs = read_inputs(config)
     wiring.check_models(config, inputs)
     folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
     record = RunRecord(
         identity(config, fingerprints(config, inputs)), config.shard.count, start.values, start.hydra_files
     )
-    holder = this_holder(slurm_job_id())
+    holder = this_holder(slurm.job_id())
     lease = Lease(folder.lease, holder)
     try:
-        claim(folder, record, holder, lease, config.checkpoint.lock_wait_s, should_stop)
+        claim(folder, record, holder, lease, config.checkpoint.lock_wait_s, stop.is_requested)
     except InputError:
-        if should_stop():
+        if stop.is_requested():
             return False
         raise
     with lease, open_checkpoint(config.checkpoint, folder, record.whole_identity, lease) as store:
         shard = _open_shard(config, inputs, folder, store)
-        if not _work_on(shard, inputs, should_stop):
+        if not _work_on(shard, inputs, stop):
             return False
         write_results(folder, store, inputs.problems, config.results, config.accounting)
         report_done(shard)
@@ -88,15 +99,19 @@ def run_shard(config: Config, start: RunStart, should_stop: Callable[[], bool]) 
 def _open_shard(config: Config, inputs: Inputs, folder: RunFolder, store: Store) -> Shard:
     last = last_progress(folder)
     check_complete(store, folder, last)
+    check_progress(store, folder, last)
     if config.checkpoint.rederive:
         store.forget_derived()
-    answered = store.answered_ids()
     mine = inputs.problems.shard(config.shard.index, config.shard.count)
-    todo = [problem for problem in mine if problem.problem_id not in answered]
-    return Shard(config, folder, store, inputs.problems, todo, len(mine), last)
+    return Shard(config, folder, store, inputs.problems, _unanswered(mine, store), len(mine), last)
 
 
-def _work_on(shard: Shard, inputs: Inputs, should_stop: Callable[[], bool]) -> bool:
+def _unanswered(problems: Iterable[Problem], store: Store) -> list[Problem]:
+    answered = store.answered_ids()
+    return [problem for problem in problems if problem.problem_id not in answered]
+
+
+def _work_on(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
     """Work on what is open, if anything is; return False if it was interrupted."""
     if not shard.todo:
         print(f"nothing to do: all {shard.num_problems} problems of this shard are answered", file=sys.stderr)
@@ -104,15 +119,41 @@ def _work_on(shard: Shard, inputs: Inputs, should_stop: Callable[[], bool]) -> b
         write_attempts(shard.folder, shard.store)
         shard.copy_checkpoint()
         return True
+    restarts = 0
+    while True:
+        facts = shard.store.totals.facts
+        try:
+            return _prepared_attempt(shard, inputs, stop)
+        except EngineError as error:
+            has_progress = shard.store.totals.facts > facts
+            if restarts == shard.config.sampler.num_restarts or (restarts and not has_progress):
+                raise EngineError(f"{error}{_gave_up(restarts, has_progress)}") from error
+            restarts += 1
+            print_warnings([f"{error}. It is started again, {_times(restarts)} now; what is committed stays."])
+        shard = replace(
+            shard, todo=_unanswered(shard.todo, shard.store), last=last_progress(shard.folder) or shard.last
+        )
+
+
+def _gave_up(restarts: int, has_progress: bool) -> str:
+    if not restarts:
+        return ""
+    return f". It was started again {_times(restarts)}{'' if has_progress else ', the last time without getting anything done'}"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _prepared_attempt(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
+    """Prepare what needs no engine, then run one attempt; return False if it was interrupted."""
     config = shard.config
     with AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
         workload = wiring.workload(config, inputs, shard.todo, shard.num_problems, shard.store.unfinished_facts())
-        return not should_stop() and _attempt(shard, inputs, workload, reader, should_stop)
+        return not stop.is_requested() and _attempt(shard, inputs, workload, reader, stop)
 
 
-def _attempt(
-    shard: Shard, inputs: Inputs, workload: Workload, reader: AnswerReader, should_stop: Callable[[], bool]
-) -> bool:
+def _attempt(shard: Shard, inputs: Inputs, workload: Workload, reader: AnswerReader, stop: Stop) -> bool:
     """Run one attempt; return False if it was interrupted."""
     config = shard.config
     sampler_gpus, judge_gpus = wiring.num_gpus(config)
@@ -122,8 +163,8 @@ def _attempt(
     reporter.report("loading")
     reporter.write_tables()
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
-    with _opened() as opened, _recorded(shard, reporter, should_stop) as attempt:
-        sampler, judge_sampler = wiring.open_samplers(config, inputs, opened)
+    with _opened() as opened, _recorded(shard, reporter, stop.is_requested) as attempt:
+        sampler, judge_sampler = wiring.open_samplers(config, inputs, opened, stop.is_requested)
         attempt.loaded_at = time.monotonic()
         attempt.runner = Runner(
             config=RunnerConfig(
@@ -136,7 +177,7 @@ def _attempt(
             engines=Engines(sampler, judge_sampler),
             store=shard.store,
             reader=reader,
-            hooks=Hooks(should_stop, reporter.on_commit, display.show),
+            hooks=Hooks(stop.is_requested, stop.drain_s, reporter.on_commit, display.show),
         )
         attempt.end_reason = "done" if attempt.runner.run() else "interrupted"
         display.close(attempt.runner.status)

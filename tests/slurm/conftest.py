@@ -13,7 +13,7 @@ def cluster(tmp_path_factory):
     if os.geteuid() != 0 or shutil.which("slurmctld") is None:
         cannot_run("slurm/cluster.sh needs root and Debian's slurm-wlm and munge")
     folder = tmp_path_factory.mktemp("slurm") / "cluster"
-    environment = os.environ | {"PRUNER_CLUSTER": str(folder), "PRUNER_CLUSTER_CPUS": "2"}
+    environment = os.environ | {"PRUNER_CLUSTER": str(folder), "PRUNER_CLUSTER_CPUS": "8"}
     command = ["bash", str(PROJECT / "slurm/cluster.sh")]
     result = subprocess.run([*command, "up"], env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr

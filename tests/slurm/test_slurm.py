@@ -40,7 +40,7 @@ def preempted_twice(folder, job, shards):
             f"the array samples for the {number + 1}. time",
             folder,
         )
-        preempt(folder, job, 2)
+        preempt(folder, job, 8)
     wait_until(lambda: has_ended(job), "the array ends", folder)
     found = restarts(folder, shards)
     assert sum(reason == "interrupted" for _, _, reason in found) >= 2, found
@@ -54,7 +54,7 @@ def preempted_twice(folder, job, shards):
 def test_an_array_preempted_twice_while_it_samples_gives_the_rows_of_one_that_never_was(tmp_path, uninterrupted):
     # One task at a time has the node: two engines on two cores wait for each other more than they work.
     overrides = (*SMALL, "sampler.max_running_traces=2", "checkpoint.every_segments=2")
-    job = submit(tmp_path, *overrides, options=("--array=0-2", "--cpus-per-task=2"))
+    job = submit(tmp_path, *overrides, options=("--array=0-2", "--cpus-per-task=8"))
     preempted_twice(tmp_path, job, 3)
     assert_same_results(tmp_path, uninterrupted)
 

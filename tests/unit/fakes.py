@@ -130,8 +130,9 @@ def run_once(
     sampler=None,
     every: int = 8,
     reader=None,
+    drain_s=0.0,
 ):
-    """Run until done or for so many engine steps; return whether it was done."""
+    """Run until done or for so many engine steps; return whether it was done, and the status."""
     left = [steps if steps is not None else 10**9]
 
     def should_stop() -> bool:
@@ -153,7 +154,7 @@ def run_once(
         engines=Engines(sampler or simulated()),
         store=store,
         reader=reader or AnswerReader("math"),
-        hooks=Hooks(should_stop),
+        hooks=Hooks(should_stop, lambda: drain_s),
     )
     return runner.run(), runner.status
 

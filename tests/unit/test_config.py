@@ -167,3 +167,24 @@ def test_a_run_is_named_after_its_overrides(overrides, name):
     from jobs.run import NOT_IN_NAMES
 
     assert entry.run_name(overrides, NOT_IN_NAMES) == name
+
+
+def test_settings_that_came_later_leave_the_identity_of_earlier_runs_as_it_was():
+    before = identity(config(), {})
+    assert not {"sampler.aligned", "model.hf_overrides", "model.prompt.date", "judge.opening"} & before.keys()
+    later = {
+        "sampler.aligned=true": "sampler.aligned",
+        "+model.hf_overrides.rope_parameters.factor=2.0": "model.hf_overrides.rope_parameters.factor",
+        "+model.prompt.date='2025-08-05'": "model.prompt.date",
+    }
+    for override, key in later.items():
+        assert differing_keys(before, identity(config(override), {})) == [
+            f"{key}: unset -> {identity(config(override), {})[key]}"
+        ]
+    with_opening = identity(config("judge=llm", "judge.opening='</think>'"), {})
+    assert with_opening.keys() - identity(config("judge=llm"), {}).keys() == {"judge.opening"}
+
+
+def test_a_date_that_is_none_is_refused():
+    with pytest.raises(InputError, match="model.prompt.date"):
+        config("+model.prompt.date=yesterday")

@@ -14,7 +14,7 @@ from pruner.columns import read_parquet
 from pruner.errors import InputError
 from pruner.problems import read_problems
 from pruner.results.query import Results, checkpoint_rows
-from pruner.shard.attempt import small_number
+from pruner.slurm import small_number
 from tests.fuzz.jobs_in_process import call
 from tests.unit.conftest import SMALL
 from tests.unit.test_bad_input import BAD_TEXT, GOOD, refused

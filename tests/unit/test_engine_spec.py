@@ -28,10 +28,10 @@ def test_prompts_are_never_prefilled_in_parts_on_a_cpu():
     assert arguments["max_num_batched_tokens"] >= arguments["max_model_len"]
 
 
-def test_the_engine_is_in_process_on_a_cpu_only():
+def test_the_engine_core_has_a_process_of_its_own_on_a_gpu_only():
     assert environment(SPEC, has_gpu=False)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert environment(SPEC, has_gpu=True)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
-    assert environment(replace(SPEC, is_in_process=True), has_gpu=True)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert environment(replace(SPEC, has_core_process=False), has_gpu=True)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
 def test_an_allocation_is_split_between_sampler_and_judge():
@@ -52,16 +52,18 @@ def test_sampler_and_judge_share_a_card_where_its_memory_holds_both():
 
 def planned(monkeypatch, gpus, *overrides):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    return wiring.plan(main_config(["model=deepseek_8b", *overrides]))
+    return wiring.plan(main_config(["model=deepseek_8b", "dry_run=true", *overrides]))
 
 
 def test_a_plan_says_every_engine_its_process_and_its_cards(monkeypatch):
     found = planned(monkeypatch, "4,5,6", "judge=llm", "judge.colocate=false", "model.tensor_parallel_size=2")
     assert found["sampler"]["environment"]["CUDA_VISIBLE_DEVICES"] == "4,5"
     assert found["judge"]["environment"]["CUDA_VISIBLE_DEVICES"] == "6"
-    assert found["sampler"]["process"] == "the job's process, the engine in a process below it, 2 workers below that"
-    assert found["judge"]["process"] == "a child process, the engine in it"
-    assert found["sampler"]["environment"]["VLLM_BATCH_INVARIANT"] == "1"
+    assert found["sampler"]["process"] == "a child process, the engine in a process below it, 2 workers below that"
+    assert found["judge"]["process"] == "a child process, the engine in a process below it"
+    assert found["sampler"]["environment"]["VLLM_BATCH_INVARIANT"] == "0"
+    exact = planned(monkeypatch, "4", "sampler.exact=true")["sampler"]
+    assert exact["environment"]["VLLM_BATCH_INVARIANT"] == "1" and exact["arguments"]["max_num_seqs"] == 256
 
 
 def test_a_colocated_judge_starts_no_engine_but_its_adapter_is_loaded(monkeypatch):

@@ -99,3 +99,14 @@ def test_a_change_far_into_large_weights_changes_the_fingerprint(tmp_path):
 def test_a_model_on_the_hub_is_its_name_and_revision():
     assert path_fingerprint("somebody/a-model") == "somebody/a-model@main"
     assert path_fingerprint("somebody/a-model", "v2") == "somebody/a-model@v2"
+
+
+def test_a_template_that_asks_for_the_date_is_told_the_same_one_every_day():
+    _, options = turns(PromptConfig(date="2025-08-05"))
+    assert options["strftime_now"]("%Y-%m-%d") == "2025-08-05"
+    from jinja2 import Environment
+
+    # As transformers renders templates: what it is given goes before its own function of that name.
+    template = Environment().from_string("Today is {{ strftime_now('%d %b %Y') }}.")
+    template.globals["strftime_now"] = lambda form: "today"
+    assert template.render(strftime_now=options["strftime_now"]) == "Today is 05 Aug 2025."

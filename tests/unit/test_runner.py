@@ -138,6 +138,37 @@ def test_an_interrupted_run_says_what_it_discarded():
     assert not is_done and status.tokens_in_flight > 0
 
 
+@pytest.mark.parametrize("name", METHOD_CONFIGS)
+def test_a_run_that_is_drained_discards_nothing_and_goes_on_with_the_same_rows(name):
+    store = MemoryStore()
+    is_done, stopped = run_once(store, name, 8, problems(6), steps=5, drain_s=60.0)
+    assert stopped.tokens_in_flight == 0 and (is_done or stopped.segments > 0)
+    run_once(store, name, 8, problems(6))
+    whole = MemoryStore()
+    run_once(whole, name, 8, problems(6))
+    assert rows(store) == rows(whole)
+    assert len(keys(store)) == len(set(keys(store)))
+
+
+def test_draining_begins_nothing_new_and_ends_with_its_time():
+    class Endless:
+        def __init__(self):
+            self.inner, self.submitted = simulated(mean_tokens=100_000), 0
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        def submit(self, requests):
+            self.submitted += len(requests)
+            self.inner.submit(requests)
+
+    sampler, store = Endless(), MemoryStore()
+    _, status = run_once(store, "cons", 8, problems(40), steps=1, sampler=sampler, drain_s=0.05)
+    assert (
+        sampler.submitted == 20 and status.tokens_in_flight == 0
+    )  # every segment ended, and none was followed by another
+
+
 class Watched:
     """A sampler whose cache holds so many tokens. Remembers what it held at most and how many traces were under way."""
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,6 +59,24 @@ def test_a_killed_attempt_is_ended_by_the_next_one_with_what_is_known(path):
         rows = store.attempts().to_pylist()
     assert [(row["end_reason"], row["discarded_tokens"]) for row in rows] == [("killed", 41), ("done", 0)]
     assert rows[0]["slurm_job_id"] == "77_3" and rows[0]["slurm_restart"] == 2
+
+
+def test_the_attempts_of_a_slurm_job_that_committed_nothing_are_counted(path):
+    def attempt(facts=(), job="77_3"):
+        store.begin_attempt(replace(START, slurm_job_id=job), KILLED)
+        store.append(facts)
+
+    with opened(path) as store:
+        assert store.idle_attempts("77_3") == 0
+        attempt()
+        attempt()
+        assert store.idle_attempts("77_3") == 2 and store.idle_attempts("78") == 0
+        attempt(FACTS)
+        assert store.idle_attempts("77_3") == 0
+        attempt()
+        assert store.idle_attempts("77_3") == 1
+        attempt(job="78")
+        assert store.idle_attempts("77_3") == 0 and store.idle_attempts("78") == 1
 
 
 def test_a_checkpoint_of_another_config_is_refused_with_the_keys_that_differ(path):

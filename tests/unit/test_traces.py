@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.traces import TokenIds, cut_at_stop, hash64, segment_end
+from pruner.traces import TokenIds, cut_at_stop, grid_shift, hash64, segment_end
 
 
 def test_hash_is_the_same_everywhere():
@@ -54,3 +54,11 @@ def test_packed_token_ids_are_like_a_tuple(left, right, start, end):
     assert TokenIds.of_bytes(one.data) == TokenIds(one) == one
     assert (one == TokenIds(right)) == (left == right)
     assert not left or one[-1] == left[-1]
+
+
+@given(st.integers(1, 500), st.sampled_from([16, 32, 64]), st.integers(1, 40), st.integers(0, 5000))
+def test_an_aligned_segment_ends_one_token_behind_a_block(prompt, block, blocks, done):
+    end = segment_end(done, block * blocks, None, 10**9, grid_shift(prompt, block))
+    assert done < end <= done + block * blocks
+    assert (prompt + end) % block == 1 % block
+    assert segment_end(done, block * blocks, None, 10**9, grid_shift(prompt, None)) % (block * blocks) == 0

@@ -1,0 +1,263 @@
+"""What only the engines can show: exactness, the prefix cache, speed, well-formed answers, two engines side by side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from pruner.config.job import Config
+from pruner.doctor.findings import Check, Finding
+from pruner.prompts import Prompts
+from pruner.samplers.base import Completion, Decoding, JudgeSampler, Request, Sampler
+from pruner.samplers.devices import num_devices
+from pruner.samplers.process import ProcessSampler
+from pruner.samplers.vllm import VllmSampler
+from pruner.shard import wiring
+from pruner.shard.inputs import Inputs
+from pruner.traces import Key, PairKey, SegmentKey, TokenIds, hash64
+
+_WIDTHS = (16, 64, 256)
+_PROMPTS = 8
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is tried. tokens: of a short completion; speed_s: of one measurement; segments: lengths that are compared."""
+
+    tokens: int
+    speed_s: float
+    segments: tuple[int, ...]
+
+
+CPU, GPU = Size(32, 6.0, (16, 64)), Size(256, 20.0, (256, 1024))
+
+
+class Engines:
+    """The engines that a configuration names, running, and short requests to them."""
+
+    def __init__(self, config: Config, inputs: Inputs, sampler: Sampler, judge: JudgeSampler | None) -> None:
+        self.config = config
+        self.inputs = inputs
+        self.sampler = sampler
+        self.judge = judge
+        self.prompts: Prompts = wiring.make_prompts(config, inputs)
+        self._prompts = [
+            (each.problem_id, TokenIds(self.prompts.encode_question(each.question)))
+            for each in inputs.problems.problems[:_PROMPTS]
+        ]
+        self.decoding = replace(wiring.trace_rule(config).decoding, has_confidence=False)
+        self.size = GPU if num_devices() else CPU
+
+    @property
+    def width(self) -> int:
+        return self.config.sampler.max_running_traces
+
+    def request(self, number: int, tokens: int) -> Request:
+        """Return the first segment of a trace; traces are taken in turn from a few problems."""
+        problem_id, prompt = self._prompts[number % len(self._prompts)]
+        key = SegmentKey(problem_id, number // len(self._prompts), 0)
+        seed = hash64(self.config.seed, "doctor", problem_id, key.trace_index, 0)
+        return Request(key, prompt, tokens, seed, number, self.decoding)
+
+    def requests(self, count: int, tokens: int) -> list[Request]:
+        return [self.request(number, tokens) for number in range(count)]
+
+    def continued(self, request: Request, completion: Completion, tokens: int) -> Request:
+        """Return the request for a trace's next segment."""
+        assert isinstance(request.key, SegmentKey)
+        key = replace(request.key, segment_index=request.key.segment_index + 1)
+        seed = hash64(self.config.seed, "doctor", key.problem_id, key.trace_index, key.segment_index)
+        prompt = TokenIds.join([TokenIds(request.prompt_token_ids), TokenIds(completion.token_ids)])
+        made = request.trace_tokens + completion.num_tokens
+        return replace(request, key=key, prompt_token_ids=prompt, seed=seed, max_tokens=tokens, trace_tokens=made)
+
+    def forget_prompts(self) -> None:
+        if isinstance(self.sampler, ProcessSampler):
+            self.sampler.call("forget_prompts")
+        elif isinstance(self.sampler, VllmSampler):
+            self.sampler.forget_prompts()
+
+
+def drained(sampler: Sampler, requests: Sequence[Request]) -> dict[Key, Completion]:
+    """Return the completions of requests, by key."""
+    sampler.submit(requests)
+    found: dict[Key, Completion] = {}
+    while sampler.num_running:
+        found |= {completion.key: completion for completion in sampler.step()}
+    return found
+
+
+@contextmanager
+def opened(config: Config, inputs: Inputs) -> Iterator[Engines]:
+    """Start the engines that a configuration names, and end them afterwards. Raises EngineError, InputError."""
+    running: list[Sampler] = []
+    try:
+        sampler, judge = wiring.open_samplers(config, inputs, running, lambda: False)
+        yield Engines(config, inputs, sampler, judge)
+    finally:
+        for each in running:
+            each.close()
+
+
+def checks(engines: Engines) -> Sequence[tuple[str, Check]]:
+    found: list[tuple[str, Check]] = [
+        ("exact", lambda: exactness(engines)),
+        ("cache", lambda: cache(engines)),
+        ("confidence", lambda: confidences(engines)),
+        ("labels", lambda: labels(engines)),
+        ("speed", lambda: speed(engines)),
+        ("segments", lambda: segments(engines)),
+    ]
+    if engines.judge is not None:
+        found.append(("judge", lambda: beside(engines)))
+    return found
+
+
+def exactness(engines: Engines) -> Finding:
+    """Sample traces alone, in a full batch, and in two segments with and without what the cache holds."""
+    half = engines.size.tokens // 2
+    chosen = engines.requests(engines.width, half)
+    full = drained(engines.sampler, chosen)
+    few = chosen[:_PROMPTS]
+    alone = {key: found for each in few for key, found in drained(engines.sampler, [each]).items()}
+    going_on = [engines.continued(each, full[each.key], half) for each in few if full[each.key].finish_reason is None]
+    cached = drained(engines.sampler, going_on)
+    engines.forget_prompts()
+    read_again = drained(engines.sampler, going_on)
+    pairs = [(alone[each.key], full[each.key]) for each in few]
+    pairs += [(cached[each.key], read_again[each.key]) for each in going_on]
+    differing = sum(tuple(one.token_ids) != tuple(other.token_ids) for one, other in pairs)
+    figures = {"compared": len(pairs), "differing": differing}
+    what = f"{len(pairs) - differing} of {len(pairs)} completions equal: alone and among {engines.width}, from the cache and read again"
+    is_exact = getattr(engines.config.sampler, "exact", False)
+    if differing and is_exact:
+        advice = "This card, model and vLLM are not exact: set sampler.exact=false, which is faster, and promise less."
+        return Finding("exact", "FAIL", what, advice, figures)
+    if not is_exact:
+        what += " (sampler.exact=false promises nothing; what is committed is never sampled again either way)"
+    return Finding("exact", "PASS", what, figures=figures)
+
+
+def cache(engines: Engines) -> Finding:
+    """Look how much of a continuation's prompt the prefix cache serves."""
+    block = engines.config.sampler.cache_block_tokens or 16
+    first = engines.requests(_PROMPTS, engines.size.tokens)
+    done = drained(engines.sampler, first)
+    going_on = [engines.continued(each, done[each.key], 1) for each in first]
+    found = drained(engines.sampler, going_on).values()
+    prompt, cached = sum(each.prompt_tokens for each in found), sum(each.cached_tokens for each in found)
+    # The last block may not be full, and of a full one at least one token is computed again.
+    expected = sum((each.prompt_tokens - 1) // block * block for each in found)
+    figures = {"prompt_tokens": prompt, "cached_tokens": cached, "whole_blocks": expected}
+    what = f"the prefix cache served {cached / prompt:.0%} of the continuations' prompts; whole blocks are {expected / prompt:.0%}"
+    if cached < 0.9 * expected:
+        advice = "Each segment reads its trace again, which costs time: look whether this model's attention supports prefix caching."
+        return Finding("cache", "WARN", what, advice, figures)
+    return Finding("cache", "PASS", what, figures=figures)
+
+
+def confidences(engines: Engines) -> Finding:
+    decoding = replace(engines.decoding, has_confidence=True)
+    asked = [replace(each, decoding=decoding) for each in engines.requests(4, 8)]
+    found = drained(engines.sampler, asked).values()
+    values = [value for each in found for value in each.confidence or ()]
+    if not values or not all(math.isfinite(value) and value > 0.0 for value in values):
+        return Finding(
+            "confidence", "FAIL", "confidences are not positive numbers", "Do not use methods that weigh by confidence."
+        )
+    return Finding(
+        "confidence", "PASS", f"one for each of {len(values)} tokens, {min(values):.1f} to {max(values):.1f}"
+    )
+
+
+def labels(engines: Engines) -> Finding:
+    [request] = engines.requests(1, 1)
+    words = tuple(engines.prompts.encode_text(word)[0] for word in ("same", "different"))
+    scored = replace(request, key=PairKey(request.key.problem_id, 0, 1), decoding=Decoding(label_token_ids=words))
+    [completion] = drained(engines.sampler, [scored]).values()
+    scores = completion.label_logprobs or ()
+    if not all(math.isfinite(value) and value <= 0.0 for value in scores):
+        return Finding("labels", "FAIL", f"scores of labels are {scores}", "Do not use judge=llm with this model.")
+    return Finding("labels", "PASS", "log-probabilities of two labels are numbers below 0")
+
+
+def speed(engines: Engines) -> Finding:
+    """Measure tokens per second at several widths."""
+    figures = {}
+    for width in [each for each in _WIDTHS if each <= engines.width] or [engines.width]:
+        figures[f"tokens_per_s_{width}"] = round(_rate(engines, width, engines.config.sampler.segment_tokens or 256), 1)
+    what = ", ".join(f"{value:,.0f} tokens/s at {name.rpartition('_')[2]}" for name, value in figures.items())
+    rates = list(figures.values())
+    if len(rates) > 1 and rates[-1] < rates[-2]:
+        return Finding(
+            "speed", "WARN", what, "More traces at once are slower: lower sampler.max_running_traces.", figures
+        )
+    return Finding("speed", "PASS", f"{what}; for jobs.plan curve=", figures=figures)
+
+
+def segments(engines: Engines) -> Finding:
+    """Measure tokens per second with short and with long segments."""
+    context = engines.config.model.max_model_len
+    longest = max(len(each.prompt_token_ids) for each in engines.requests(_PROMPTS, 1))
+    figures = {}
+    for length in [each for each in engines.size.segments if longest + 2 * each <= context]:
+        figures[f"tokens_per_s_{length}"] = round(_rate(engines, engines.width, length), 1)
+    what = ", ".join(
+        f"{value:,.0f} tokens/s in segments of {name.rpartition('_')[2]}" for name, value in figures.items()
+    )
+    return Finding("segments", "PASS", what or "the context is too short for two segments", figures=figures)
+
+
+def _rate(engines: Engines, width: int, segment_tokens: int) -> float:
+    """Return tokens per second of so many traces at once, in segments of a length, over the time of a measurement."""
+    engines.forget_prompts()
+    context, sampler = engines.config.model.max_model_len, engines.sampler
+
+    def fitting(request: Request) -> list[Request]:
+        room = context - len(request.prompt_token_ids)
+        return [replace(request, max_tokens=min(request.max_tokens, room))] if room > 0 else []
+
+    running = {each.key: each for request in engines.requests(width, segment_tokens) for each in fitting(request)}
+    spare = (engines.request(number, segment_tokens) for number in itertools.count(width))
+    sampler.submit(list(running.values()))
+    _until(engines, lambda: sampler.running_tokens >= 2 * width)
+    done, begun, started = 0, sampler.running_tokens, time.monotonic()
+    while time.monotonic() - started < engines.size.speed_s:
+        for completion in sampler.step():
+            request = running.pop(completion.key)
+            done += completion.num_tokens
+            following = fitting(engines.continued(request, completion, segment_tokens))
+            if completion.finish_reason is not None or not following:
+                following = fitting(next(spare))
+            running |= {each.key: each for each in following}
+            sampler.submit(following)
+    made = done + sampler.running_tokens - begun
+    wall_s = time.monotonic() - started
+    sampler.abort()
+    return made / wall_s
+
+
+def _until(engines: Engines, holds: Callable[[], bool]) -> None:
+    while not holds() and engines.sampler.num_running:
+        engines.sampler.step()
+
+
+def beside(engines: Engines) -> Finding:
+    """Let the judge's engine answer while the sampler's works."""
+    judge = engines.judge
+    assert judge is not None
+    engines.sampler.submit(engines.requests(min(16, engines.width), engines.size.tokens))
+    [request] = engines.requests(1, 1)
+    started = time.monotonic()
+    judge.submit([replace(request, key=PairKey(request.key.problem_id, 0, 1), decoding=Decoding())])
+    while judge.num_running:
+        judge.step()
+        engines.sampler.step()
+    took_s = time.monotonic() - started
+    engines.sampler.abort()
+    figures: Mapping[str, float] = {"answer_s": round(took_s, 2)}
+    return Finding("judge", "PASS", f"its engine answers beside the sampler's, in {took_s:.1f} s", figures=figures)

@@ -1,0 +1,104 @@
+"""A small run of the main job, killed and continued: what every job of a cluster goes through."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pruner.config.job import Config
+from pruner.doctor.findings import Finding
+from pruner.processes import Process, process
+from pruner.results.audit import audit
+from pruner.settings.section import local_path
+
+_RUN = "run"
+_START_S = 3600.0
+_GONE_S = 10.0
+_PROBLEMS, _BUDGET = 2, 6
+
+
+def killed_and_continued(config: Config, overrides: Sequence[str]) -> Finding:
+    """Run a few problems of the configuration, kill the job once it has committed, continue it and audit the result.
+
+    Args:
+        overrides: of the main job, as the user gave them.
+    """
+    tokens = 64 if config.sampler.segment_tokens is None else min(64, config.sampler.segment_tokens)
+    with tempfile.TemporaryDirectory(dir=local_path(config.run.root), prefix=".doctor-") as name:
+        root = Path(name)
+        own = [f"run.root={root}", f"run.name={_RUN}", f"problems.limit={_PROBLEMS}", f"budget={_BUDGET}"]
+        own += [
+            "checkpoint.every_segments=1",
+            f"model.sampling.max_tokens={2 * tokens}",
+            f"sampler.segment_tokens={tokens}",
+        ]
+        command = [sys.executable, "-m", "jobs.run", *overrides, *own]
+        with (root / "log").open("w") as log:
+            job = subprocess.Popen(command, stdout=log, stderr=log)
+            if not _has_committed(root, job):
+                return _failed("the run ended before it was killed", root)
+            below = _descendants(job.pid)
+            job.send_signal(signal.SIGKILL)
+            job.wait()
+            left_s = _gone_after(below)
+            if left_s is None:
+                advice = "End them by hand; on a GPU they hold its memory."
+                return Finding("resume", "FAIL", f"processes of a killed job live on after {_GONE_S:.0f} s", advice)
+            started = time.monotonic()
+            code = subprocess.run(command, stdout=log, stderr=log).returncode
+        if code != 0:
+            return _failed(f"the killed run could not be continued (exit code {code})", root)
+        found = audit(root / _RUN)
+        if found.faults:
+            return Finding("resume", "FAIL", found.faults[0], "Please report this: facts were lost or doubled.")
+        took_s = time.monotonic() - started
+        what = f"a run killed after its first commit left nothing behind {left_s:.1f} s later, and was continued in {took_s:.0f} s"
+        return Finding("resume", "PASS", what, figures={"gone_s": round(left_s, 1), "continued_s": round(took_s, 1)})
+
+
+def _failed(what: str, root: Path) -> Finding:
+    last = [line for line in (root / "log").read_text().splitlines() if line.strip()][-1:]
+    return Finding("resume", "FAIL", f"{what}: {last[0] if last else 'it printed nothing'}")
+
+
+def _has_committed(root: Path, job: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + _START_S
+    while job.poll() is None and time.monotonic() < deadline:
+        try:
+            if json.loads((root / _RUN / "progress/shard=0000.json").read_text())["segments"] > 0:
+                return True
+        except (OSError, ValueError, KeyError):
+            pass
+        time.sleep(0.05)
+    return False
+
+
+def _descendants(pid: int) -> list[Process]:
+    """Return every process below another one."""
+    found, waiting = [], [pid]
+    while waiting:
+        parent = waiting.pop()
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                children = [int(each) for each in task.read_text().split()]
+            except OSError:
+                continue
+            waiting += children
+            found += [each for child in children if (each := process(child)) is not None]
+    return found
+
+
+def _gone_after(processes: Sequence[Process]) -> float | None:
+    """Return after how many seconds all have ended; None if they do not."""
+    started = time.monotonic()
+    while any(each.is_alive for each in processes):
+        if time.monotonic() - started > _GONE_S:
+            return None
+        time.sleep(0.05)
+    return time.monotonic() - started

@@ -1,0 +1,77 @@
+"""What Slurm says of the job that this process belongs to. Reads its environment, and asks squeue for the time left."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+
+from pruner.errors import InputError
+
+_ASK_S = 10.0
+_TIME = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(?:(\d+):)?(\d+)")
+
+
+def job_id() -> str | None:
+    """Return the job's id, of an array's task `<array>_<task>`; None outside of Slurm."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def num_requeued() -> int | None:
+    """Return how often the job went back into the queue; None if Slurm does not say."""
+    return small_number(os.environ.get("SLURM_RESTART_COUNT"))
+
+
+def small_number(text: str | None) -> int | None:
+    """Return a number of the environment; None if it is none that a 32-bit column holds."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def cpus() -> int | None:
+    """Return how many CPUs the task may use; None if Slurm does not say."""
+    return small_number(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE"))
+
+
+def check_one_node() -> None:
+    """Refuse an allocation of several nodes: a shard is one process with the GPUs of its node. Raises InputError."""
+    nodes = small_number(os.environ.get("SLURM_JOB_NUM_NODES") or os.environ.get("SLURM_NNODES"))
+    if job_id() is not None and nodes is not None and nodes > 1:
+        raise InputError(
+            f"slurm: got an allocation of {nodes} nodes, expected one. Ask for --nodes=1, and for more shards by --array=0-N: each "
+            "task works on its own node."
+        )
+
+
+def seconds_left() -> float | None:
+    """Return how long the job may still run; None outside of Slurm, without a time limit, or if Slurm does not answer."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return None
+    end = os.environ.get("SLURM_JOB_END_TIME", "")
+    if end.isascii() and end.isdigit():
+        return max(0.0, int(end) - time.time())
+    try:
+        asked = ["squeue", "--noheader", "--format=%L", f"--jobs={job}"]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_time(found.stdout.strip())
+
+
+def parse_time(text: str) -> float | None:
+    """Return the seconds of Slurm's `[days-][[hours:]minutes:]seconds`; None for words such as UNLIMITED.
+
+    With days it is `days-hours[:minutes[:seconds]]`, as Slurm writes it.
+    """
+    if not (match := _TIME.fullmatch(text)):
+        return None
+    days = int(match[1] or 0)
+    fields = [int(each) for each in (match[2], match[3], match[4]) if each is not None]
+    if match[1] is not None:
+        fields += [0] * (3 - len(fields))
+    seconds = 0
+    for field in fields:
+        seconds = 60 * seconds + field
+    return float(86_400 * days + seconds)

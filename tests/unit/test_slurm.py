@@ -1,0 +1,45 @@
+import subprocess
+import time
+
+import pytest
+
+from pruner import slurm
+from pruner.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(("45", 45), ("1:30", 90), ("2:00:00", 7200), ("1-00:00:00", 86400), ("3-2:01", 3 * 86400 + 2 * 3600 + 60)),
+        *(("2-4", 2 * 86400 + 4 * 3600), ("UNLIMITED", None), ("NOT_SET", None), ("", None), ("1:2:3:4", None)),
+    ],
+)
+def test_times_are_read_as_slurm_writes_them(text, seconds):
+    assert slurm.parse_time(text) == seconds
+
+
+def test_the_time_left_comes_from_the_environment_or_from_squeue(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert slurm.seconds_left() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
+    assert 98 <= slurm.seconds_left() <= 100
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "never")
+    answer = subprocess.CompletedProcess([], 0, "1:05\n", "")
+    monkeypatch.setattr(subprocess, "run", lambda *given, **named: answer)
+    assert slurm.seconds_left() == 65
+
+    def no_squeue(*given, **named):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "run", no_squeue)
+    assert slurm.seconds_left() is None
+
+
+def test_an_allocation_of_several_nodes_is_refused(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "1")
+    slurm.check_one_node()
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    with pytest.raises(InputError, match="an allocation of 2 nodes, expected one"):
+        slurm.check_one_node()
