@@ -22,29 +22,40 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        found = _stat(self.pid)
-        return found is not None and found.started == self.started and found.state not in "ZX"
-
-
-@dataclass(frozen=True)
-class _Stat:
-    state: str
-    session: int
-    started: int
+        return started(self.pid) == self.started
 
 
 def process(pid: int) -> Process | None:
     """Return the process with a number, None if there is none."""
-    found = _stat(pid)
-    return None if found is None else Process(pid, found.started)
+    since = started(pid)
+    return None if since < 0 else Process(pid, since)
+
+
+def started(pid: int) -> int:
+    """Return when a process started, in the kernel's ticks; 0 if it lives and no more is known, -1 if it is gone."""
+    try:
+        fields = _stat(pid)
+        return -1 if fields[0] in ("Z", "X") else int(fields[19])
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, IndexError):
+        return 0
+    if Path("/proc/self/stat").exists():
+        return -1
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return -1
+    except OSError:
+        pass
+    return 0
 
 
 def session_members(session: int) -> list[int]:
     """Return the processes of a session that live, without Python's trackers of shared memory."""
     found = []
     for name in os.listdir("/proc"):
-        stat = _stat(int(name)) if name.isdigit() else None
-        if stat is not None and stat.session == session and stat.state not in "ZX" and not _is_tracker(int(name)):
+        if name.isdigit() and _session(int(name)) == session and not _is_tracker(int(name)):
             found.append(int(name))
     return sorted(found)
 
@@ -62,14 +73,18 @@ def end_session(session: int, wait_s: float) -> bool:
     return True
 
 
-def _stat(pid: int) -> _Stat | None:
+def _session(pid: int) -> int | None:
+    """Return the session of a process that lives."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        fields = _stat(pid)
     except OSError:
         return None
-    # The second field, the name in parentheses, may hold anything.
-    fields = text.rpartition(")")[2].split()
-    return _Stat(state=fields[0], session=int(fields[3]), started=int(fields[19]))
+    return None if fields[0] in ("Z", "X") else int(fields[3])
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of the kernel's line on a process behind its name, which may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _is_tracker(pid: int) -> bool:

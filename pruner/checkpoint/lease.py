@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from pruner.errors import CheckpointError, InputError
+from pruner.processes import started
 
 BEAT_S = 5.0
 STALE_S = 60.0  # not touched for so long: its holder is dead, or stopped and must notice
@@ -63,7 +64,7 @@ class Holder:
 
 def this_holder(slurm_job_id: str | None) -> Holder:
     host, pid = socket.gethostname(), os.getpid()
-    return Holder(host, pid, slurm_job_id, _this_machine(host), _started(pid))
+    return Holder(host, pid, slurm_job_id, _this_machine(host), started(pid))
 
 
 class Lease:
@@ -266,7 +267,7 @@ def _lives(holder: Holder, age_s: Callable[[], float | None]) -> bool:
     if _is_damaged(holder):
         return False
     if holder.machine == _this_machine(socket.gethostname()):
-        return _started(holder.pid) == holder.started
+        return started(holder.pid) == holder.started
     age = age_s()
     return age is not None and age < STALE_S
 
@@ -335,23 +336,3 @@ def _this_machine(host: str) -> str:
         return f"{host} {boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return host
-
-
-def _started(pid: int) -> int:
-    """Return when a process started, in the kernel's ticks; 0 if it lives and no more is known, -1 if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return -1 if fields[0] in ("Z", "X") else int(fields[19])
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, IndexError):
-        return 0
-    if Path("/proc/self/stat").exists():
-        return -1
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return -1
-    except OSError:
-        pass
-    return 0

@@ -214,13 +214,13 @@ def segments(engines: Engines) -> Finding:
 
 def _rate(engines: Engines, width: int, segment_tokens: int) -> float:
     """Return tokens per second of so many traces at once, in segments of a length, over the time of a measurement."""
-    engines.forget_prompts()
     context, sampler = engines.config.model.max_model_len, engines.sampler
 
     def fitting(request: Request) -> list[Request]:
         room = context - len(request.prompt_token_ids)
         return [replace(request, max_tokens=min(request.max_tokens, room))] if room > 0 else []
 
+    drained(sampler, engines.requests(_PROMPTS, 1))  # reading prompts is not what is measured
     running = {each.key: each for request in engines.requests(width, segment_tokens) for each in fitting(request)}
     spare = (engines.request(number, segment_tokens) for number in itertools.count(width))
     sampler.submit(list(running.values()))

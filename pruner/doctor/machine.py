@@ -12,10 +12,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from pruner import slurm
+from pruner import packages, slurm
 from pruner.checkpoint.database import open_database
 from pruner.config.job import Config
-from pruner.doctor import packages
 from pruner.doctor.findings import Check, Finding
 from pruner.errors import InputError
 from pruner.files import make_folder

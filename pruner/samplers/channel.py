@@ -33,17 +33,14 @@ class Channel:
         self._is_closed = False
 
     def send(self, message: object) -> None:
-        """Send a message, or as much of it as the other end takes now; `receive` and `flush` go on with the rest.
-
-        Raises:
-            Closed: the other end is gone.
-        """
+        """Send a message, or as much of it as the other end takes now; `receive` and `flush` go on with the rest. If the other end
+        is gone, nothing is sent, and `receive` says so."""
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         self._unsent += _LENGTH.pack(len(data)) + data
         self._write()
 
     def flush(self) -> None:
-        """Send all of what is unsent, however long that takes. Raises Closed."""
+        """Send all of what is unsent, however long that takes."""
         while self._unsent:
             select.select([], [self._socket], [])
             self._write()

