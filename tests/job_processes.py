@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.job_server import NUMBER, Request
+from tests.job_server import LATE, NUMBER, Request
 
 PROJECT = Path(__file__).parents[1]
 
@@ -40,7 +40,7 @@ def run(
     """
     request = Request(job, list(arguments), str(PROJECT), os.environ | (environment or {}), patch)
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        code = _server().run(request, output.fileno(), errors.fileno(), timeout_s)
+        code = _server(job in LATE).run(request, output.fileno(), errors.fileno(), timeout_s)
         texts = [_text(file) for file in (output, errors)]
     return subprocess.CompletedProcess(command(job, *arguments), code, *texts)
 
@@ -74,7 +74,12 @@ class _Server:
         program = [sys.executable, "-m", "tests.job_server", str(theirs.fileno())]
         nothing = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            program, cwd=PROJECT, stdin=nothing, stdout=nothing, pass_fds=[theirs.fileno()]
+            program,
+            cwd=PROJECT,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            stdin=nothing,
+            stdout=nothing,
+            pass_fds=[theirs.fileno()],
         )
         theirs.close()
 
@@ -104,7 +109,7 @@ class _Server:
 
 
 @functools.cache
-def _server() -> _Server:
+def _server(has_late_imports: bool) -> _Server:
     return _Server()
 
 

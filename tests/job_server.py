@@ -21,6 +21,8 @@ import sys
 from dataclasses import dataclass
 
 NUMBER = struct.Struct("i")
+# What a job imports only when it gets there, and takes seconds. It has a server of its own: others must not see these modules.
+LATE = {"doctor": "transformers.models.auto.tokenization_auto"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def serve(connection: socket.socket) -> Request | None:
         with open(files[0], encoding="utf-8") as file:
             request = Request(**json.load(file))
         importlib.import_module(f"jobs.{request.job}")
+        if request.job in LATE:
+            importlib.import_module(LATE[request.job])
         gc.freeze()  # a process that looked through all that is imported would copy its memory
         pid = os.fork()
         if pid == 0:

@@ -124,6 +124,7 @@ def measure(texts: list[list[Any]], overrides: list[str], repeats: int, prefix_c
     assert isinstance(config.sampler, VllmSamplerConfig)
     spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), num_devices())
     sampler = VllmSampler(spec, num_devices() > 0)
+    sampler.wait_ready(lambda: False)
     try:
         inputs = read_inputs(config)
         by_order = {order: pair_requests(config, inputs, texts, prefix_chars, order) for order in _ORDERS}

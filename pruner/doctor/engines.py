@@ -96,7 +96,9 @@ def opened(config: Config, inputs: Inputs) -> Iterator[Engines]:
     """Start the engines that a configuration names, and end them afterwards. Raises EngineError, InputError."""
     running: list[Sampler] = []
     try:
-        sampler, judge = wiring.open_samplers(config, inputs, running, lambda: False)
+        sampler = wiring.start_sampler(config, inputs)
+        running.append(sampler)
+        judge = wiring.wait_for_engines(config, inputs, sampler, running, lambda: False)
         yield Engines(config, inputs, sampler, judge)
     finally:
         for each in running:

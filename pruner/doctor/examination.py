@@ -28,8 +28,10 @@ def examined(config: Config, overrides: Sequence[str], with_engines: bool) -> It
     if has_failed:
         yield Finding("engines", "WARN", "not started", "Mend what failed first.")
         return
-    if config.sampler.has_engine:
-        yield from _with_engines(config)
+    for finding in _with_engines(config) if config.sampler.has_engine else ():
+        yield finding
+        if (finding.name, finding.level) == ("engines", "FAIL"):
+            return
     yield from findings([("resume", lambda: killed_and_continued(config, overrides))])
 
 

@@ -32,6 +32,8 @@ class Card:
 @functools.cache
 def num_devices() -> int:
     """Return the number of GPUs that torch can use, without starting anything on them."""
+    if (installed("torch") or "").endswith("+cpu"):
+        return 0  # a build without CUDA; asking it would take seconds
     import torch
 
     return torch.cuda.device_count()

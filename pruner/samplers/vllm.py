@@ -19,7 +19,8 @@ from pruner.samplers.base import Completion, Request, check_whole
 from pruner.traces import SegmentKey, TokenIds
 
 if TYPE_CHECKING:
-    from vllm import RequestOutput, SamplingParams
+    from vllm import LLM, LLMEngine, RequestOutput, SamplingParams
+    from vllm.lora.request import LoRARequest
 
 # Number of candidates in a token's confidence. Source: DeepConf (arXiv 2508.15260), k = 20.
 CONFIDENCE_TOP_K = 20
@@ -54,7 +55,7 @@ class EngineSpec:
     gpus: tuple[int, ...] | None = None
     has_core_process: bool | None = None
     enforce_eager: bool | None = None
-    kv_cache_gib: int = 4
+    kv_cache_gib: int = 2
     adapter: str | None = None
     max_lora_rank: int = 16
     hf_overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -133,29 +134,17 @@ def engine_arguments(spec: EngineSpec, has_gpu: bool) -> dict[str, Any]:
 
 
 class VllmSampler:
-    """One vLLM engine, driven step by step. llm: the engine itself, for benchmarks that compare with it."""
+    """One vLLM engine, driven step by step; loaded by `wait_ready`. llm: the engine itself, for benchmarks that compare with it."""
+
+    llm: LLM
+    _engine: LLMEngine
+    _tokenizer: Any
 
     def __init__(self, spec: EngineSpec, has_gpu: bool) -> None:
-        """Load the model.
-
-        Raises:
-            EngineError: vLLM could not start.
-        """
-        os.environ.update(environment(spec, has_gpu))
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
-        from vllm import LLM
-        from vllm.lora.request import LoRARequest
-
-        try:
-            llm = LLM(**engine_arguments(spec, has_gpu))
-        except ValueError as error:
-            raise InputError(f"model: vLLM refuses {spec.path} as configured: {_one_line(error)}") from error
-        except (RuntimeError, OSError) as error:
-            raise EngineError(f"vLLM could not start with {spec.path}: {_one_line(error)}") from error
-        self.llm = llm
-        self._engine = llm.llm_engine
-        self._tokenizer = llm.get_tokenizer()
-        self._adapter = LoRARequest("adapter", 1, spec.adapter) if spec.adapter is not None else None
+        self._spec = spec
+        self._has_gpu = has_gpu
+        self._is_loaded = False
+        self._adapter: LoRARequest | None = None
         self._requests: dict[str, Request] = {}
         self._tokens: dict[str, list[int]] = {}
         self._running_tokens = 0
@@ -175,7 +164,30 @@ class VllmSampler:
         return size
 
     def wait_ready(self, should_stop: Callable[[], bool]) -> None:
-        """It is ready once it is made."""
+        """Load the model, unless it is.
+
+        Raises:
+            EngineError: vLLM could not start.
+            InputError: vLLM refuses the model as configured.
+        """
+        if self._is_loaded:
+            return
+        spec = self._spec
+        os.environ.update(environment(spec, self._has_gpu))
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
+        from vllm import LLM
+        from vllm.lora.request import LoRARequest
+
+        try:
+            self.llm = LLM(**engine_arguments(spec, self._has_gpu))
+        except ValueError as error:
+            raise InputError(f"model: vLLM refuses {spec.path} as configured: {_one_line(error)}") from error
+        except (RuntimeError, OSError) as error:
+            raise EngineError(f"vLLM could not start with {spec.path}: {_one_line(error)}") from error
+        self._engine = self.llm.llm_engine
+        self._tokenizer = self.llm.get_tokenizer()
+        self._adapter = LoRARequest("adapter", 1, spec.adapter) if spec.adapter is not None else None
+        self._is_loaded = True
 
     def submit(self, requests: Sequence[Request]) -> None:
         for request in requests:
@@ -226,6 +238,8 @@ class VllmSampler:
 
     def close(self) -> None:
         self._requests.clear()
+        if not self._is_loaded:
+            return
         shutdown = getattr(self._engine.engine_core, "shutdown", None)
         if shutdown is not None:
             shutdown()

@@ -50,7 +50,7 @@ class VllmSamplerConfig(SamplerConfig):
     stall_s: Seconds = 600.0
     load_s: Seconds = 3600.0
     enforce_eager: bool | None = None
-    kv_cache_gib: Positive = 4
+    kv_cache_gib: Positive = 2
     not_identity: ClassVar[tuple[str, ...]] = (
         "max_running_traces",
         "gpus",

@@ -1,6 +1,6 @@
 """From the config to the parts that it chooses: methods, judges, prompts, engines. The wiring that jobs share.
 
-Nothing here starts an engine but `open_samplers`.
+Nothing here starts an engine but the last two functions.
 """
 
 from __future__ import annotations
@@ -168,20 +168,23 @@ def num_gpus(config: Config) -> tuple[int, int]:
     return config.sampler.num_gpus(sampler_context(config))
 
 
-def open_samplers(
-    config: Config, inputs: Inputs, opened: list[Sampler], should_stop: Callable[[], bool]
-) -> tuple[Sampler, JudgeSampler | None]:
-    """Start the sampler, and the judge's engine if it needs its own; return when both are loaded, or to be stopped.
+def start_sampler(config: Config, inputs: Inputs) -> Sampler:
+    """Start the sampler; it may load its model while the job goes on."""
+    return config.sampler.open(sampler_context(config, inputs.replay))
+
+
+def wait_for_engines(
+    config: Config, inputs: Inputs, sampler: Sampler, opened: list[Sampler], should_stop: Callable[[], bool]
+) -> JudgeSampler | None:
+    """Start the judge's engine if it needs its own; return it when that and the sampler are loaded, or to be stopped.
 
     Args:
-        opened: each is put here as soon as it has to be closed.
+        opened: what is started is put here, to be closed.
 
     Raises:
         EngineError, InputError: one cannot be loaded.
     """
     context = sampler_context(config, inputs.replay)
-    sampler = config.sampler.open(context)
-    opened.append(sampler)
     if config.sampler.shares_devices(context):
         sampler.wait_ready(should_stop)
     judge_sampler = None if should_stop() else config.sampler.open_judge(context)
@@ -189,4 +192,4 @@ def open_samplers(
         opened.append(judge_sampler)
         judge_sampler.wait_ready(should_stop)
     sampler.wait_ready(should_stop)
-    return sampler, judge_sampler
+    return judge_sampler

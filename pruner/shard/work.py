@@ -146,15 +146,30 @@ def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What an attempt works with. opened: engines, the sampler first. started_at: that one was, by time.monotonic()."""
+
+    workload: Workload
+    reader: AnswerReader
+    opened: list[Sampler]
+    started_at: float
+
+
 def _prepared_attempt(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
-    """Prepare what needs no engine, then run one attempt; return False if it was interrupted."""
-    config = shard.config
-    with AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
+    """Prepare what needs no engine while one loads, then run one attempt; return False if it was interrupted."""
+    config, started_at = shard.config, time.monotonic()
+    with (
+        AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader,
+        _opened() as opened,
+    ):
+        opened.append(wiring.start_sampler(config, inputs))
         workload = wiring.workload(config, inputs, shard.todo, shard.num_problems, shard.store.unfinished_facts())
-        return not stop.is_requested() and _attempt(shard, inputs, workload, reader, stop)
+        prepared = _Prepared(workload, reader, opened, started_at)
+        return not stop.is_requested() and _attempt(shard, inputs, prepared, stop)
 
 
-def _attempt(shard: Shard, inputs: Inputs, workload: Workload, reader: AnswerReader, stop: Stop) -> bool:
+def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> bool:
     """Run one attempt; return False if it was interrupted."""
     config = shard.config
     sampler_gpus, judge_gpus = wiring.num_gpus(config)
@@ -164,8 +179,9 @@ def _attempt(shard: Shard, inputs: Inputs, workload: Workload, reader: AnswerRea
     reporter.report("loading")
     reporter.write_tables()
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
-    with _opened() as opened, _recorded(shard, reporter, stop.is_requested) as attempt:
-        sampler, judge_sampler = wiring.open_samplers(config, inputs, opened, stop.is_requested)
+    [sampler] = opened = prepared.opened
+    with _recorded(shard, reporter, prepared.started_at, stop.is_requested) as attempt:
+        judge_sampler = wiring.wait_for_engines(config, inputs, sampler, opened, stop.is_requested)
         attempt.loaded_at = time.monotonic()
         attempt.runner = Runner(
             config=RunnerConfig(
@@ -174,10 +190,10 @@ def _attempt(shard: Shard, inputs: Inputs, workload: Workload, reader: AnswerRea
                 commit_every_segments=config.checkpoint.every_segments,
                 num_gpus=sampler_gpus + judge_gpus,
             ),
-            workload=workload,
+            workload=prepared.workload,
             engines=Engines(sampler, judge_sampler),
             store=shard.store,
-            reader=reader,
+            reader=prepared.reader,
             hooks=Hooks(stop.is_requested, stop.drain_s, reporter.on_commit, display.show),
         )
         attempt.end_reason = "done" if attempt.runner.run() else "interrupted"
@@ -208,10 +224,11 @@ class _Attempt:
 
 
 @contextlib.contextmanager
-def _recorded(shard: Shard, reporter: Reporter, should_stop: Callable[[], bool]) -> Iterator[_Attempt]:
+def _recorded(
+    shard: Shard, reporter: Reporter, started_at: float, should_stop: Callable[[], bool]
+) -> Iterator[_Attempt]:
     """Yield the state of an attempt; at its end, whatever that is, write how it ended."""
-    now = time.monotonic()
-    attempt = _Attempt(now, now)
+    attempt = _Attempt(started_at, started_at)
     try:
         yield attempt
     except (AnswerError, EngineError, CheckpointError, InputError) as error:

@@ -103,7 +103,7 @@ def fail_to_load() -> None:
     def fail(*_: object) -> None:
         raise EngineError("engine: no such device")
 
-    pruner.shard.wiring.open_samplers = fail
+    pruner.shard.wiring.wait_for_engines = fail
 
 
 def race(root: Path, kind: Kind, count: int, wait_s: float, draw: random.Random, reported: Tally) -> None:

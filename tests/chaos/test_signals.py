@@ -44,7 +44,7 @@ runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
 """
 STOPPED = {
     "while it reads its input": "import pruner.shard.inputs; before(pruner.shard.inputs, 'read_problems')",
-    "while it loads": "before(pruner.shard.wiring, 'open_samplers')",
+    "while it loads": "before(pruner.shard.wiring, 'wait_for_engines')",
     "while it works": "before(pruner.shard.runner.Runner, '_take', 5)",
     "while it commits": "before(pruner.checkpoint.store.Store, 'append', 2)",
     "while it records that": "before(pruner.shard.runner.Runner, '_take', 5); before(pruner.shard.attempt, 'finish_attempt')",

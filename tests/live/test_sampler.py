@@ -18,6 +18,7 @@ SAMPLED = Decoding(temperature=0.7, top_p=0.95)
 def sampler():
     spec = EngineSpec(".cache/models/smollm2_135m", None, "bfloat16", 1024, 1, 0.9, False, 32, True, kv_cache_gib=1)
     found = VllmSampler(spec, has_gpu=False)
+    found.wait_ready(lambda: False)
     yield found
     found.close()
 

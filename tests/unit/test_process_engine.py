@@ -169,6 +169,8 @@ from pruner.samplers import engine_process
 
 class Engine:
     capacity_tokens, num_running, running_tokens = None, 1, 0
+    def wait_ready(self, should_stop):
+        pass
     def step(self):
         time.sleep(1000)
 
