@@ -16,31 +16,43 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.job_server import LATE, NUMBER, Request
+from tests.job_server import NUMBER, Request
 
 PROJECT = Path(__file__).parents[1]
+# What a job imports only when it gets there, and takes seconds: in a server of its own, since others must not see these modules.
+TOKENIZER = ("transformers.models.auto.tokenization_auto",)
+ENGINE = ("vllm.entrypoints.llm", "vllm.v1.worker.cpu_worker", "vllm.plugins.lora_resolvers.filesystem_resolver")
+LATE = {"doctor": TOKENIZER}
 
 
 def run(
-    job: str, *arguments: str, environment: Mapping[str, str] | None = None, patch: str = "", timeout_s: float = 300
+    job: str,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    patch: str = "",
+    timeout_s: float = 300,
+    imported: Sequence[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `jobs.<job>` in a forked process, in the project's folder and without input, to its end.
 
     Args:
         environment: variables beside those of this process.
         patch: Python source that the process executes before the job's first line.
+        imported: modules that are there already, beside the job's own; None: those that LATE names.
 
     Raises:
         subprocess.TimeoutExpired: it took longer, and was killed.
     """
     request = Request(job, list(arguments), str(PROJECT), os.environ | (environment or {}), patch)
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        code = _server(job in LATE).run(request, output.fileno(), errors.fileno(), timeout_s)
+        code = _server(tuple(LATE.get(job, ()) if imported is None else imported)).run(
+            request, output.fileno(), errors.fileno(), timeout_s
+        )
         texts = [_text(file) for file in (output, errors)]
     return subprocess.CompletedProcess(command(job, *arguments), code, *texts)
 
@@ -68,15 +80,15 @@ def command(job: str, *arguments: str) -> list[str]:
 class _Server:
     """The process that forks, and this end of the socket to it. It ends when this process does."""
 
-    def __init__(self) -> None:
+    def __init__(self, imported: Sequence[str]) -> None:
         self._connection, theirs = socket.socketpair()
         self._lock = threading.Lock()
-        program = [sys.executable, "-m", "tests.job_server", str(theirs.fileno())]
+        program = [sys.executable, "-m", "tests.job_server", str(theirs.fileno()), *imported]
         nothing = subprocess.DEVNULL
         self._process = subprocess.Popen(
             program,
             cwd=PROJECT,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR"},
             stdin=nothing,
             stdout=nothing,
             pass_fds=[theirs.fileno()],
@@ -109,8 +121,8 @@ class _Server:
 
 
 @functools.cache
-def _server(has_late_imports: bool) -> _Server:
-    return _Server()
+def _server(imported: tuple[str, ...]) -> _Server:
+    return _Server(imported)
 
 
 def _text(file: Any) -> str:

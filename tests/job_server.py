@@ -1,9 +1,9 @@
 """A process that starts jobs for the tests: it imports what a job needs once, and forks a process for each start.
 
-    python -m tests.job_server 5  # the number of a Unix socket that it inherits
+    python -m tests.job_server 5 transformers  # the number of a Unix socket that it inherits, and what it imports beside
 
-A forked process then does what `python -m jobs.<name>` does, to the end of the interpreter; only the second that the imports
-take is saved. The server starts no threads of its own, and the libraries that start one as they are imported cope with a fork.
+A forked process then does what `python -m jobs.<name>` does, to the end of the interpreter; only the seconds that the imports
+take are saved. The server starts no threads of its own, and the libraries that start one as they are imported cope with a fork.
 tests/job_processes.py is the other end of the socket.
 """
 
@@ -21,8 +21,6 @@ import sys
 from dataclasses import dataclass
 
 NUMBER = struct.Struct("i")
-# What a job imports only when it gets there, and takes seconds. It has a server of its own: others must not see these modules.
-LATE = {"doctor": "transformers.models.auto.tokenization_auto"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,6 @@ def serve(connection: socket.socket) -> Request | None:
         with open(files[0], encoding="utf-8") as file:
             request = Request(**json.load(file))
         importlib.import_module(f"jobs.{request.job}")
-        if request.job in LATE:
-            importlib.import_module(LATE[request.job])
         gc.freeze()  # a process that looked through all that is imported would copy its memory
         pid = os.fork()
         if pid == 0:
@@ -91,6 +87,10 @@ def become(request: Request, output: int, errors: int) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the tests
+    gc.disable()
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
+    gc.enable()
     request = serve(socket.socket(fileno=int(sys.argv[1])))
     if request is not None:
         exec(compile(request.patch, "<patch>", "exec"), {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -15,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruner.results.audit import audit
+from tests.job_processes import ENGINE, PROJECT, command, run
 
-PROJECT = Path(__file__).parents[2]
 MEASURED = ("attempts", "wall_s", "gpu_seconds")
 SMALL = (
     "problems.limit=6",
@@ -34,25 +33,25 @@ def cannot_run(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def command(root: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "jobs.run", f"run.root={root}", "run.name=run", *overrides]
+def run_job(root: Path, *overrides: str, code: int = 0) -> subprocess.CompletedProcess:
+    """Run the main job to its end; a live one with the engine in its own process, forked from one that has imported vLLM.
 
-
-def run_job(
-    root: Path, *overrides: str, code: int = 0, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess:
-    result = subprocess.run(
-        command(root, *overrides),
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        env=os.environ | (env or {}),
-        timeout=900,
-    )
+    That saves the seconds that vLLM's imports take. `start_job` and the documents' commands run what users get.
+    """
+    arguments = [f"run.root={root}", "run.name=run", *overrides]
+    if code == 0 and not any(override.startswith("sampler=") for override in overrides):
+        result = run_live("run", *arguments, "sampler.in_process=true")
+    else:
+        result = run("run", *arguments)
     assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
     if code == 0:
         assert_accounting_agrees(root / "run")
     return result
+
+
+def run_live(job: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Run a job to its end, forked from a process that has imported vLLM."""
+    return run(job, *arguments, imported=ENGINE, timeout_s=900)
 
 
 def assert_accounting_agrees(folder: Path) -> None:
@@ -63,7 +62,8 @@ def assert_accounting_agrees(folder: Path) -> None:
 
 def start_job(root: Path, *overrides: str) -> subprocess.Popen:
     log = open(root / "log.txt", "a")
-    return subprocess.Popen(command(root, *overrides), cwd=PROJECT, stdout=log, stderr=log)
+    arguments = [f"run.root={root}", "run.name=run", *overrides]
+    return subprocess.Popen(command("run", *arguments), cwd=PROJECT, stdout=log, stderr=log)
 
 
 def wait_for_segments(root: Path, count: int, process: subprocess.Popen, timeout_s: float = 300) -> int:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pyarrow.parquet as pq
 import pytest
 
 from pruner.methods import registry
-from tests.live.jobs_under_test import PROJECT, SMALL
+from tests.live.jobs_under_test import SMALL, run_live
 
 pytestmark = pytest.mark.live
 
@@ -21,8 +18,7 @@ COLUMNS = ("problem_id", "answer", "vote_counts", "traces_started", "traces_prun
 
 
 def sweep(root, *overrides):
-    command = [sys.executable, "-m", "jobs.run", "-m", f"run.root={root}", *overrides]
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=900)
+    result = run_live("run", "-m", f"run.root={root}", *overrides)
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
 
 
