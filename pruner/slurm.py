@@ -45,19 +45,22 @@ def check_one_node() -> None:
 
 
 def seconds_left() -> float | None:
-    """Return how long the job may still run; None outside of Slurm, without a time limit, or if Slurm does not answer."""
-    job = os.environ.get("SLURM_JOB_ID")
+    """Return how long the job may still run; None outside of Slurm, without a time limit, or if Slurm does not answer.
+
+    A preemption's grace time is shorter than what the environment says, so the controller is asked too.
+    """
+    job = job_id()
     if job is None:
         return None
     end = os.environ.get("SLURM_JOB_END_TIME", "")
-    if end.isascii() and end.isdigit():
-        return max(0.0, int(end) - time.time())
+    found = [int(end) - time.time()] if end.isascii() and end.isdigit() else []
     try:
         asked = ["squeue", "--noheader", "--format=%L", f"--jobs={job}"]
-        found = subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_S)
+        left = parse_time(subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_S).stdout.strip())
+        found += [left] if left is not None else []
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_time(found.stdout.strip())
+        pass
+    return max(0.0, min(found)) if found else None
 
 
 def parse_time(text: str) -> float | None:

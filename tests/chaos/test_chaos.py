@@ -34,12 +34,9 @@ def reference(tmp_path_factory):
     return results(root)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_kills_lose_and_double_nothing(seed):
-    """Twenty and twenty, side by side in tests/run.sh; a thousand by hand: python -m tests.chaos.harness --kills 1000.
-
-    In a process of its own: it forks."""
-    command = [sys.executable, "-m", "tests.chaos.harness", "--kills", "20", "--seed", str(seed)]
+def test_random_kills_lose_and_double_nothing():
+    """Twenty; a thousand by hand: python -m tests.chaos.harness --kills 1000. In a process of its own: it forks."""
+    command = [sys.executable, "-m", "tests.chaos.harness", "--kills", "20", "--seed", "1"]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=850)
     print(result.stdout)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -18,7 +18,6 @@ from tests.live.jobs_under_test import (
     committed_segments,
     run_job,
     start_job,
-    table,
     wait_for_segments,
 )
 
@@ -85,10 +84,10 @@ def core_of(job, other_than=()):
 
 
 def test_an_engine_core_that_is_killed_at_any_time_is_started_again(tmp_path, undisturbed):
-    whole = table(undisturbed, "traces").num_rows * 2
+    whole = committed_segments(undisturbed)
     job = start_job(tmp_path, *DEMO, *APART, "sampler.restarts=3")
     seen = []
-    for moment, segments in (("while it loads", 0), ("after the first commit", 1), ("near the end", whole // 2)):
+    for moment, segments in (("while it loads", 0), ("after the first commit", 1), ("near the end", 2 * whole // 3)):
         core = core_of(job, seen)
         if segments:
             wait_for_segments(tmp_path, max(segments, committed_segments(tmp_path) + 1), job)

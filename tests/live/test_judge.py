@@ -15,7 +15,7 @@ import pytest
 
 from pruner.learning.pair_files import write_pairs
 from tests.jobs.test_judge import PREFIX, made_pairs
-from tests.live.jobs_under_test import PROJECT, SMALL, run_job, table
+from tests.live.jobs_under_test import PROJECT, SMALL, run_job, run_live, table
 from tests.unit.test_learning import pair
 
 pytestmark = pytest.mark.live
@@ -122,8 +122,11 @@ def test_vllm_and_transformers_give_the_same_scores(tmp_path):
     pairs = [pair("p", k % 4, 20 + k, k % 2, (ends[k], others[k])) for k in range(count)]
     path = tmp_path / "pairs.parquet"
     write_pairs(pairs, path, json.dumps({"prefix": PREFIX, "traces": "x"}))
-    command = [sys.executable, "-m", "jobs.eval_judge", f"pairs=[{path}]", f"target={tmp_path}/eval", "bootstrap=5"]
-    finish([*command, f"judges=[{SHIPPED}]", "sampler.kv_cache_gib=1"])
+    engine = ("sampler.in_process=true", "sampler.kv_cache_gib=1")
+    result = run_live(
+        "eval_judge", f"pairs=[{path}]", f"target={tmp_path}/eval", "bootstrap=5", f"judges=[{SHIPPED}]", *engine
+    )
+    assert result.returncode == 0, result.stderr
     scores = pq.read_table(tmp_path / "eval/scores.parquet").to_pylist()
     found = {(row["problem_id"], row["right_trace"]): row["score_smollm2_135m"] for row in scores}
     expected = scores_by_transformers(pairs)

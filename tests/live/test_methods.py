@@ -28,7 +28,8 @@ def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("methods")
     common = [
         *SMALL,
-        "problems.limit=3",
+        "problems.limit=2",
+        "model.sampling.max_tokens=64",
         "results.confidence=true",
         "sampler.in_process=true",
         "run.name=${method.name}",
@@ -46,7 +47,7 @@ def answers(folder):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_works_live_and_its_replay_has_the_same_answers_and_accounting(runs, tmp_path, method):
     live = answers(runs / method)
-    assert len(live) == 3 and all(row["tokens_sampled"] > 0 for row in live)
+    assert len(live) == 2 and all(row["tokens_sampled"] > 0 for row in live)
     source = f"sampler.source={runs / method}"
     sweep(
         tmp_path, "sampler=replay", source, "budget=6", f"method={method}", "run.name=again", *SETTINGS.get(method, ())

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.job_processes import PROJECT, run, run_program
-from tests.live.jobs_under_test import SMALL, assert_same_results, attempts, run_job
-from tests.slurm.cluster_under_test import has_ended, preempt, reports, slurm, submit, wait_until
+from tests.live.jobs_under_test import assert_same_results, attempts, run_job
+from tests.slurm.cluster_under_test import has_ended, preempt, reports, runs, slurm, submit, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
 SIMULATED = ("sampler=simulated", "problems.limit=18", "budget=8", "checkpoint.every_segments=4")
@@ -51,15 +51,40 @@ def preempted_twice(folder, job, shards):
 
 
 @pytest.mark.live
-def test_an_array_preempted_twice_while_it_samples_gives_the_rows_of_one_that_never_was(tmp_path, uninterrupted):
-    # One task at a time has the node: two engines on two cores wait for each other more than they work.
-    overrides = (*SMALL, "sampler.max_running_traces=2", "checkpoint.every_segments=2")
-    job = submit(tmp_path, *overrides, options=("--array=0-2", "--cpus-per-task=8"))
-    preempted_twice(tmp_path, job, 3)
-    assert_same_results(tmp_path, uninterrupted)
+def test_a_preemption_with_a_grace_discards_nothing_and_one_without_a_drain_does(tmp_path):
+    """At the demo's speed and with its settings; the first task is cancelled in the queue, the second goes on by itself."""
+    demo = ("method=cons", "problems.limit=6", "checkpoint.every_segments=4")
+    run_job(tmp_path / "undisturbed", *demo)
+    discarded = []
+    for number, drain in enumerate(("checkpoint.drain_s=0", "checkpoint.drain_s=null")):
+        job = submit(tmp_path, *demo, drain, options=("--partition=graceful", "--cpus-per-task=8"))
+        wait_until(lambda seen=number: samples(tmp_path, seen + 1), "the job samples", tmp_path)
+        preempt(tmp_path, job, 8)
+        wait_until(
+            lambda job=job, seen=number: not runs(job) and ended(tmp_path, seen + 1), "the attempt ends", tmp_path
+        )
+        discarded.append(attempts(tmp_path)[number]["discarded_tokens"])
+        if number == 0:
+            slurm("scancel", job)
+    print(
+        f"discarded by a preemption with a grace of 60 s: {discarded[0]} tokens without a drain, {discarded[1]} with it"
+    )
+    assert discarded[0] > 0 and discarded[1] == 0
+    wait_until(lambda: has_ended(job), "the job ends", tmp_path)
+    assert [row["end_reason"] for row in attempts(tmp_path)] == ["interrupted", "interrupted", "done"]
+    assert_same_results(tmp_path, tmp_path / "undisturbed")
 
 
-def test_the_same_with_the_simulated_sampler_and_the_checkpoint_on_scratch(tmp_path, simulated):
+def samples(folder, attempt):
+    """Return whether the first shard's attempt has sampled something."""
+    return any(row["state"] == "running" and row["attempt"] >= attempt and row["segments"] for row in reports(folder))
+
+
+def ended(folder, attempt):
+    return any(row["state"] == "interrupted" and row["attempt"] >= attempt for row in reports(folder))
+
+
+def test_an_array_preempted_twice_with_the_checkpoint_on_scratch(tmp_path, simulated):
     slow = ("sampler.step_s=0.2", "sampler.max_running_traces=4")
     scratch = (f"checkpoint.dir={tmp_path}/scratch", "checkpoint.copy_every_s=1")
     job = submit(tmp_path, *SIMULATED, *slow, *scratch, options=("--array=0-2",))

@@ -24,9 +24,10 @@ def test_the_time_left_comes_from_the_environment_or_from_squeue(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
     assert 98 <= slurm.seconds_left() <= 100
-    monkeypatch.setenv("SLURM_JOB_END_TIME", "never")
     answer = subprocess.CompletedProcess([], 0, "1:05\n", "")
     monkeypatch.setattr(subprocess, "run", lambda *given, **named: answer)
+    assert slurm.seconds_left() == 65, "a preemption's grace"
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "never")
     assert slurm.seconds_left() == 65
 
     def no_squeue(*given, **named):
