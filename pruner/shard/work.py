@@ -129,7 +129,7 @@ def _work_on(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
             if restarts == shard.config.sampler.num_restarts or (restarts and not has_progress):
                 raise EngineError(f"{error}{_gave_up(restarts, has_progress)}") from error
             restarts += 1
-            print_warnings([f"{error}. It is started again, {_times(restarts)} now; what is committed stays."])
+            print_warnings([f"{error}. It is started again (number {restarts}); what is committed stays."])
         shard = replace(
             shard, todo=_unanswered(shard.todo, shard.store), last=last_progress(shard.folder) or shard.last
         )

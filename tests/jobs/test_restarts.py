@@ -31,8 +31,8 @@ def test_a_job_goes_on_with_a_new_engine(tmp_path):
     assert run("run", *SIMULATED, f"run.root={tmp_path / 'whole'}").returncode == 0
     result = run("run", *SIMULATED, f"run.root={tmp_path / 'died'}", patch=patch(deaths=2))
     assert result.returncode == 0, result.stderr
-    assert "warning: the engine died. It is started again, once now; what is committed stays." in result.stderr
-    assert "It is started again, 2 times now" in result.stderr
+    assert "warning: the engine died. It is started again (number 1); what is committed stays." in result.stderr
+    assert "It is started again (number 2)" in result.stderr
     assert_same_results(tmp_path / "died", tmp_path / "whole")
     rows = attempts(tmp_path / "died")
     assert [(row["end_reason"], row["message"]) for row in rows] == [("failed", "the engine died")] * 2 + [

@@ -172,6 +172,7 @@ def test_an_engine_that_keeps_dying_ends_the_job(tmp_path):
         [str(PROJECT / ".venv/bin/python"), *command[1:]], cwd=PROJECT, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 1, result.stderr
-    assert "error: the engine: vLLM died: RuntimeError: Could not load logging config" in result.stderr
+    assert "error: the engine: vLLM could not start with .cache/models/smollm2_135m" in result.stderr
+    assert "Could not load logging config" in result.stderr
     assert "It was started again once, the last time without getting anything done" in result.stderr
     assert result.stderr.count("Traceback") == 0, result.stderr
