@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.live.jobs_under_test import SMALL, run_job
+from tests.live.jobs_under_test import PROJECT, SMALL, run_job
 from tests.results_under_test import make_sweep
 
 # Folders whose tests share one thing that there is only one of: with xdist, one worker runs them.
@@ -40,6 +40,16 @@ def uninterrupted(tmp_path_factory):
     root = tmp_path_factory.mktemp("uninterrupted")
     run_job(root, *SMALL)
     return root
+
+
+@pytest.fixture(scope="session")
+def demo_project(tmp_path_factory):
+    """A folder that is this project but for the outputs, so that nobody's runs are in the way."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("README.md", "pyproject.toml", "conf", "jobs", "pruner", "slurm", "tests", ".cache", ".venv"):
+        (folder / name).symlink_to(PROJECT / name)
+    (folder / "outputs").mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")

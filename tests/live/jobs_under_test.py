@@ -25,6 +25,11 @@ SMALL = (
     "sampler.kv_cache_gib=1",
 )
 
+# The README's two runs, in tests on the first problems of the demo set.
+DEMO_COMMANDS = ("bash slurm/run.sh", "bash slurm/run.sh method=cons")
+DEMO_PROBLEMS = 24
+DEMO_LIMIT = f"problems.limit={DEMO_PROBLEMS}"
+
 
 def cannot_run(reason: str) -> NoReturn:
     """Skip what a user's machine cannot run; where everything has to run, that is a failure."""

@@ -19,7 +19,7 @@ def build(*arguments):
 
 
 def test_a_runs_traces_become_pairs_and_a_second_call_does_nothing(tmp_path):
-    run_job(tmp_path, *SMALL, "method=cons", "results.token_ids=true")
+    run_job(tmp_path, *SMALL, "problems.limit=3", "method=cons", "results.token_ids=true")
     target = tmp_path / "pairs.parquet"
     arguments = (f"source={tmp_path}/run", f"target={target}", "prefix.max_tokens=12")
     result = build(*arguments)

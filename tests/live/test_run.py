@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.live.jobs_under_test import (
+    DEMO_COMMANDS,
+    DEMO_LIMIT,
+    DEMO_PROBLEMS,
     PROJECT,
     SMALL,
     assert_same_results,
@@ -80,12 +83,12 @@ def test_a_signal_stops_the_job_resumably_and_a_second_call_skips_what_is_done(u
     assert len(attempts(tmp_path)) == 2
 
 
-def test_voting_beats_a_single_trace_and_pruning_saves_tokens():
-    """On the whole demo set, with the README's two commands; what they have done already is skipped."""
-    for arguments in ([], ["method=cons"]):
-        subprocess.run(["bash", "slurm/run.sh", *arguments], cwd=PROJECT, check=True, capture_output=True)
+def test_voting_beats_a_single_trace_and_pruning_saves_tokens(demo_project):
+    """With the README's two commands; what they have done already is skipped."""
+    for command in DEMO_COMMANDS:
+        subprocess.run([*command.split(), DEMO_LIMIT], cwd=demo_project, check=True, capture_output=True)
     cons, pruned = (
-        pq.read_table(PROJECT / "outputs" / name / "answers/shard=0000.parquet").to_pylist()
+        pq.read_table(demo_project / "outputs" / name / "answers/shard=0000.parquet").to_pylist()
         for name in ("method=cons", "default")
     )
     accuracy = sum(row["correct"] for row in cons) / len(cons)
@@ -93,7 +96,7 @@ def test_voting_beats_a_single_trace_and_pruning_saves_tokens():
     print(f"cons: vote {accuracy:.1%}, mean single trace {single:.1%}")
     assert accuracy > single + 0.05
     assert all(row["traces_finished"] == 16 and row["tokens_prefix"] == 0 for row in cons)
-    assert [row["problem_id"] for row in pruned] == [row["problem_id"] for row in cons] and len(cons) == 56
+    assert [row["problem_id"] for row in pruned] == [row["problem_id"] for row in cons] and len(cons) == DEMO_PROBLEMS
     assert all(row["status"] != "failed" and row["votes_total"] > 0 and row["tokens_sampled"] > 0 for row in cons)
     net = sum(row["tokens_net"] for row in cons)
     with_probes = sum(row["tokens_sampled"] + row["tokens_judge_output"] for row in pruned)
@@ -102,7 +105,9 @@ def test_voting_beats_a_single_trace_and_pruning_saves_tokens():
     )
     assert with_probes < net and sum(row["tokens_net"] for row in pruned) < net
     with duckdb.connect() as connection:
-        connection.execute((PROJECT / "outputs/views.sql").read_text().replace("'outputs/", f"'{PROJECT}/outputs/"))
+        connection.execute(
+            (demo_project / "outputs/views.sql").read_text().replace("'outputs/", f"'{demo_project}/outputs/")
+        )
         query = "SELECT method, avg(correct), sum(tokens_net) FROM answers WHERE run = 'method=cons' GROUP BY 1"
         ((method, average, tokens),) = connection.execute(query).fetchall()
     assert (method, tokens) == ("cons", net) and average == pytest.approx(accuracy)
