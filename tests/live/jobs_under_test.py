@@ -25,10 +25,12 @@ SMALL = (
     "sampler.kv_cache_gib=1",
 )
 
-# The README's two runs, in tests on the first problems of the demo set.
-DEMO_COMMANDS = ("bash slurm/run.sh", "bash slurm/run.sh method=cons")
+# The README's two runs, and what they are in tests: on the first problems of the demo set, in the folders that they have there.
 DEMO_PROBLEMS = 24
-DEMO_LIMIT = f"problems.limit={DEMO_PROBLEMS}"
+DEMO_COMMANDS = {
+    "bash slurm/run.sh": f"bash slurm/run.sh problems.limit={DEMO_PROBLEMS} run.name=default",
+    "bash slurm/run.sh method=cons": f"bash slurm/run.sh method=cons problems.limit={DEMO_PROBLEMS} \"run.name='method=cons'\"",
+}
 
 
 def cannot_run(reason: str) -> NoReturn:

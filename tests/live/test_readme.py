@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import PROJECT, README, documents
-from tests.live.jobs_under_test import DEMO_COMMANDS, DEMO_LIMIT, DEMO_PROBLEMS
+from tests.live.jobs_under_test import DEMO_COMMANDS, DEMO_PROBLEMS
 
 pytestmark = pytest.mark.live
 
@@ -50,8 +50,9 @@ def test_no_command_is_in_two_documents():
 @pytest.mark.parametrize(("document", "block"), COMMANDS, ids=name_of)
 def test_every_command_works(demo_project, document, block):
     """The first two on a part of the demo set, to take less time; what follows uses their runs."""
-    command = f"{block} {DEMO_LIMIT}" if block in DEMO_COMMANDS else block
-    result = subprocess.run(["bash", "-euc", command], cwd=demo_project, capture_output=True, text=True)
+    result = subprocess.run(
+        ["bash", "-euc", DEMO_COMMANDS.get(block, block)], cwd=demo_project, capture_output=True, text=True
+    )
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     if block == "bash slurm/run.sh":
         assert f"{DEMO_PROBLEMS} problems, results in outputs/default" in result.stdout

@@ -14,7 +14,6 @@ import pytest
 
 from tests.live.jobs_under_test import (
     DEMO_COMMANDS,
-    DEMO_LIMIT,
     DEMO_PROBLEMS,
     PROJECT,
     SMALL,
@@ -85,8 +84,8 @@ def test_a_signal_stops_the_job_resumably_and_a_second_call_skips_what_is_done(u
 
 def test_voting_beats_a_single_trace_and_pruning_saves_tokens(demo_project):
     """With the README's two commands; what they have done already is skipped."""
-    for command in DEMO_COMMANDS:
-        subprocess.run([*command.split(), DEMO_LIMIT], cwd=demo_project, check=True, capture_output=True)
+    for command in DEMO_COMMANDS.values():
+        subprocess.run(["bash", "-euc", command], cwd=demo_project, check=True, capture_output=True)
     cons, pruned = (
         pq.read_table(demo_project / "outputs" / name / "answers/shard=0000.parquet").to_pylist()
         for name in ("method=cons", "default")
