@@ -63,12 +63,11 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PreemptParameters=send_user_signal
 JobRequeue=1
 KillWait=20
 ReturnToService=2
 SlurmdParameters=config_overrides
-SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=100000
+SchedulerParameters=preempt_send_user_signal,sched_interval=2,bf_interval=2,sched_min_interval=100000
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory Gres=gpu:2 State=UNKNOWN
 PartitionName=scavenge Nodes=$host Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=INFINITE State=UP
