@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# A process of Python's that removes shared memory once nobody uses it any more, and then ends by itself.
-_TRACKER = b"multiprocessing.resource_tracker"
+# A process of Python's, or of joblib's, that removes shared memory once nobody uses it any more, and then ends by itself.
+_TRACKER = b"resource_tracker"
 
 
 @dataclass(frozen=True)
