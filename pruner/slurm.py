@@ -47,7 +47,7 @@ def check_one_node() -> None:
 def seconds_left() -> float | None:
     """Return how long the job may still run; None outside of Slurm, without a time limit, or if Slurm does not answer.
 
-    A preemption's grace time is shorter than what the environment says, so the controller is asked too.
+    The environment does not know of a limit that was changed since, so the controller is asked too.
     """
     job = job_id()
     if job is None:

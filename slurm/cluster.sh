@@ -5,8 +5,7 @@
 #   bash slurm/cluster.sh status           what runs on it
 #   bash slurm/cluster.sh down             stop it with everything on it, and remove every file of it
 #
-# Partitions: `scavenge` (the default; preempted and requeued), `graceful` (the same with a grace of 60 s, at whose start a job
-# gets its --signal) and `urgent` (preempts). Two fake GPUs: --gpus=1 sets
+# Partitions: `scavenge` (the default; preempted and requeued: TERM, and 60 s later KILL) and `urgent` (preempts). Two fake GPUs: --gpus=1 sets
 # CUDA_VISIBLE_DEVICES, there is nothing behind them. It has its own folder, ports, key and daemons, and touches no other
 # Slurm. PRUNER_CLUSTER names the folder, PRUNER_CLUSTER_CPUS how many CPUs to pretend to have.
 set -euo pipefail
@@ -64,14 +63,13 @@ MpiDefault=none
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
-KillWait=20
+KillWait=60
 ReturnToService=2
 SlurmdParameters=config_overrides
-SchedulerParameters=preempt_send_user_signal,sched_interval=2,bf_interval=2,sched_min_interval=100000
+SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=100000
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory Gres=gpu:2 State=UNKNOWN
 PartitionName=scavenge Nodes=$host Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=INFINITE State=UP
-PartitionName=graceful Nodes=$host PriorityTier=1 PreemptMode=REQUEUE GraceTime=60 MaxTime=INFINITE State=UP
 PartitionName=urgent Nodes=$host PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP
 CONF
   printf 'Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n' >"$folder/gres.conf"

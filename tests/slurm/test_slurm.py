@@ -51,13 +51,13 @@ def preempted_twice(folder, job, shards):
 
 
 @pytest.mark.live
-def test_a_preemption_with_a_grace_discards_nothing_and_one_without_a_drain_does(tmp_path):
-    """At the demo's speed and with its settings; the first task is cancelled in the queue, the second goes on by itself."""
+def test_a_preemption_that_leaves_a_minute_discards_nothing_with_a_drain(tmp_path):
+    """At the demo's speed and with its settings, 60 s between TERM and KILL; the first task is cancelled in the queue, the second goes on by itself."""
     demo = ("method=cons", "problems.limit=6", "checkpoint.every_segments=4")
     run_job(tmp_path / "undisturbed", *demo)
     discarded = []
-    for number, drain in enumerate(("checkpoint.drain_s=0", "checkpoint.drain_s=null")):
-        job = submit(tmp_path, *demo, drain, options=("--partition=graceful", "--cpus-per-task=8"))
+    for number, drain in enumerate(("checkpoint.drain_s=0", "checkpoint.drain_s=45")):
+        job = submit(tmp_path, *demo, drain, options=("--cpus-per-task=8",))
         wait_until(lambda seen=number: samples(tmp_path, seen + 1), "the job samples", tmp_path)
         preempt(tmp_path, job, 8)
         wait_until(
@@ -67,7 +67,7 @@ def test_a_preemption_with_a_grace_discards_nothing_and_one_without_a_drain_does
         if number == 0:
             slurm("scancel", job)
     print(
-        f"discarded by a preemption with a grace of 60 s: {discarded[0]} tokens without a drain, {discarded[1]} with it"
+        f"discarded by a preemption with 60 s between TERM and KILL: {discarded[0]} tokens without a drain, {discarded[1]} with it"
     )
     assert discarded[0] > 0 and discarded[1] == 0
     wait_until(lambda: has_ended(job), "the job ends", tmp_path)

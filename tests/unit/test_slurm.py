@@ -26,7 +26,7 @@ def test_the_time_left_comes_from_the_environment_or_from_squeue(monkeypatch):
     assert 98 <= slurm.seconds_left() <= 100
     answer = subprocess.CompletedProcess([], 0, "1:05\n", "")
     monkeypatch.setattr(subprocess, "run", lambda *given, **named: answer)
-    assert slurm.seconds_left() == 65, "a preemption's grace"
+    assert slurm.seconds_left() == 65, "the limit was lowered since"
     monkeypatch.setenv("SLURM_JOB_END_TIME", "never")
     assert slurm.seconds_left() == 65
 
