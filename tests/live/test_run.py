@@ -114,7 +114,7 @@ def test_voting_beats_a_single_trace_and_pruning_saves_tokens(demo_project):
 
 @pytest.mark.parametrize("prefix", ["fixed", "reasoning_words"])
 def test_a_generative_judge_scores_pairs_alike_on_the_samplers_engine_and_on_its_own(tmp_path, prefix):
-    overrides = (*SMALL, "problems.limit=3", "judge=llm", f"prefix={prefix}", "method.k1=2")
+    overrides = (*SMALL, "problems.limit=2", "judge=llm", f"prefix={prefix}", "method.k1=2")
     overrides += ("prefix.count=2", "prefix.max_tokens=24") if prefix == "reasoning_words" else ()
     together, apart = tmp_path / "together", tmp_path / "apart"
     run_job(together, *overrides)
