@@ -109,6 +109,13 @@ class Replay:
                 "Replay a run of a method that has them sampled (deepconf_offline), or set sampler.columns.confidence."
             )
 
+    def typical_tokens(self) -> int:
+        """Return the mean length of all recorded traces that finished; of all, if none did."""
+        traces = [trace for recorded in self.recording.problems.values() for trace in recorded.traces.values()]
+        finished = [trace.num_tokens for trace in traces if trace.finish_reason is not None]
+        lengths = finished or [trace.num_tokens for trace in traces]
+        return max(1, round(sum(lengths) / len(lengths)))
+
     def _order(self, problem_id: str, traces: Mapping[int, RecordedTrace]) -> tuple[int, ...]:
         if problem_id not in self._orders:
             rank = {index: hash64(self._seed, "resample", problem_id, index) for index in traces}

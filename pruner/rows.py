@@ -61,6 +61,10 @@ class AnswerRow:
     votes_total: float = 0.0
     vote_answers: tuple[str, ...] = ()
     vote_counts: tuple[float, ...] = ()
+    votes_tied: int | None = None
+    credit: float | None = None
+    certified: bool | None = None
+    e_value: float | None = None
     any_correct: int | None = None
     single_accuracy: float | None = None
     clusters: int = 0

@@ -37,6 +37,18 @@ ANSWERS = _schema(
     ("votes_total", pa.float64(), "weight of all votes"),
     ("vote_answers", _STRINGS, "the answers voted for, most weight first"),
     ("vote_counts", _FLOATS, "their weights"),
+    (
+        "votes_tied",
+        pa.int32(),
+        "answers that lead together, the winner included; the earliest trace's wins. Null before version 5",
+    ),
+    ("credit", pa.float64(), "1/k where gold is one of the k answers that lead together, else 0; null without gold"),
+    (
+        "certified",
+        pa.bool_(),
+        "the answer is the model's most frequent one, at the stated error rate; null without certificates",
+    ),
+    ("e_value", pa.float64(), "the evidence for that; certified once it is 1 / method.delta"),
     ("any_correct", pa.int8(), "1: some finished trace is right (pass@finished); null without gold"),
     ("single_accuracy", pa.float64(), "share of finished traces that are right; null without gold"),
     ("clusters", pa.int32(), "number of clusters"),
@@ -72,7 +84,8 @@ TRACES = _schema(
     (
         "prune_reason",
         pa.string(),
-        "redundant (in the chosen cluster), minority (in another) or low_confidence; null if finished",
+        "redundant (in the chosen cluster), minority (in another), low_confidence, off_majority (its answers kept differing), or "
+        "decided (the vote was over); null if finished",
     ),
     ("answer", pa.string(), "final answer of a finished trace, if it gave one"),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -26,14 +26,15 @@ _PROMPTS = 8
 
 @dataclass(frozen=True)
 class Size:
-    """How much is tried. tokens: of a short completion; speed_s: of one measurement; segments: lengths that are compared."""
+    """How much is tried. tokens: of a short completion; trace_tokens: of each trace whose speed is measured; segments: lengths
+    that are compared."""
 
     tokens: int
-    speed_s: float
+    trace_tokens: int
     segments: tuple[int, ...]
 
 
-CPU, GPU = Size(32, 6.0, (16, 64)), Size(256, 20.0, (256, 1024))
+CPU, GPU = Size(32, 48, (16, 48)), Size(256, 1024, (256, 1024))
 
 
 class Engines:
@@ -215,37 +216,32 @@ def segments(engines: Engines) -> Finding:
 
 
 def _rate(engines: Engines, width: int, segment_tokens: int) -> float:
-    """Return tokens per second of so many traces at once, in segments of a length, over the time of a measurement."""
-    context, sampler = engines.config.model.max_model_len, engines.sampler
+    """Return tokens per second of so many traces at once, in segments of a length. A trace that ends early is followed by another,
+    so that as many as possible run until all have made their tokens."""
+    context, sampler, wanted = engines.config.model.max_model_len, engines.sampler, engines.size.trace_tokens
+    length = min(segment_tokens, wanted)
 
     def fitting(request: Request) -> list[Request]:
         room = context - len(request.prompt_token_ids)
         return [replace(request, max_tokens=min(request.max_tokens, room))] if room > 0 else []
 
     drained(sampler, engines.requests(_PROMPTS, 1))  # reading prompts is not what is measured
-    running = {each.key: each for request in engines.requests(width, segment_tokens) for each in fitting(request)}
-    spare = (engines.request(number, segment_tokens) for number in itertools.count(width))
+    running = {each.key: each for request in engines.requests(width, length) for each in fitting(request)}
+    spare = (engines.request(number, length) for number in itertools.count(width))
+    started, done = time.monotonic(), 0
     sampler.submit(list(running.values()))
-    _until(engines, lambda: sampler.running_tokens >= 2 * width)
-    done, begun, started = 0, sampler.running_tokens, time.monotonic()
-    while time.monotonic() - started < engines.size.speed_s:
+    while running:
         for completion in sampler.step():
             request = running.pop(completion.key)
             done += completion.num_tokens
-            following = fitting(engines.continued(request, completion, segment_tokens))
+            if done + sum(each.max_tokens for each in running.values()) >= width * wanted:
+                continue
+            following = fitting(engines.continued(request, completion, length))
             if completion.finish_reason is not None or not following:
                 following = fitting(next(spare))
             running |= {each.key: each for each in following}
             sampler.submit(following)
-    made = done + sampler.running_tokens - begun
-    wall_s = time.monotonic() - started
-    sampler.abort()
-    return made / wall_s
-
-
-def _until(engines: Engines, holds: Callable[[], bool]) -> None:
-    while not holds() and engines.sampler.num_running:
-        engines.sampler.step()
+    return done / (time.monotonic() - started)
 
 
 def beside(engines: Engines) -> Finding:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from math import comb
 from typing import Literal
 
 from pydantic import Field
 
-from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.wave_method import WaveMethod
+from pruner.methods.base import MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import Positive
-from pruner.traces import FinalAnswer
-from pruner.voting import majority_vote
 
 
-class AdaptiveConfig(MethodConfig):
-    """threshold: stop once P(the leader beats the runner-up) exceeds it; 1: never. wave: traces started at once."""
+class AdaptiveConfig(WaveConfig):
+    """threshold: stop once P(the leader beats the runner-up) reaches it; 1: never. wave: traces started at once."""
 
     name: Literal["adaptive"]
     threshold: float = Field(ge=0.5, le=1.0)
@@ -28,21 +25,21 @@ class AdaptiveConfig(MethodConfig):
 
 
 class Adaptive(WaveMethod):
-    """Stops once P(the leader beats the runner-up) exceeds `threshold`; a threshold of 1 never stops early.
+    """Stops once P(the leader beats the runner-up) is at least `threshold`; a threshold of 1 never stops early.
 
     Traces without an answer count for nobody. A wave is judged by all answers at its end.
 
-    Source: Aggarwal et al., EMNLP 2023 (arXiv 2305.11860), section 3, the Beta stopping criterion.
+    Source: Aggarwal et al., EMNLP 2023 (arXiv 2305.11860), section 3, the Beta stopping criterion; `>=` as in the authors' code.
     """
 
     def __init__(self, budget: int, wave: int, threshold: float) -> None:
         super().__init__(budget, wave)
         self._threshold = threshold
 
-    def is_settled(self, answers: Mapping[int, FinalAnswer | None], wave: range) -> bool:
-        counts = [len(vote.traces) for vote in majority_vote(answers.items())]
-        first, second = [*counts, 0, 0][:2]
-        return leader_probability(first, second) > self._threshold
+    def next_wave(self, finished: Finished, wave: range) -> int:
+        first, second, _ = finished.leading()
+        is_likely = leader_probability(first, second) >= self._threshold
+        return 0 if is_likely and self._threshold < 1.0 else self._wave
 
 
 @lru_cache(maxsize=65536)

@@ -57,6 +57,18 @@ class Prune:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """How certain it is that the answer is the one that the model gives most often; see certified.py.
+
+    Attributes:
+        e_value: the evidence for it; is_certified once it is 1 / delta.
+    """
+
+    is_certified: bool
+    e_value: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """The problem is decided.
 
@@ -64,11 +76,13 @@ class Answer:
         answer: None when no trace gave one.
         votes: most weight first.
         voters: indexes of the traces that were asked, with or without an answer.
+        certificate: None from methods that give none.
     """
 
     answer: FinalAnswer | None
     votes: tuple[Vote, ...]
     voters: tuple[int, ...]
+    certificate: Certificate | None = None
 
 
 Action = Extend | Compare | Prepare | Ask | Prune | Answer
@@ -105,12 +119,14 @@ class MethodContext:
         budget: N, the most traces that it may start.
         seed: of the run; random choices are hashes of it.
         truncation: which part of an unfinished trace the judge reads.
+        typical_tokens: of a trace, as far as that is known before the run.
     """
 
     problem_id: str
     budget: int
     seed: int
     truncation: Truncation
+    typical_tokens: int | None = None
 
 
 class MethodConfig(Choice):
@@ -137,10 +153,22 @@ class MethodConfig(Choice):
         return False
 
     @property
+    def sees_whole_traces(self) -> bool:
+        """Whether it decides by finished traces only, and lets every trace that it starts finish: a comparison of recorded
+        traces then hands them over whole."""
+        return self.finishes_budget
+
+    @property
+    def uses_typical_tokens(self) -> bool:
+        """Whether it wants to know the model's typical length of a trace."""
+        return False
+
+    @property
     def unused_keys(self) -> tuple[str, ...]:
-        if self.uses_judge:
-            return ()
-        return ("judge", "prefix") if self.asked_tokens is not None else ("judge", "prefix", "model.probe")
+        unused = [] if self.uses_typical_tokens else ["model.typical_tokens"]
+        if not self.uses_judge:
+            unused += ["judge", "prefix"] if self.asked_tokens is not None else ["judge", "prefix", "model.probe"]
+        return tuple(unused)
 
     @abstractmethod
     def make(self, context: MethodContext) -> Method:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.wave_method import WaveMethod
+from pruner.methods.base import MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import MAX_COUNT
-from pruner.traces import FinalAnswer
 from pruner.voting import group_answers
 
 
-class EscConfig(MethodConfig):
+class EscConfig(WaveConfig):
     """window: traces started at once; when all of them agree, no more start."""
 
     name: Literal["esc"]
@@ -35,6 +33,6 @@ class Esc(WaveMethod):
     def __init__(self, budget: int, window: int) -> None:
         super().__init__(budget, window)
 
-    def is_settled(self, answers: Mapping[int, FinalAnswer | None], wave: range) -> bool:
-        groups = group_answers((index, answers[index]) for index in wave)
-        return [len(group) for group in groups.values()] == [len(wave)]
+    def next_wave(self, finished: Finished, wave: range) -> int:
+        groups = group_answers((index, finished.answers[index]) for index in wave)
+        return 0 if [len(group) for group in groups.values()] == [len(wave)] else self._wave

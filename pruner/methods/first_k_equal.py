@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
-from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.wave_method import WaveMethod
+from pruner.methods.base import MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import Positive
-from pruner.traces import FinalAnswer
-from pruner.voting import group_answers
 
 
-class FirstKEqualConfig(MethodConfig):
+class FirstKEqualConfig(WaveConfig):
     """k: stop once so many traces have equal answers; above the budget: never. wave: traces started at once."""
 
     name: Literal["first_k_equal"]
@@ -33,5 +30,5 @@ class FirstKEqual(WaveMethod):
         super().__init__(budget, wave)
         self._k = k
 
-    def is_settled(self, answers: Mapping[int, FinalAnswer | None], wave: range) -> bool:
-        return any(len(group) >= self._k for group in group_answers(answers.items()).values())
+    def next_wave(self, finished: Finished, wave: range) -> int:
+        return 0 if finished.leading()[0] >= self._k else self._wave

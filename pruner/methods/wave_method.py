@@ -3,11 +3,52 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 
-from pruner.methods.base import Action, Answer, Extend, WithoutJudge
+from pruner.methods.base import Action, Answer, Extend, MethodConfig, WithoutJudge
 from pruner.traces import FinalAnswer, Trace
-from pruner.voting import majority_vote, winner
+from pruner.voting import Vote, majority_vote, winner
+
+
+class WaveConfig(MethodConfig):
+    """The settings of a method that starts traces in waves; each adds its own."""
+
+    @property
+    def sees_whole_traces(self) -> bool:
+        return True
+
+
+class Finished:
+    """The finished traces of one problem, counted as they come. Nothing in it depends on the order in which they came.
+
+    Attributes:
+        answers: by trace index; None for a trace without one.
+        counts: how many traces gave an answer, by its key.
+        num_tokens: of all these traces.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[int, FinalAnswer | None] = {}
+        self.counts: dict[str, int] = {}
+        self.num_tokens = 0
+
+    def add(self, trace: Trace) -> None:
+        answer = trace.answer
+        self.answers[trace.trace_index] = answer
+        self.num_tokens += trace.num_tokens
+        if answer is not None:
+            self.counts[answer.key] = self.counts.get(answer.key, 0) + 1
+
+    def leading(self) -> tuple[int, int, int]:
+        """Return the votes of the leading answer, of the runner-up, and of all others together."""
+        first = second = rest = 0
+        for count in self.counts.values():
+            if count > first:
+                first, second, rest = count, first, rest + second
+            elif count > second:
+                second, rest = count, rest + second
+            else:
+                rest += count
+        return first, second, rest
 
 
 class WaveMethod(WithoutJudge, ABC):
@@ -17,40 +58,43 @@ class WaveMethod(WithoutJudge, ABC):
 
     Args:
         budget: the most traces.
-        wave: traces started at once; the last wave may be smaller.
+        wave: traces started at first.
     """
 
     def __init__(self, budget: int, wave: int) -> None:
         self._budget = budget
         self._wave = wave
-        self._answers: dict[int, FinalAnswer | None] = {}
+        self._finished = Finished()
         self._last_wave = range(0)
 
     @abstractmethod
-    def is_settled(self, answers: Mapping[int, FinalAnswer | None], wave: range) -> bool:
-        """Return whether no further trace is needed.
+    def next_wave(self, finished: Finished, wave: range) -> int:
+        """Return how many traces to start next; 0: no further trace is needed. The last wave may be cut off by the budget.
 
         Args:
-            answers: of all traces so far, by trace index; None for a trace without one.
+            finished: all traces so far.
             wave: the traces that started last.
         """
 
+    def answer(self, votes: tuple[Vote, ...], voters: tuple[int, ...]) -> Answer:
+        """Return the problem's answer, given the plain vote over all traces."""
+        return Answer(winner(votes), votes, voters)
+
     def begin(self) -> list[Action]:
-        return self._start_wave()
+        return self._start(self._wave)
 
     def on_segment(self, trace: Trace) -> list[Action]:
-        if not trace.is_finished:
+        if trace.finish_reason is None:
             return [Extend(trace.trace_index)]
-        self._answers[trace.trace_index] = trace.answer
+        self._finished.add(trace)
         num_started = self._last_wave.stop
-        if len(self._answers) < num_started:
+        if len(self._finished.answers) < num_started:
             return []
-        if num_started < self._budget and not self.is_settled(self._answers, self._last_wave):
-            return self._start_wave()
-        votes = majority_vote(self._answers.items())
-        return [Answer(winner(votes), votes, tuple(range(num_started)))]
+        if num_started < self._budget and (more := self.next_wave(self._finished, self._last_wave)):
+            return self._start(more)
+        return [self.answer(majority_vote(self._finished.answers.items()), tuple(range(num_started)))]
 
-    def _start_wave(self) -> list[Action]:
+    def _start(self, count: int) -> list[Action]:
         first = self._last_wave.stop
-        self._last_wave = range(first, min(self._budget, first + self._wave))
+        self._last_wave = range(first, min(self._budget, first + count))
         return [Extend(index) for index in self._last_wave]

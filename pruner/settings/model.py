@@ -47,6 +47,7 @@ class SamplingConfig(Section):
 
 class ModelConfig(Section):
     """path: a folder, or a hub id where the machine may download. prefix_tokens: a fixed prefix's length for its traces.
+    typical_tokens: the mean length of its traces, where somebody measured it.
     probe: what is appended to a prefix to force its answer out. hf_overrides: of the model's own config.json, as vLLM takes them."""
 
     name: str
@@ -59,6 +60,7 @@ class ModelConfig(Section):
     trust_remote_code: bool = False
     hf_overrides: dict[str, JsonValue] = Field(default_factory=dict)
     prefix_tokens: Positive
+    typical_tokens: Positive | None = None
     probe: str
     prompt: PromptConfig
     sampling: SamplingConfig

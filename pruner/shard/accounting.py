@@ -20,6 +20,7 @@ from pruner.clustering import cluster_sizes
 from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.shard.case import CaseOutcome
 from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Verdict
+from pruner.voting import credit, leading
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def trace_rows(outcome: CaseOutcome) -> list[TraceRow]:
 def answer_row(run: RunFacts, outcome: CaseOutcome, traces: list[TraceRow]) -> AnswerRow:
     """Return the row of an answered problem, given its traces' rows."""
     answer, votes, problem = outcome.answer.answer, outcome.answer.votes, outcome.problem
+    certificate = outcome.answer.certificate
     finished = [row for row in traces if row.status == "finished"]
     has_gold = problem.answer is not None
     row = replace(
@@ -108,6 +110,10 @@ def answer_row(run: RunFacts, outcome: CaseOutcome, traces: list[TraceRow]) -> A
         votes_total=float(sum(vote.weight for vote in votes)),
         vote_answers=tuple(vote.answer.text for vote in votes),
         vote_counts=tuple(vote.weight for vote in votes),
+        votes_tied=len(leading(votes)),
+        credit=credit(votes) if has_gold else None,
+        certified=certificate.is_certified if certificate is not None else None,
+        e_value=certificate.e_value if certificate is not None else None,
         any_correct=int(any(row.correct for row in finished)) if has_gold else None,
         single_accuracy=_mean([float(row.correct or 0) for row in finished]) if has_gold else None,
         clusters=len(outcome.clusters),

@@ -75,9 +75,10 @@ def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
         return Reading(key, text=trace.text, gold=gold)
 
     setting = CaseSetting(judge, prober, truncation, trace_rule(config, replay), reading)
+    typical = config.model.typical_tokens if replay is None else replay.typical_tokens()
 
     def open_case(prompted: PromptedProblem, known: list[Fact]) -> Case:
-        context = MethodContext(prompted.problem.problem_id, config.budget, config.seed, truncation)
+        context = MethodContext(prompted.problem.problem_id, config.budget, config.seed, truncation, typical)
         return Case(prompted, config.method.make(context), setting, known)
 
     return open_case

@@ -63,7 +63,11 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], objec
         ("sampler=simulated", "judge=oracle", "judge.source=x", "prefix=reasoning_words"),
         _main,
     ),
-    "run, replay": ("config", ("sampler=replay", "sampler.source=x", "judge=noisy_oracle", "method=waves"), _main),
+    "run, replay": (
+        "config",
+        ("sampler=replay", "sampler.source=x", "judge=noisy_oracle", "method=parallel_probe"),
+        _main,
+    ),
     "run, judge": ("config", ("judge=llm", "method=deepconf_online"), _main),
     "import": ("import_problems", ("source=x.csv", "target=y.parquet"), parse_import),
     "pairs": ("build_pairs", ("source=x.parquet", "target=y.parquet"), lambda values: parse_as(PairsConfig, values)),

@@ -13,7 +13,11 @@ pytestmark = pytest.mark.live
 # Every registered method but the two whose live runs tests/live/test_run.py and test_replay.py have.
 METHODS = sorted(registry.METHODS.keys() - {"cons", "deepprune"})
 # Settings with which a method decides something about traces as short as these.
-SETTINGS = {"waves": ("method.every_tokens=16", "method.asks=true"), "first_k_equal": ("method.k=2", "method.wave=2")}
+SETTINGS = {
+    "parallel_probe": ("method.every_tokens=16", "method.stable=2", "method.patience=1", "method.warmup=0"),
+    "waves": ("method.every_tokens=16", "method.asks=true"),
+    "first_k_equal": ("method.k=2", "method.wave=2"),
+}
 COLUMNS = ("problem_id", "answer", "vote_counts", "traces_started", "traces_pruned", "tokens_sampled", "tokens_net")
 
 
@@ -24,7 +28,7 @@ def sweep(root, *overrides):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """One engine after the other, in few processes; waves asks running traces."""
+    """One engine after the other, in few processes; parallel_probe asks running traces."""
     root = tmp_path_factory.mktemp("methods")
     common = [
         *SMALL,
@@ -56,7 +60,7 @@ def test_a_method_works_live_and_its_replay_has_the_same_answers_and_accounting(
 
 
 def test_asked_answers_are_facts_with_their_cost(runs):
-    probes = pq.read_table(runs / "waves/probes/shard=0000.parquet")
-    [answer] = [pq.read_table(runs / "waves/answers/shard=0000.parquet")]
+    probes = pq.read_table(runs / "parallel_probe/probes/shard=0000.parquet")
+    [answer] = [pq.read_table(runs / "parallel_probe/answers/shard=0000.parquet")]
     assert probes.num_rows == sum(answer.column("judge_probes").to_pylist())
     assert sum(probes.column("output_tokens").to_pylist()) == sum(answer.column("tokens_judge_output").to_pylist())

@@ -60,7 +60,10 @@ SMALL: dict[str, dict[str, object]] = {
     "deepprune": {"k": 4, "k1": 3},
     "esc": {"window": 3},
     "first_k_equal": {"k": 3, "wave": 2},
+    "certified": {"delta": 0.4, "wave": 2},
+    "parallel_probe": {"every_tokens": 16, "stable": 3, "patience": 2, "warmup": 0},
     "waves": {"every_tokens": 16},
+    "worth": {"price": 0.02},
 }
 
 
@@ -71,7 +74,10 @@ def method_config(name: str, **changes: object) -> MethodConfig:
 
 
 # Every method that is registered, and some once more with other settings.
-METHOD_CONFIGS = {name: method_config(name) for name in METHODS} | {"waves, asking": method_config("waves", asks=True)}
+METHOD_CONFIGS = {name: method_config(name) for name in METHODS} | {
+    "waves, asking": method_config("waves", asks=True),
+    "worth, half": method_config("worth", start="half"),
+}
 
 
 def deepprune_config(**changes: object) -> DeepPruneConfig:

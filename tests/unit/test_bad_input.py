@@ -47,7 +47,7 @@ def refused(job, *arguments):
         ("run", ["sampler.max_running_traces=99999999999"], "sampler.max_running_traces"),
         ("run", ["shard.count=99999999999"], "shard.count"),
         ("run", ["sampler.gpus=[-1]"], "sampler.gpus"),
-        ("run", ["method=waves", "method.spend_power=inf"], "method.spend_power"),
+        ("run", ["method=worth", "method.price=inf"], "method.price"),
         ("plan", ["curve=[[1,.inf],[2,5]]", "num_problems=3", "mean_tokens=9"], "curve"),
         ("plan", ["curve=[[1,5]]", "num_problems=3", "mean_tokens=9", "load_s=nan"], "load_s"),
         ("plan", ["curve=[[1,5]]", "num_problems=3", "mean_tokens=9", "kept_share=nan"], "kept_share"),

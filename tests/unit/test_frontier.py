@@ -8,7 +8,7 @@ from tests.unit.test_comparison import answers
 
 
 def totals(settings, tokens, correct=(1, 0, 1)):
-    return compared_run(settings, settings, answers(settings, tokens, correct, method="waves"))
+    return compared_run(settings, settings, answers(settings, tokens, correct, method="worth"))
 
 
 def control(problems):
@@ -19,7 +19,7 @@ def control(problems):
 def test_a_frontier_is_the_best_that_so_many_tokens_buy():
     rows = table([totals("a", 10, (1, 0, 0)), totals("b", 30, (1, 1, 1)), totals("c", 20, (0, 0, 0))], None, 10, 0)
     [found] = frontiers(rows, None, [5, 10, 25, 40])
-    assert found.method == "waves"
+    assert found.method == "worth"
     assert found.accuracy == (None, pytest.approx(1 / 3), pytest.approx(1 / 3), 1.0)
     assert "| 0k |  |" in markdown([found], [5, 10, 25, 40])
 
@@ -40,7 +40,7 @@ def test_constants_are_chosen_on_other_problems_than_they_are_used_on():
     left, right = [int(i < 20) for i in range(count)], [int(i >= 8) for i in range(count)]
     runs = [totals("x=1 c=0.9", 500, left), totals("x=2 c=0.9", 500, right)]
     [found] = cross_validated(runs, control(count), "c", 5, 0)
-    assert found.method == "waves, cross-validated" and "x=2" in found.settings
+    assert found.method == "worth, cross-validated" and "x=2" in found.settings
     assert found.correct.tolist() == right
 
 
