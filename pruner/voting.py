@@ -59,12 +59,12 @@ def winner(votes: Sequence[Vote]) -> FinalAnswer | None:
     return votes[0].answer if votes else None
 
 
-def leading(votes: Sequence[Vote]) -> tuple[Vote, ...]:
+def tied(votes: Sequence[Vote]) -> tuple[Vote, ...]:
     """Return the votes that weigh as much as the first one: more than one where there is a tie."""
     return tuple(vote for vote in votes if vote.weight == votes[0].weight)
 
 
 def credit(votes: Sequence[Vote]) -> float:
     """Return what a vote is worth if ties were broken by lot: 1/k where the right answer is one of k that lead together, else 0."""
-    tied = leading(votes)
-    return sum(vote.answer.correct == 1 for vote in tied) / len(tied) if tied else 0.0
+    first = tied(votes)
+    return sum(vote.answer.correct == 1 for vote in first) / len(first) if first else 0.0

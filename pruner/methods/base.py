@@ -153,12 +153,6 @@ class MethodConfig(Choice):
         return False
 
     @property
-    def sees_whole_traces(self) -> bool:
-        """Whether it decides by finished traces only, and lets every trace that it starts finish: a comparison of recorded
-        traces then hands them over whole."""
-        return self.finishes_budget
-
-    @property
     def uses_typical_tokens(self) -> bool:
         """Whether it wants to know the model's typical length of a trace."""
         return False
@@ -176,7 +170,7 @@ class MethodConfig(Choice):
 
 
 class WithoutJudge:
-    """What methods share that compare nothing and ask nothing: they look at finished traces only."""
+    """What methods share that compare nothing; one that asks running traces has an `on_probe` of its own."""
 
     clusters: tuple[Cluster, ...] = ()
 

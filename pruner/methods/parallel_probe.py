@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-from pruner.clustering import Cluster
-from pruner.methods.base import Action, Answer, Ask, Extend, MethodConfig, MethodContext, Prune
+from pruner.methods.base import Action, Answer, Ask, Extend, MethodConfig, MethodContext, Prune, WithoutJudge
 from pruner.settings.section import Natural, Positive
-from pruner.traces import FinalAnswer, Probe, Trace, Verdict
+from pruner.traces import FinalAnswer, Probe, Trace
 from pruner.voting import majority_vote, winner
 
 
@@ -38,7 +36,7 @@ class ParallelProbeConfig(MethodConfig):
         return ParallelProbe(context.budget, self)
 
 
-class ParallelProbe:
+class ParallelProbe(WithoutJudge):
     """The state of one problem. The whole budget starts; a beat is over when every trace that runs has ended or was asked.
 
     The majority is that of all traces but the pruned ones: finished traces vote with their answer, running ones with what they
@@ -47,8 +45,6 @@ class ParallelProbe:
     Source: Parallel-Probe (arXiv 2602.03845), the variant of its main table, as its published evaluation does it: the first beat
     decides nothing, and what the majority is compared with begins at the second.
     """
-
-    clusters: tuple[Cluster, ...] = ()
 
     def __init__(self, budget: int, config: ParallelProbeConfig) -> None:
         self._config = config
@@ -59,9 +55,6 @@ class ParallelProbe:
         self._beats = 0
         self._majority: str | None = None
         self._stable = 0
-
-    def prefix_tokens(self, trace: Trace) -> int:
-        return 0
 
     def begin(self) -> list[Action]:
         return self._go_on()
@@ -77,9 +70,6 @@ class ParallelProbe:
 
     def on_probe(self, probe: Probe) -> list[Action]:
         return self._hear(probe.key.trace_index, probe.final_answer)
-
-    def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
-        raise AssertionError("parallel_probe compares no traces")
 
     def _go_on(self) -> list[Action]:
         self._beats += 1

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from pruner.methods.base import Action, Answer, Extend, MethodConfig, WithoutJudge
+from pruner.methods.base import Action, Answer, Extend, WithoutJudge
 from pruner.traces import FinalAnswer, Trace
 from pruner.voting import Vote, majority_vote, winner
-
-
-class WaveConfig(MethodConfig):
-    """The settings of a method that starts traces in waves; each adds its own."""
-
-    @property
-    def sees_whole_traces(self) -> bool:
-        return True
 
 
 class Finished:

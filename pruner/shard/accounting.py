@@ -20,7 +20,7 @@ from pruner.clustering import cluster_sizes
 from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.shard.case import CaseOutcome
 from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Verdict
-from pruner.voting import credit, leading
+from pruner.voting import credit, tied
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def answer_row(run: RunFacts, outcome: CaseOutcome, traces: list[TraceRow]) -> A
         votes_total=float(sum(vote.weight for vote in votes)),
         vote_answers=tuple(vote.answer.text for vote in votes),
         vote_counts=tuple(vote.weight for vote in votes),
-        votes_tied=len(leading(votes)),
+        votes_tied=len(tied(votes)),
         credit=credit(votes) if has_gold else None,
         certified=certificate.is_certified if certificate is not None else None,
         e_value=certificate.e_value if certificate is not None else None,

@@ -64,6 +64,7 @@ VARIANTS = {
     "deepprune, first cluster, representatives": ("method.assign=first", "method.answer=representatives"),
     "deepprune, reasoning words": ("prefix=reasoning_words", "prefix.count=3"),
     "deepprune, oracle": ("judge=oracle", "judge.source={cons}"),
+    "waves, asking": ("method=waves", "method.every_tokens=32", "method.asks=true"),
     "deepprune, checkpoint on scratch": ("checkpoint.dir={root}/scratch", "checkpoint.copy_every_s=0.05"),
 }
 TABLES = ("answers", "traces", "verdicts", "probes")

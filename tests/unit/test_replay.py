@@ -59,6 +59,11 @@ def test_a_plain_recording_needs_only_lengths_and_answers(tmp_path):
     assert [replayed.trace("p", index).finish_reason for index in (0, 1)] == ["stop", "length"]
 
 
+def test_the_typical_length_is_that_of_all_finished_traces_in_whatever_order(tmp_path):
+    lengths = [row["num_tokens"] for row in ROWS]
+    assert {replay(tmp_path, ROWS, resample).typical_tokens() for resample in (None, 5)} == {round(sum(lengths) / 4)}
+
+
 def test_segments_join_to_the_trace(tmp_path):
     replayed = replay(tmp_path)
     whole = serve(replayed, SegmentKey("p", 0, 0), 0, 100)

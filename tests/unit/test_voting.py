@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.traces import FinalAnswer
-from pruner.voting import majority_vote, winner
+from pruner.voting import credit, majority_vote, tied, winner
 
 A, B, C = (FinalAnswer(letter, letter) for letter in "abc")
 ANSWERS = st.lists(
@@ -40,3 +40,15 @@ def test_spellings_with_one_key_vote_together_under_the_first_one():
 
 def test_weights_count():
     assert winner(majority_vote([(0, A), (1, B), (2, B)], {0: 5.0, 1: 1.0, 2: 1.0})) == A
+
+
+def test_answers_that_lead_together_share_the_credit():
+    right, wrong = FinalAnswer("1", "1", 1), FinalAnswer("2", "2", 0)
+    three = majority_vote([(0, wrong), (1, right), (2, FinalAnswer("3", "3", 0)), (3, right), (4, wrong)])
+    assert [vote.answer for vote in tied(three)] == [wrong, right] and credit(three) == 0.5
+    assert winner(three) == wrong, "a tie goes to the answer of the lowest trace"
+    assert credit(majority_vote([(0, right)])) == 1.0 and credit(majority_vote([(0, wrong)])) == 0.0
+
+
+def test_without_a_vote_nobody_leads():
+    assert tied(()) == () and credit(()) == 0.0
