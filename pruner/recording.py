@@ -115,6 +115,7 @@ class Recording:
         probes, verdicts: the judge's, of an earlier run; probes of a plain Parquet are in its traces.
         carried: the question and further columns, one row per problem.
         segment_tokens, align_tokens, cache_block_tokens: how the earlier run cut its traces, and of its prefix cache; None: not known.
+        typical_tokens: of a trace, as the earlier run's model said; None: not known.
         model: whose traces they are.
         fingerprint: of all that.
     """
@@ -126,6 +127,7 @@ class Recording:
     segment_tokens: int | None = None
     cache_block_tokens: int | None = None
     align_tokens: int | None = None
+    typical_tokens: int | None = None
     probes: Mapping[ProbeKey, Probe] = field(default_factory=dict)
     verdicts: Mapping[PairKey, Verdict] = field(default_factory=dict)
 
@@ -281,6 +283,7 @@ def _read_run(folder: Path) -> Recording:
         segment_tokens=cuts.segment_tokens,
         cache_block_tokens=cuts.cache_block_tokens,
         align_tokens=cuts.align_tokens,
+        typical_tokens=cuts.typical_tokens,
         probes=probes,
         verdicts=verdicts,
     )

@@ -110,7 +110,9 @@ class Replay:
             )
 
     def typical_tokens(self) -> int:
-        """Return the mean length of all recorded traces that finished; of all, if none did."""
+        """Return what the recorded run knew of a trace's typical length; else the mean of all traces that finished, or of all."""
+        if self.recording.typical_tokens is not None:
+            return self.recording.typical_tokens
         traces = [trace for recorded in self.recording.problems.values() for trace in recorded.traces.values()]
         finished = [trace.num_tokens for trace in traces if trace.finish_reason is not None]
         lengths = finished or [trace.num_tokens for trace in traces]

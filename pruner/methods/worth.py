@@ -38,8 +38,8 @@ class WorthConfig(MethodConfig):
     Attributes:
         price: stop once a typical trace raises the answer's share by less; a smaller price costs more tokens.
         start: traces started at once after the first two: `one`, or `half` of the look-ahead that is worth most.
-        typical_tokens: of a trace; a problem of longer ones is given fewer. None: what is known of the model or, in a replay, the
-            mean of the recording; if nothing is known, every problem's traces are typical.
+        typical_tokens: of a trace; a problem of longer ones is given fewer. None: what is known of the model, in a replay
+            of the recorded one, else the recording's mean; if nothing is known, every problem's traces are typical.
     """
 
     name: Literal["worth"]

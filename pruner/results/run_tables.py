@@ -121,27 +121,31 @@ def run_json_fault(file: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Cuts:
-    """How a run cut its traces into segments; see samplers.base.SamplerConfig. cache_block_tokens: of its prefix cache."""
+    """How a run cut its traces into segments; see samplers.base.SamplerConfig. cache_block_tokens: of its prefix cache.
+    typical_tokens: of a trace, as the run's model says; None: it doesn't, or the run was a replay, which has no model."""
 
     segment_tokens: int | None
     cache_block_tokens: int | None
     align_tokens: int | None = None
+    typical_tokens: int | None = None
 
 
 def cuts_of(folder: Path) -> Cuts:
     """Return how a run cut its traces. Raises InputError: the folder is no run's."""
     try:
-        sampler = json.loads((folder / "run.json").read_text())["config"]["sampler"]
+        config = json.loads((folder / "run.json").read_text())["config"]
+        sampler = config["sampler"]
         found = (sampler["segment_tokens"], sampler["cache_block_tokens"])
         is_aligned = sampler.get("aligned") is True
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        typical = None if sampler["name"] == "replay" else config["model"].get("typical_tokens")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"source {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
-    for value in found:
+    for value in (*found, typical):
         if not (value is None or (type(value) is int and 1 <= value <= MAX_COUNT)):
             raise InputError(
-                f"{folder / 'run.json'}: config.sampler has {found}, expected numbers of tokens. Restore it."
+                f"{folder / 'run.json'}: config.sampler and config.model have {(*found, typical)}, expected numbers of tokens. Restore it."
             )
-    return Cuts(*found, align_tokens=found[1] if is_aligned else None)
+    return Cuts(*found, align_tokens=found[1] if is_aligned else None, typical_tokens=typical)
 
 
 @dataclass(frozen=True)

@@ -31,3 +31,23 @@ def test_ties_are_marked_and_share_the_credit(tmp_path, method):
         leads = row["gold"] in row["vote_answers"][: len(first)]
         assert row["credit"] == pytest.approx(leads / len(first) if first else 0.0)
     assert method != "cons" or {1, 2} <= {row["votes_tied"] for row in rows}
+
+
+@pytest.mark.parametrize("typical", [20, 200])
+def test_a_replay_of_worth_knows_what_the_run_knew_of_its_model(tmp_path, typical):
+    live = answers(tmp_path, "method=worth", "method.price=0.01", "budget=12", f"model.typical_tokens={typical}")
+    source = f"sampler.source={tmp_path}/run"
+    result = run(
+        "run",
+        f"run.root={tmp_path}",
+        "run.name=again",
+        "sampler=replay",
+        source,
+        "budget=12",
+        "method=worth",
+        "method.price=0.01",
+    )
+    assert result.returncode == 0, result.stderr
+    again = pq.read_table(tmp_path / "again/answers/shard=0000.parquet").to_pylist()
+    columns = ("problem_id", "answer", "vote_counts", "traces_started", "tokens_net")
+    assert [[row[name] for name in columns] for row in again] == [[row[name] for name in columns] for row in live]
