@@ -96,8 +96,9 @@ def test_an_array_preempted_twice_with_the_checkpoint_on_scratch(tmp_path, simul
 
 
 def test_a_job_near_its_time_limit_commits_and_goes_back_into_the_queue(tmp_path, simulated):
-    slow = ("sampler.step_s=0.4", "sampler.max_running_traces=4")
-    job = submit(tmp_path, *SIMULATED, *slow, options=("--time=1", "--signal=B:USR1@45"))
+    # Slurm looks every 30 s, and up to 30 s ahead: the signal comes 20 to 50 s after the start, and each attempt gets something done.
+    slow = ("sampler.step_s=0.3", "sampler.max_running_traces=4")
+    job = submit(tmp_path, *SIMULATED, *slow, options=("--time=1", "--signal=B:USR1@10"))
     wait_until(lambda: has_ended(job), "the job ends", tmp_path, 500)
     found = restarts(tmp_path, 1)
     assert len(found) >= 2 and found[-1][2] == "done", found
