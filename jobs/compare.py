@@ -3,8 +3,8 @@
     python -m jobs.compare sources=[traces.parquet] target=outputs/compare/mine budget=64 resample=20
     python -m jobs.compare "runs=[outputs/default,'outputs/method=cons']" target=outputs/compare/demo
 
-Each point is a run of the main job with sampler=replay, several at a time; it can be killed like any other, and the same command
-goes on. Plain voting at equal tokens (cons@k, from the baseline's own traces) is shown beside every point.
+A point is a setting of the main job. On recorded traces each is consulted in memory, several at a time; the rows are those that a run
+with sampler=replay would write. Stopped or killed, the same command goes on. Plain voting at equal tokens (cons@k) is shown beside every point.
 """
 
 from __future__ import annotations
@@ -21,12 +21,21 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from jobs import entry, signals
+from jobs.compose import main_config
 from jobs.signals import StopSignals
 from pruner.comparison import frontier
-from pruner.comparison.curves import candidates, control_of, merged, runs_of_point
+from pruner.comparison.curves import (
+    candidates,
+    control_of_runs,
+    joined,
+    merged,
+    plain_voting,
+    run_of_folder,
+    run_of_point,
+)
 from pruner.comparison.frontier import cross_validated, frontiers, held_out, split_knob
 from pruner.comparison.plot import plot_pareto
-from pruner.comparison.runs import run_points
+from pruner.comparison.points import Point, consult_points
 from pruner.comparison.table import (
     ComparedRun,
     ComparisonRow,
@@ -34,6 +43,7 @@ from pruner.comparison.table import (
     markdown,
     table,
 )
+from pruner.config.job import Config
 from pruner.errors import InputError
 from pruner.files import write_atomically
 from pruner.settings.section import (
@@ -49,6 +59,8 @@ from pruner.settings.section import (
     local_path,
     parse_as,
 )
+from pruner.shard.progress import Countdown
+from pruner.traces import hash64
 
 BASELINE = "method=cons"
 
@@ -81,55 +93,74 @@ def main(cfg: DictConfig) -> int:
         raise InputError("compare: expected either sources=[...] (recorded traces) or runs=[...] (folders of runs).")
     target = local_path(config.target)
     if config.runs:
-        groups = {name: [Path(name)] for name in config.runs}
-    else:
-        stop = StopSignals()
-        groups = folders(config, target)
-        is_done = run_points(commands(config, target), config.processes, lambda: bool(stop))
-        signals.end_at_once()  # what is left is written at its end
-        if stop or not is_done:
-            print(signals.message(stop.received), file=sys.stderr)
-            return entry.INTERRUPTED
-    runs = {name: merged([runs_of_point(folder, name) for folder in each]) for name, each in groups.items()}
-    write(config, list(runs.values()), control_of(groups, list(runs.values())), target)
+        runs = [run_of_folder(Path(name)) for name in config.runs]
+        write(config, runs, control_of_runs(runs), target)
+        return 0
+    stop = StopSignals()
+    compared = consult(config, target, stop)
+    signals.end_at_once()  # what is left is written at its end
+    if stop or compared is None:
+        print(signals.message(stop.received), file=sys.stderr)
+        return entry.INTERRUPTED
+    write(config, *compared, target)
     return 0
 
 
-def points(config: CompareConfig) -> list[str]:
-    """Return all points, the baseline first."""
-    return list(dict.fromkeys([BASELINE, *config.points]))
+def consult(config: CompareConfig, target: Path, stop: StopSignals) -> tuple[list[ComparedRun], Control] | None:
+    """Consult every point on every recording, and plain voting; return None if it was stopped."""
+    chosen = [points_of(config, source, target) for source in sources(config)]
+    display = Countdown(sum(len(each) for each in chosen), "points")
+    try:
+        for each in chosen:
+            if not consult_points(each, config.processes, lambda: bool(stop), lambda point: display.count()):
+                return None
+    finally:
+        display.close()
+    runs = [merged([run_of_point(point) for point in same]) for same in zip(*chosen, strict=True)]
+    largest = max(point.config.budget for point in chosen[0] if point.config.method.name == "cons")
+    return runs, joined([plain_voting(each[0].config, largest) for each in chosen])
 
 
-def folders(config: CompareConfig, target: Path) -> dict[str, list[Path]]:
-    """Return the runs' folders of every point, one a source."""
+def sources(config: CompareConfig) -> list[str]:
     sets = [Path(source).stem for source in config.sources]
     if len(set(sets)) < len(sets):
         raise InputError(f"sources: got {sets}, expected files or folders with different names.")
-    return {point: [target / name / label(point) for name in sets] for point in points(config)}
+    return list(config.sources)
+
+
+def points_of(config: CompareConfig, source: str, target: Path) -> list[Point]:
+    """Return all points on one recording, the baseline first; what a point sets wins over what is common."""
+    common = {
+        "sampler": "replay",
+        "sampler.source": json.dumps(source),
+        # Without orders, a single one as recorded.
+        "sampler.resample": "null" if config.resample is None else str(config.resample),
+        "budget": str(config.budget),
+        "seed": str(config.seed),
+    }
+    found = []
+    for name in dict.fromkeys([BASELINE, *config.points]):
+        own = dict(override.partition("=")[::2] for override in (*config.common, *name.split()))
+        overrides = [f"{key}={value}" for key, value in (common | own).items()]
+        file = target / "points" / Path(source).stem / f"{label(name)}.parquet"
+        found.append(Point(name, composed(name, overrides), file))
+    return found
+
+
+def composed(name: str, overrides: Sequence[str]) -> Config:
+    """Return a point's config. Raises InputError, with the point's name."""
+    try:
+        config = main_config(overrides)
+    except InputError as error:
+        raise InputError([f"{name}: {fault}" for fault in error.faults]) from None
+    if not config.sampler.has_recording:
+        raise InputError(f"{name}: it needs an engine. Run it as a job of its own, then compare runs=[...].")
+    return config
 
 
 def label(point: str) -> str:
-    return entry.run_name(point.split(), ())
-
-
-def commands(config: CompareConfig, target: Path) -> list[list[str]]:
-    """Return the command line of every run; what a point sets wins over what is common."""
-    found = []
-    for source in config.sources:
-        common = {
-            "sampler": "replay",
-            "sampler.source": json.dumps(source),
-            "sampler.resample": "null" if config.resample is None else str(config.resample),
-            "budget": str(config.budget),
-            "seed": str(config.seed),
-            "results.text": "false",
-            "progress.interval_s": "3600",
-        }
-        for point in points(config):
-            own = dict(override.partition("=")[::2] for override in (*config.common, *point.split()))
-            place = {"run.root": json.dumps(str(target / Path(source).stem)), "run.name": f"'{label(point)}'"}
-            found.append([f"{key}={value}" for key, value in (common | own | place).items()])
-    return found
+    """Return a point's name as a file's: no two points have the same."""
+    return f"{entry.run_name(point.split(), ())[:100]}-{hash64(point):016x}"
 
 
 def validated(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control | None) -> list[ComparedRun]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 # A process of Python's, or of joblib's, that removes shared memory once nobody uses it any more, and then ends by itself.
 _TRACKER = b"resource_tracker"
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ def process(pid: int) -> Process | None:
     """Return the process with a number, None if there is none."""
     since = started(pid)
     return None if since < 0 else Process(pid, since)
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when its parent dies: in a long loop it would not notice."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def started(pid: int) -> int:

@@ -9,7 +9,6 @@ key alone.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import Any
 from pruner.answers.extraction import extract_answer
 from pruner.answers.grading import grade, plain_grade
 from pruner.answers.keys import answer_key
+from pruner.processes import end_with_parent
 
 MEMORY_BYTES = 4 << 30
 
@@ -32,7 +32,6 @@ class OutOfTime(BaseException):
 
 # How much later than the handler the kernel ends the process: a loop in native code (a regular expression) sees no handler.
 END_AFTER_S = 0.4
-_PR_SET_PDEATHSIG = 1
 
 
 def _out_of_time(signum: int, frame: FrameType | None) -> None:
@@ -69,12 +68,6 @@ def answered(request: dict[str, Any], kind: str, time_limit_s: float, patterns: 
     is_graded = not request.get("is_given_up")
     correct = graded(request["gold"], answer, kind, time_limit_s) if is_graded else 0
     return {"answer": answer, "answer_key": answer_key(answer, kind), "correct": correct}
-
-
-def end_with_parent() -> None:
-    """Let the kernel end this process when its parent dies: in a long loop it would not notice."""
-    with contextlib.suppress(OSError, AttributeError):  # not Linux
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(kind: str, time_limit_s: float, patterns: list[str]) -> None:

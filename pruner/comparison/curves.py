@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
+from pruner.comparison.points import Point
 from pruner.comparison.table import (
     ComparedRun,
     Control,
@@ -15,9 +17,13 @@ from pruner.comparison.table import (
     control,
     ordered,
     ordered_control,
+    source_of,
 )
+from pruner.config.job import Config
 from pruner.errors import InputError
 from pruner.results.run_tables import read_rows
+from pruner.shard.consult import answers_of, control_rows
+from pruner.shard.inputs import read_inputs
 
 _ANSWERS = (
     *("problem_id", "method", "budget", "correct", "tokens_sampled", "tokens_net", "tokens_prefix", "tokens_finished"),
@@ -28,12 +34,23 @@ _ANSWERS = (
 _TRACES = ("problem_id", "trace_index", "tokens_sampled", "answer", "correct")
 
 
-def runs_of_point(folder: Path, point: str) -> ComparedRun:
-    rows = read_rows(folder, "answers", _ANSWERS, ["source_problem_id"])
-    settings = " ".join(part for part in point.split() if not part.startswith("method=")) if " " in point else ""
-    run = compared_run(str(folder), settings or ("" if point.startswith("method=") else Path(point).name), rows)
+def run_of_folder(folder: Path) -> ComparedRun:
+    """Return a run that is there. Raises InputError: it has no answers, or none that can be graded."""
+    return _graded(
+        compared_run(str(folder), folder.name, read_rows(folder, "answers", _ANSWERS, ["source_problem_id"]))
+    )
+
+
+def run_of_point(point: Point) -> ComparedRun:
+    """Return a point that was consulted; its settings are its overrides but for the method."""
+    settings = " ".join(part for part in point.name.split() if not part.startswith("method="))
+    rows = pq.read_table(point.file, columns=[*_ANSWERS, "source_problem_id"]).to_pylist()
+    return _graded(compared_run(str(point.file), settings, rows))
+
+
+def _graded(run: ComparedRun) -> ComparedRun:
     if not run.problems:
-        raise InputError(f"run {folder}: has no problem with a gold answer to compare by.")
+        raise InputError(f"{run.run}: has no problem with a gold answer to compare by.")
     return run
 
 
@@ -41,35 +58,50 @@ def merged(runs: Sequence[ComparedRun]) -> ComparedRun:
     """Return one point's runs over several sets as one."""
     if len(runs) == 1:
         return runs[0]
-    names = tuple(f"{number}/{name}" for number, each in enumerate(runs) for name in each.problems)
     arrays = {
         key: np.concatenate([getattr(each, key) for each in runs])
         for key, value in vars(runs[0]).items()
         if isinstance(value, np.ndarray)
     }
-    return replace(runs[0], problems=names, **arrays)
+    return replace(runs[0], problems=_joined_names([run.problems for run in runs]), **arrays)
 
 
-def control_of(groups: dict[str, list[Path]], points: Sequence[ComparedRun]) -> Control | None:
+def control_of_runs(runs: Sequence[ComparedRun]) -> Control | None:
     """Return plain voting on the traces of the largest run of method=cons; None if there is none."""
-    baselines = [each for each in zip(groups.values(), points, strict=True) if each[1].method == "cons"]
+    baselines = [run for run in runs if run.method == "cons"]
     if not baselines:
         return None
-    runs, largest = max(baselines, key=lambda each: each[1].budget)
-    parts = []
-    for run in runs:
-        rows = read_rows(run, "answers", ["problem_id", "correct"], ["source_problem_id"])
-        sources = {
-            row["problem_id"]: row.get("source_problem_id") or row["problem_id"]
-            for row in rows
-            if row["correct"] is not None
-        }
-        parts.append(control(read_rows(run, "traces", _TRACES, ["answer_key"]), sources, largest.budget))
+    largest = max(baselines, key=lambda run: run.budget)
+    folder = Path(largest.run)
+    answers = read_rows(folder, "answers", ["problem_id", "correct"], ["source_problem_id"])
+    graded = {row["problem_id"]: source_of(row) for row in answers if row["correct"] is not None}
+    return control(read_rows(folder, "traces", _TRACES, ["answer_key"]), graded, largest.budget)
+
+
+def plain_voting(config: Config, budget: int) -> Control:
+    """Return plain voting on recorded traces, in the orders in which a config's method sees them."""
+    inputs = read_inputs(config)
+    problems = inputs.problems
+    sources = zip(problems.problems, problems.carried.column("source_problem_id").to_pylist(), strict=True)
+    graded = {problem.problem_id: source for problem, source in sources if problem.answer is not None}
+    with answers_of(config) as answers:
+        return control(control_rows(inputs, answers, budget), graded, budget)
+
+
+def joined(parts: Sequence[Control]) -> Control:
+    """Return plain voting over several sets as over one."""
     return Control(
-        largest.problems,
+        _joined_names([part.problems for part in parts]),
         np.concatenate([part.correct for part in parts]),
         np.concatenate([part.tokens for part in parts]),
     )
+
+
+def _joined_names(sets: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the problems of several sets, told apart by the number of their set."""
+    if len(sets) == 1:
+        return sets[0]
+    return tuple(f"{number}/{name}" for number, names in enumerate(sets) for name in names)
 
 
 def candidates(points: Sequence[ComparedRun], control_: Control | None) -> list[ComparedRun]:

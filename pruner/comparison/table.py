@@ -99,7 +99,7 @@ def compared_run(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> 
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["correct"] is not None:
-            groups.setdefault(row.get("source_problem_id") or row["problem_id"], []).append(row)
+            groups.setdefault(source_of(row), []).append(row)
 
     def mean(column: str) -> Floats:
         return np.array([np.mean([row[column] for row in group]) for group in groups.values()], dtype=np.float64)
@@ -119,6 +119,11 @@ def compared_run(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> 
         traces=mean("traces_started"),
         judge_calls=mean("judge_calls"),
     )
+
+
+def source_of(row: Mapping[str, Any]) -> str:
+    """Return the problem under whose name the repetitions of a row of answers count."""
+    return row.get("source_problem_id") or row["problem_id"]
 
 
 def control(traces: Iterable[Mapping[str, Any]], sources: Mapping[str, str], budget: int) -> Control:

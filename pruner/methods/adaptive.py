@@ -8,12 +8,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.wave_method import Finished, WaveMethod
+from pruner.methods.base import MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import Positive
 
 
-class AdaptiveConfig(MethodConfig):
+class AdaptiveConfig(WaveConfig):
     """threshold: stop once P(the leader beats the runner-up) reaches it; 1: never. wave: traces started at once."""
 
     name: Literal["adaptive"]

@@ -153,6 +153,11 @@ class MethodConfig(Choice):
         return False
 
     @property
+    def sees_whole_traces(self) -> bool:
+        """Whether all that it ever does to a trace is to start it, let it go on and look at it once it has finished."""
+        return self.finishes_budget
+
+    @property
     def uses_typical_tokens(self) -> bool:
         """Whether it wants to know the model's typical length of a trace."""
         return False

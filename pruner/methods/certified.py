@@ -24,8 +24,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from pruner.methods.base import Answer, Certificate, MethodConfig, MethodContext
-from pruner.methods.wave_method import Finished, WaveMethod
+from pruner.methods.base import Answer, Certificate, MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import Positive
 from pruner.voting import Vote, winner
 
@@ -35,7 +35,7 @@ _UNIT = 100
 _MOST = Fraction(10**300)
 
 
-class CertifiedConfig(MethodConfig):
+class CertifiedConfig(WaveConfig):
     """delta: the stated error rate. wave: traces started at once; certificates are given at the end of one."""
 
     name: Literal["certified"]

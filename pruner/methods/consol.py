@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.wave_method import Finished, WaveMethod
+from pruner.methods.base import MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import Positive
 
 _Open = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
-class ConsolConfig(MethodConfig):
+class ConsolConfig(WaveConfig):
     """The settings of the test.
 
     Attributes:

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.wave_method import Finished, WaveMethod
+from pruner.methods.base import MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import MAX_COUNT
 from pruner.voting import group_answers
 
 
-class EscConfig(MethodConfig):
+class EscConfig(WaveConfig):
     """window: traces started at once; when all of them agree, no more start."""
 
     name: Literal["esc"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.wave_method import Finished, WaveMethod
+from pruner.methods.base import MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import Positive
 
 
-class FirstKEqualConfig(MethodConfig):
+class FirstKEqualConfig(WaveConfig):
     """k: stop once so many traces have equal answers; above the budget: never. wave: traces started at once."""
 
     name: Literal["first_k_equal"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from pruner.methods.base import Action, Answer, Extend, WithoutJudge
+from pruner.methods.base import Action, Answer, Extend, MethodConfig, WithoutJudge
 from pruner.traces import FinalAnswer, Trace
 from pruner.voting import Vote, majority_vote, winner
 
@@ -41,6 +41,14 @@ class Finished:
             else:
                 rest += count
         return first, second, rest
+
+
+class WaveConfig(MethodConfig):
+    """What the settings of these methods have in common."""
+
+    @property
+    def sees_whole_traces(self) -> bool:
+        return True
 
 
 class WaveMethod(WithoutJudge, ABC):

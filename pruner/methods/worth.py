@@ -23,8 +23,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from pruner.methods.base import MethodConfig, MethodContext
-from pruner.methods.wave_method import Finished, WaveMethod
+from pruner.methods.base import MethodContext
+from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
 from pruner.settings.section import Positive
 
 LOOK_AHEADS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -32,7 +32,7 @@ LOOK_AHEADS = (1, 2, 3, 4, 6, 8, 12, 16)
 _FIRST = 2
 
 
-class WorthConfig(MethodConfig):
+class WorthConfig(WaveConfig):
     """The settings of worth.
 
     Attributes:

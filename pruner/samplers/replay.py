@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pruner.errors import InputError
 from pruner.prompts import Prompts, RecordedPrompts
-from pruner.recording import Recording, ReplayColumns, read_recording
+from pruner.recording import RecordedTrace, Recording, ReplayColumns, read_recording
 from pruner.replay import ProbeCost, Replay
 from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
 from pruner.settings.section import FilePath, Natural, Orders, Positive, Running, local_path
@@ -45,8 +45,7 @@ class ReplaySamplerConfig(SamplerConfig):
 
     def read_replay(self, seed: int) -> Replay:
         path = local_path(self.source)
-        recording = _recording(self, path.stat().st_mtime_ns if path.exists() else 0)
-        return Replay(recording, self.resample, seed, ProbeCost(self.probe_tokens, self.probe_opening_tokens))
+        return _replay(self, seed, path.stat().st_mtime_ns if path.exists() else 0)
 
     def fingerprints(self, context: SamplerContext) -> dict[str, str]:
         assert context.replay is not None
@@ -63,9 +62,25 @@ class ReplaySamplerConfig(SamplerConfig):
 
 
 @lru_cache(maxsize=2)
-def _recording(config: ReplaySamplerConfig, changed_at: int) -> Recording:
-    """Read a recording once for all points of a sweep."""
-    return read_recording(config.source, config.columns, config.no_answer)
+def _replay(config: ReplaySamplerConfig, seed: int, changed_at: int) -> Replay:
+    """Return the same replay, with its orders, to all points of a sweep."""
+    cost = ProbeCost(config.probe_tokens, config.probe_opening_tokens)
+    recording = _recording(config.source, config.columns, config.no_answer, changed_at)
+    return Replay(recording, config.resample, seed, cost)
+
+
+@lru_cache(maxsize=2)
+def _recording(source: str, columns: ReplayColumns, no_answer: tuple[str, ...], changed_at: int) -> Recording:
+    return read_recording(source, columns, no_answer)
+
+
+def check_is_whole(trace: RecordedTrace, problem_id: str) -> None:
+    """Raises InputError: a trace that was pruned when it was recorded is asked for more."""
+    if trace.finish_reason is None:
+        raise InputError(
+            f"sampler.source: trace {trace.trace_index} of problem {problem_id} was pruned after {trace.num_tokens} tokens, and "
+            "the method asks for more. Replay traces of a run of method=cons, or the method that pruned them."
+        )
 
 
 class ReplaySampler:
@@ -106,11 +121,8 @@ class ReplaySampler:
         assert isinstance(key, SegmentKey), f"only traces are replayed, got {key}"
         trace = self._replay.trace(key.problem_id, key.trace_index)
         start, end = request.trace_tokens, min(request.trace_tokens + request.max_tokens, trace.num_tokens)
-        if end == trace.num_tokens and trace.finish_reason is None and end - start < request.max_tokens:
-            raise InputError(
-                f"sampler.source: trace {trace.trace_index} of problem {key.problem_id} was pruned after {end} tokens, and the "
-                "method asks for more. Replay traces of a run of method=cons, or the method that pruned them."
-            )
+        if end == trace.num_tokens and end - start < request.max_tokens:
+            check_is_whole(trace, key.problem_id)
         is_last = end == trace.num_tokens and trace.finish_reason is not None
         return Completion(
             key=key,

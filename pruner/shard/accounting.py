@@ -18,6 +18,7 @@ from fractions import Fraction
 
 from pruner.clustering import cluster_sizes
 from pruner.rows import AnswerRow, RunFacts, TraceRow
+from pruner.settings.prices import AccountingConfig
 from pruner.shard.case import CaseOutcome
 from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Verdict
 from pruner.voting import credit, tied
@@ -158,6 +159,13 @@ def _with_judge_cost(row: AnswerRow, cost: JudgeCost) -> AnswerRow:
         tokens_judge_cached=cost.cached_tokens,
         tokens_judge_output=cost.output_tokens,
     )
+
+
+def net_tokens(row: AnswerRow, weights: AccountingConfig) -> float:
+    """Return what a problem cost, the judge's tokens weighted; store.Store.answers says the same in SQL."""
+    read = weights.judge_prompt_weight * (row.tokens_judge_prompt - row.tokens_judge_cached)
+    known = weights.judge_cached_weight * row.tokens_judge_cached
+    return row.tokens_sampled + read + known + weights.judge_output_weight * row.tokens_judge_output
 
 
 def failed_row(run: RunFacts, problem: Problem, tokens_prompt: int, failure: str) -> AnswerRow:

@@ -57,3 +57,26 @@ def counts(status: Status) -> str:
 def line(status: Status) -> str:
     """Return a line for a log."""
     return f"problems {status.problems_done}/{status.problems}, {counts(status)}, ETA {duration(status.eta_s)}"
+
+
+class Countdown:
+    """Shows how many of a known number of things are done: a bar on a terminal, else a line now and then."""
+
+    def __init__(self, total: int, unit: str, interval_s: float = 10.0) -> None:
+        self._total, self._unit, self._interval_s = total, unit, interval_s
+        self._done = 0
+        self._shown_at = time.monotonic()
+        self._bar = tqdm(total=total, unit=f" {unit}", dynamic_ncols=True) if sys.stderr.isatty() else None
+
+    def count(self) -> None:
+        """Count one more."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update()
+        elif time.monotonic() - self._shown_at >= self._interval_s or self._done == self._total:
+            self._shown_at = time.monotonic()
+            print(f"{self._unit} {self._done}/{self._total}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -13,7 +13,7 @@ from pruner.config.job import Config
 from pruner.judges.base import JudgeContext, Prober
 from pruner.judges.probe import EngineProber
 from pruner.judges.replay import RecordedProber
-from pruner.methods.base import MethodContext
+from pruner.methods.base import Method, MethodContext
 from pruner.prompts import Prompts
 from pruner.replay import Replay
 from pruner.rows import RunFacts
@@ -75,13 +75,23 @@ def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
         return Reading(key, text=trace.text, gold=gold)
 
     setting = CaseSetting(judge, prober, truncation, trace_rule(config, replay), reading)
-    typical = config.model.typical_tokens if replay is None else replay.typical_tokens()
+    new_method = method_maker(config, inputs)
 
     def open_case(prompted: PromptedProblem, known: list[Fact]) -> Case:
-        context = MethodContext(prompted.problem.problem_id, config.budget, config.seed, truncation, typical)
-        return Case(prompted, config.method.make(context), setting, known)
+        return Case(prompted, new_method(prompted.problem.problem_id), setting, known)
 
     return open_case
+
+
+def method_maker(config: Config, inputs: Inputs) -> Callable[[str], Method]:
+    """Return the function that makes the method of a problem, given its id."""
+    truncation = config.prefix.make()
+    typical = config.model.typical_tokens if inputs.replay is None else inputs.replay.typical_tokens()
+
+    def new_method(problem_id: str) -> Method:
+        return config.method.make(MethodContext(problem_id, config.budget, config.seed, truncation, typical))
+
+    return new_method
 
 
 def trace_rule(config: Config, replay: Replay | None = None) -> TraceRule:

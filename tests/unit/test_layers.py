@@ -16,12 +16,12 @@ FLOORS = [
     {"importing", "checkpoint", "default_model"},
     {"results"},
     {"recording"},
-    {"replay", "comparison", "reporting"},
+    {"replay", "reporting"},
     {"samplers"},
     {"judges"},
     {"config"},
     {"shard"},
-    {"learning", "doctor"},
+    {"learning", "doctor", "comparison"},
 ]
 # Who has a section of the configuration beside what it configures.
 SECTIONS = {
@@ -44,7 +44,7 @@ OWNERS = {
     "sentence_transformers": {"pruner.learning.baselines"},
     "math_verify": {"pruner.answers.grading"},
     "mpmath": {"pruner.answers.values"},
-    "multiprocessing": {"pruner.samplers.engine_process"},
+    "multiprocessing": {"pruner.samplers.engine_process", "pruner.comparison.points"},
     "pickle": {"pruner.samplers.channel"},
     "hydra": {"jobs"},
     "omegaconf": {"jobs"},

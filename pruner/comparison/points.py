@@ -1,0 +1,206 @@
+"""The points of a comparison: methods consulted on recorded traces, some processes at a time, with a file for each point.
+
+A point is a config and a recording. Its file says what it is a function of, this program's own code included, so that what an
+earlier call finished is not done again, and never taken for something else.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import pruner
+from pruner.config.identity import identity
+from pruner.config.job import Config
+from pruner.errors import InputError
+from pruner.files import files_fingerprint, write_atomically
+from pruner.processes import end_with_parent
+from pruner.schemas import ANSWERS, ANSWERS_ADDED
+from pruner.settings.prices import AccountingConfig
+from pruner.shard import wiring
+from pruner.shard.accounting import net_tokens
+from pruner.shard.consult import Consultation, Consulted, answers_of, recorded_answers
+from pruner.shard.inputs import Inputs, fingerprints, read_inputs
+
+_POLL_S = 0.1
+_STOPS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+_SOURCE = pa.schema([("source_problem_id", pa.string()), ("repetition", pa.int32())])
+# Of a row of a run's answers, what a comparison looks at.
+ANSWER_COLUMNS = (
+    *("problem_id", "method", "budget", "judge", "answer", "correct", "votes", "votes_total", "votes_tied", "credit"),
+    *("certified", "e_value", "any_correct", "clusters", "traces_started", "traces_finished", "traces_pruned"),
+    *("tokens_sampled", "tokens_prefix", "tokens_finished", "tokens_unpruned_estimate"),
+    *("judge_calls", "judge_probes", "judge_verdicts"),
+    *("tokens_judge_prompt", "tokens_judge_cached", "tokens_judge_output"),
+)
+# The columns of a point's file. rounds: how often the method started traces.
+SCHEMA = pa.schema(
+    [
+        *_SOURCE,
+        *(ANSWERS.field(name) for name in ANSWER_COLUMNS),
+        ANSWERS_ADDED.field("tokens_net"),
+        pa.field("rounds", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting on one recording.
+
+    Attributes:
+        name: its overrides, as they were given.
+        config: of a run with sampler=replay.
+        file: where its rows go.
+    """
+
+    name: str
+    config: Config
+    file: Path
+
+    def is_done(self, given: str) -> bool:
+        """Return whether the file holds what would be computed now."""
+        try:
+            metadata = pq.read_schema(self.file).metadata or {}
+        except (OSError, pa.ArrowInvalid):
+            return False
+        return metadata.get(b"point") == given.encode()
+
+
+def prepare(point: Point) -> str:
+    """Refuse a point that cannot work, and return everything that its rows are a function of, as text.
+
+    Raises:
+        InputError: with the point's name.
+    """
+    try:
+        inputs = read_inputs(point.config)
+        wiring.check_models(point.config, inputs)
+        given = identity(point.config, fingerprints(point.config, inputs))
+        Consultation(point.config, inputs, answers_of(point.config))
+    except InputError as error:
+        raise InputError([f"{point.name}: {fault}" for fault in error.faults]) from None
+    weights = point.config.accounting.model_dump_json()
+    return json.dumps([given, weights, code_fingerprint()], sort_keys=True)
+
+
+@cache
+def code_fingerprint() -> str:
+    """Return a hash of this program's code."""
+    return files_fingerprint(sorted(Path(pruner.__file__).parent.rglob("*.py")))
+
+
+def consult_points(
+    points: Sequence[Point], processes: int, should_stop: Callable[[], bool], on_done: Callable[[Point], None]
+) -> bool:
+    """Consult what is not done yet; return False if it was stopped: what was finished is kept.
+
+    Args:
+        points: on one recording.
+        on_done: called with each point once its file is there.
+
+    Raises:
+        InputError: a method asks for what was not recorded.
+        AnswerError: answers cannot be read.
+        ChildProcessError: a process died.
+    """
+    given = {point.file: prepare(point) for point in points}
+    todo = []
+    for point in points:
+        if point.is_done(given[point.file]):
+            on_done(point)
+        else:
+            todo.append(point)
+    if not todo or should_stop():
+        return not should_stop()
+    _read_answers(todo)
+    context = multiprocessing.get_context("fork")  # what was read is there at once
+    with ProcessPoolExecutor(processes, context, _begin) as pool:
+        try:
+            for point, table in _tables(pool, todo, processes, should_stop):
+                table = table.replace_schema_metadata({"point": given[point.file]})
+                write_atomically(point.file, lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
+                on_done(point)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+    return not should_stop()
+
+
+def _begin() -> None:
+    """Leave signals that reach every process to the parent, and do not outlive it."""
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
+
+
+def _read_answers(points: Sequence[Point]) -> None:
+    """Read the answers of all traces before processes begin, so that each of them knows them."""
+    for point in points:
+        replay = read_inputs(point.config).replay
+        assert replay is not None
+        with answers_of(point.config) as answers:
+            answers.read_all(recorded_answers(replay))
+
+
+def _tables(
+    pool: ProcessPoolExecutor, points: Sequence[Point], chunks: int, should_stop: Callable[[], bool]
+) -> Iterator[tuple[Point, pa.Table]]:
+    """Yield each point with its rows once all chunks of it are there, until it is to stop."""
+    parts: dict[Path, list[pa.Table]] = {point.file: [] for point in points}
+    open_: dict[Future[pa.Table], Point] = {
+        pool.submit(consulted, point, chunk, chunks): point for point in points for chunk in range(chunks)
+    }
+    while open_ and not should_stop():
+        done, _ = wait(open_, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        for future in done:
+            point = open_.pop(future)
+            parts[point.file].append(_result(future, point))
+            if len(parts[point.file]) == chunks:
+                table = pa.concat_tables(parts.pop(point.file)).sort_by("problem_index").drop_columns("problem_index")
+                yield point, table
+
+
+def _result(future: Future[pa.Table], point: Point) -> pa.Table:
+    try:
+        return future.result()
+    except InputError as error:
+        raise InputError([f"{point.name}: {fault}" for fault in error.faults]) from None
+    except BrokenProcessPool:
+        raise ChildProcessError(
+            "a process of the comparison died, perhaps for lack of memory; try processes=1"
+        ) from None
+
+
+def consulted(point: Point, chunk: int, chunks: int) -> pa.Table:
+    """Return the rows of every chunks-th problem of a point, from the chunk-th on, with their problem_index."""
+    inputs = read_inputs(point.config)
+    with answers_of(point.config) as answers:
+        consultation = Consultation(point.config, inputs, answers)
+        found = [consultation.consult(problem) for problem in inputs.problems.problems[chunk::chunks]]
+    return _table(found, inputs, point.config.accounting)
+
+
+def _table(found: Sequence[Consulted], inputs: Inputs, weights: AccountingConfig) -> pa.Table:
+    rows = [each.row for each in found]
+    indexes = pa.array([row.problem_index for row in rows], pa.int32())
+    values = {name: [getattr(row, name) for row in rows] for name in ANSWER_COLUMNS}
+    values["tokens_net"] = [net_tokens(row, weights) for row in rows]
+    values["rounds"] = [each.rounds for each in found]
+    sources = inputs.problems.carried.select(list(_SOURCE.names)).take(indexes)
+    return pa.table(
+        [indexes, *sources.columns, *(pa.array(values[name], SCHEMA.field(name).type) for name in values)],
+        ["problem_index", *_SOURCE.names, *values],
+    )
