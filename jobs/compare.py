@@ -18,12 +18,13 @@ from pathlib import Path
 import hydra
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from jobs import entry, signals
 from jobs.compose import main_config
 from jobs.signals import StopSignals
-from pruner.comparison import frontier
+from pruner.comparison import frontier, hulls
 from pruner.comparison.curves import (
     candidates,
     control_of_runs,
@@ -33,7 +34,7 @@ from pruner.comparison.curves import (
     run_of_folder,
     run_of_point,
 )
-from pruner.comparison.frontier import cross_validated, frontiers, held_out, split_knob
+from pruner.comparison.frontier import frontiers, held_out
 from pruner.comparison.plot import plot_pareto
 from pruner.comparison.points import Point, consult_points
 from pruner.comparison.table import (
@@ -68,7 +69,8 @@ BASELINE = "method=cons"
 class CompareConfig(Section):
     """sources: recorded traces; every point runs on each. runs: folders of runs that are there instead. points: overrides of
     the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens per problem at which
-    frontiers are shown. knob: a setting of the user's; the others of its method are then cross-validated over `folds` folds."""
+    frontiers are shown, also with settings chosen on other problems, over `folds` folds. against: methods whose settings the others are
+    compared with at equal tokens, cons@k among them. knob: the setting by which the points of a method are a curve."""
 
     sources: tuple[FilePath, ...]
     runs: tuple[FilePath, ...]
@@ -81,6 +83,7 @@ class CompareConfig(Section):
     processes: Processes
     bootstrap: Resamplings
     marks: tuple[Rate, ...]
+    against: tuple[str, ...]
     knob: str | None
     folds: Folds
 
@@ -141,6 +144,8 @@ def points_of(config: CompareConfig, source: str, target: Path) -> list[Point]:
     found = []
     for name in dict.fromkeys([BASELINE, *config.points]):
         own = dict(override.partition("=")[::2] for override in (*config.common, *name.split()))
+        if own.get("sampler", "replay") != "replay":
+            raise InputError(f"{name}: it needs an engine. Run it as a job of its own, then compare runs=[...].")
         overrides = [f"{key}={value}" for key, value in (common | own).items()]
         file = target / "points" / Path(source).stem / f"{label(name)}.parquet"
         found.append(Point(name, composed(name, overrides), file))
@@ -150,12 +155,11 @@ def points_of(config: CompareConfig, source: str, target: Path) -> list[Point]:
 def composed(name: str, overrides: Sequence[str]) -> Config:
     """Return a point's config. Raises InputError, with the point's name."""
     try:
-        config = main_config(overrides)
+        return main_config(overrides)
     except InputError as error:
         raise InputError([f"{name}: {fault}" for fault in error.faults]) from None
-    if not config.sampler.has_recording:
-        raise InputError(f"{name}: it needs an engine. Run it as a job of its own, then compare runs=[...].")
-    return config
+    except HydraException as error:
+        raise InputError(f"{name}: {entry.one_line(error)}") from None
 
 
 def label(point: str) -> str:
@@ -163,19 +167,9 @@ def label(point: str) -> str:
     return f"{entry.run_name(point.split(), ())[:100]}-{hash64(point):016x}"
 
 
-def validated(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control | None) -> list[ComparedRun]:
-    """Return the knob's points with constants chosen on other problems."""
-    if config.knob is None or control_ is None:
-        return []
-    tuned = [run for run in runs if split_knob(run.settings, config.knob)[1]]
-    if len({run.method for run in tuned}) != 1:
-        raise InputError(f"knob: got {config.knob!r}, expected a setting that points of one method have.")
-    return cross_validated(tuned, control_, config.knob, config.folds, config.seed)
-
-
 def write(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control | None, target: Path) -> None:
     try:
-        rows = table([*runs, *validated(config, runs, control_)], control_, config.bootstrap, config.seed)
+        rows = table(runs, control_, config.bootstrap, config.seed)
     except ValueError as error:
         raise InputError(f"runs: {error}. Compare runs over the same problems.") from None
     rows.sort(key=lambda row: (row.method, row.tokens_net))
@@ -185,12 +179,22 @@ def write(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control 
         text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(found, config.marks)}"
         chosen = held_out(candidates(runs, control_), config.marks, config.folds, config.seed)
         text += f"\n## The best setting, chosen on other problems\n\n{frontier.markdown(chosen, config.marks)}"
+    if config.against:
+        text += f"\n## Above the best mixtures of others' settings\n\n{mixtures(config, runs, control_)}"
     flat = pa.Table.from_pylist([flat_row(row) for row in rows])
     write_atomically(target / "compare.parquet", lambda path: pq.write_table(flat, path))
     write_atomically(target / "compare.md", lambda path: path.write_text(text))
     files = plot_pareto(rows, control_, target)
     print(text)
     print(f"written: {', '.join(str(file) for file in (target / 'compare.md', target / 'compare.parquet', *files))}")
+
+
+def mixtures(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control | None) -> str:
+    try:
+        rows = hulls.hull_rows(runs, control_, config.against, config.knob, config.bootstrap, config.seed)
+    except ValueError as error:
+        raise InputError(f"against: {error}.") from None
+    return hulls.markdown(rows, config.against, config.knob)
 
 
 def flat_row(row: ComparisonRow) -> dict[str, object]:

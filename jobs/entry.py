@@ -85,7 +85,7 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
         except InputError as error:
             _fail(error.faults, 2)
         except (HydraException, OmegaConfBaseException) as error:
-            _fail([_one_line(error)], 2)
+            _fail([one_line(error)], 2)
         except (AnswerError, CheckpointError, EngineError) as error:
             _fail([str(error)], 1)
         except OSError as error:
@@ -114,14 +114,14 @@ def run(main: Callable[[], Any]) -> None:
     except PointFailed as error:
         _fail(error.lines, error.code)
     except (HydraException, OmegaConfBaseException) as error:
-        _fail([_one_line(error)], 2)
+        _fail([one_line(error)], 2)
     except OSError as error:
         _fail([f"hydra: {error}. Hydra's own folders (hydra.run.dir, hydra.sweep.dir) must be such as can be made."], 2)
     except Exception as error:  # Hydra, on what it was given: our own are Faults
         _fail([f"config: {first_line(error)}. Look at the hydra.* options in the command."], 2)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Return what Hydra says, without the folders that it searched, and with the key or choice that was probably meant."""
     text, hint = str(error).partition("Config search path:")[0], _meant(error)
     if hint:

@@ -44,7 +44,7 @@ def run_of_folder(folder: Path) -> ComparedRun:
 def run_of_point(point: Point) -> ComparedRun:
     """Return a point that was consulted; its settings are its overrides but for the method."""
     settings = " ".join(part for part in point.name.split() if not part.startswith("method="))
-    rows = pq.read_table(point.file, columns=[*_ANSWERS, "source_problem_id"]).to_pylist()
+    rows = pq.read_table(point.file, columns=[*_ANSWERS, "source_problem_id", "rounds"]).to_pylist()
     return _graded(compared_run(str(point.file), settings, rows))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from pruner.comparison.table import ComparedRun, ComparisonRow, Control, Floats, equal_tokens
+from pruner.comparison.table import ComparedRun, ComparisonRow, Control, Floats
 from pruner.results.formats import markdown_table
 from pruner.traces import hash64
 
@@ -80,72 +79,3 @@ def markdown(found: Sequence[Frontier], marks: Sequence[float]) -> str:
         rows.append([f"{mark / 1000:,.0f}k", *("" if value is None else f"{value:.2%}" for value in values)])
     lines = markdown_table(["net tokens per problem, at most", *(each.method for each in found)], rows)
     return "\n".join(lines) + "\n"
-
-
-def cross_validated(
-    runs: Sequence[ComparedRun], control: Control, knob: str, folds: int, seed: int
-) -> list[ComparedRun]:
-    """Return one run a value of the knob, each problem with constants that were chosen on the other folds' problems.
-
-    Runs whose settings differ in the knob alone are a family: one choice of constants. On the problems of the other folds the
-    family is chosen whose points are highest above plain voting at equal tokens, on average.
-
-    Args:
-        runs: of one method, over all values of the knob in every family.
-        knob: the setting that is the user's, e.g. `method.confidence`.
-
-    Raises:
-        ValueError: a family lacks a value of the knob.
-    """
-    families: dict[str, dict[str, ComparedRun]] = {}
-    for run in runs:
-        rest, value = split_knob(run.settings, knob)
-        families.setdefault(rest, {})[value] = run
-    values = sorted({value for family in families.values() for value in family})
-    if lacking := [name for name, family in families.items() if sorted(family) != values]:
-        raise ValueError(f"constants {lacking[0]!r} lack a value of {knob}")
-    names = runs[0].problems
-    fold_of = _folds(names, folds, seed)
-    chosen = {}
-    for fold in range(folds):
-        outside = fold_of != fold
-        chosen[fold] = max(families, key=lambda name: _lead(families[name], control, outside))
-    return [_assembled(families, chosen, fold_of, value, knob) for value in values]
-
-
-def split_knob(settings: str, knob: str) -> tuple[str, str]:
-    """Return settings without the knob, and the knob's value; empty if it is not set."""
-    parts = settings.split()
-    value = next((part.partition("=")[2] for part in parts if part.startswith(f"{knob}=")), "")
-    return " ".join(part for part in parts if not part.startswith(f"{knob}=")), value
-
-
-def _lead(family: Mapping[str, ComparedRun], control: Control, problems: Floats) -> float:
-    correct, tokens = control.correct[problems].mean(axis=0), control.tokens[problems].mean(axis=0)
-    leads = []
-    for run in family.values():
-        at_equal = equal_tokens(correct, tokens, float(run.tokens_net[problems].mean()))
-        if at_equal is not None:
-            leads.append(float(run.correct[problems].mean()) - at_equal)
-    return float(np.mean(leads)) if leads else -1.0
-
-
-def _assembled(
-    families: Mapping[str, Mapping[str, ComparedRun]], chosen: Mapping[int, str], fold_of: Floats, value: str, knob: str
-) -> ComparedRun:
-    first = next(iter(families.values()))[value]
-    arrays: dict[str, Any] = {
-        key: np.empty_like(array) for key, array in vars(first).items() if isinstance(array, np.ndarray)
-    }
-    for fold, name in chosen.items():
-        own = fold_of == fold
-        for key, array in arrays.items():
-            array[own] = getattr(families[name][value], key)[own]
-    used = ", ".join(sorted({name or "defaults" for name in chosen.values()}))
-    return replace(
-        first,
-        run="",
-        method=f"{first.method}, cross-validated",
-        settings=f"{knob}={value} (constants chosen: {used})",
-        **arrays,
-    )

@@ -30,6 +30,7 @@ class ComparedRun:
         problems: names, in order; all arrays are [problems].
         correct: share of its repetitions that are right.
         judge_net: the judge's tokens, weighted as in the run's config; net = tokens + judge_net.
+        rounds: how often traces were started; NaN where that is not known.
     """
 
     run: str
@@ -45,6 +46,7 @@ class ComparedRun:
     tokens_finished: Floats
     traces: Floats
     judge_calls: Floats
+    rounds: Floats
 
     @property
     def judge_net(self) -> Floats:
@@ -118,6 +120,7 @@ def compared_run(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> 
         tokens_finished=mean("tokens_finished"),
         traces=mean("traces_started"),
         judge_calls=mean("judge_calls"),
+        rounds=mean("rounds") if "rounds" in rows[0] else np.full(len(groups), np.nan),
     )
 
 
@@ -262,21 +265,22 @@ def _cells(row: ComparisonRow) -> list[str]:
     return [
         row.method,
         row.settings,
-        _percent(row.accuracy),
+        percent(row.accuracy),
         "" if row.control is None else f"{row.control:.1%}",
         "" if row.lead is None else row.lead.text("+.1f", "+.1f", 100),
-        _thousands(row.tokens_net),
+        thousands(row.tokens_net),
         "" if row.saving is None else f"{row.saving:.1%}",
         f"{row.traces:.1f}",
-        *(_thousands(each) for each in (row.tokens_prefix, row.tokens_finished, row.judge_net)),
+        *(thousands(each) for each in (row.tokens_prefix, row.tokens_finished, row.judge_net)),
     ]
 
 
-def _percent(accuracy: Interval) -> str:
+def percent(accuracy: Interval) -> str:
     """Return the accuracy in percent, the sign behind the figure alone."""
     figure, _, bounds = accuracy.text(".1f", ".1f", 100).partition(" ")
     return f"{figure}% {bounds}".rstrip()
 
 
-def _thousands(tokens: float) -> str:
-    return f"{tokens / 1000:,.1f}"
+def thousands(tokens: float) -> str:
+    """Return tokens as thousands of them, small numbers with more places."""
+    return f"{tokens / 1000:,.1f}" if tokens >= 10_000 or not tokens else f"{tokens / 1000:.3g}"

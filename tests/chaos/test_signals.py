@@ -159,18 +159,21 @@ def wait_for_segments(root, process):
         time.sleep(0.01)
 
 
-def test_a_comparison_is_stopped_with_its_runs_and_goes_on(tmp_path):
+def test_a_comparison_is_stopped_with_its_processes_and_goes_on(tmp_path):
     write_run(tmp_path)
-    arguments = [f"sources=[{tmp_path}/run]", f"target={tmp_path}/compared"]
-    arguments += ["budget=2", "bootstrap=20", "resample=2", 'points=["method=esc"]']
+    points = json.dumps([f"method=esc method.window={window}" for window in (2, 3, 4, 5)])
+    arguments = [f"sources=[{tmp_path}/run]", f"target={tmp_path}/compared", f"points={points}"]
+    arguments += ["budget=2", "bootstrap=20", "resample=1000"]
     pipe = subprocess.PIPE
     process = start_program("compare", *arguments, stderr=pipe, stdout=pipe, start_new_session=True)
-    while not list(tmp_path.glob("compared/*/*")):
+    while not (done := sorted(tmp_path.glob("compared/points/run/*.parquet"))):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal and Slurm do: the runs too
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal and Slurm do: its processes too
     errors = process.communicate(timeout=60)[1]
     assert (process.returncode, "Traceback" in errors) == (75, False), errors
     assert errors == "interrupted by signal 2; the same command goes on from here\n"
+    written = {path: path.stat().st_mtime_ns for path in done}
     again = run("compare", *arguments)
     assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in done} == written

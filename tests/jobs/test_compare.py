@@ -1,88 +1,157 @@
-"""Runs that jobs.compare starts, with a stand-in for what it runs."""
+"""jobs.compare on recorded traces: points in processes, a file for each, stops and faults."""
 
+import json
 import os
+import random
 import signal
+import subprocess
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pruner.comparison import runs
-from pruner.errors import InputError
+from pruner.comparison.points import ANSWER_COLUMNS
+from tests.job_processes import run, start_program
+from tests.jobs.test_replay import main_job, rows
+from tests.jobs.test_run import SIMULATED
+
+DEEPPRUNE = "method=deepprune judge=probe prefix.max_tokens=16"
 
 
-@pytest.fixture
-def child(tmp_path, monkeypatch):
-    """Say what a run does instead: lines of a shell script; its arguments are -m, jobs.run and the overrides."""
-
-    def becomes(*lines):
-        path = tmp_path / "child"
-        path.write_text("\n".join(("#!/usr/bin/env bash", f"cd {tmp_path}", *lines)) + "\n")
-        path.chmod(0o755)
-        monkeypatch.setattr(runs.sys, "executable", str(path))
-
-    return becomes
-
-
-class Stop:
-    """Stops once a file is there."""
-
-    received = signal.SIGTERM
-
-    def __init__(self, path):
-        self.path = path
-
-    def __call__(self):
-        return self.path.exists()
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory):
+    """12 problems of 8 traces, with probes, all finished."""
+    path, rng = tmp_path_factory.mktemp("recorded") / "traces.parquet", random.Random(1)
+    found = []
+    for problem in range(12):
+        for index in range(8):
+            tokens = rng.randint(20, 70)
+            given = [rng.choice(["1", "2", "3"][: 1 + problem % 3]) for _ in range(-(-tokens // 16))]
+            found.append((f"p{problem}", "1", index, tokens, given[-1], 16, given))
+    names = ("problem_id", "gold_answer", "trace_index", "num_tokens", "answer", "probe_every", "probes")
+    pq.write_table(pa.table(dict(zip(names, map(list, zip(*found, strict=True)), strict=True))), path)
+    return path
 
 
-def test_a_run_that_writes_more_than_a_pipe_holds_does_not_wait_for_ever(child, tmp_path):
-    child("head -c 1000000 /dev/zero >&2", "touch done-$3")
-    assert runs.run_points([["a"], ["b"], ["c"]], 2, Stop(tmp_path / "never"))
-    assert sorted(path.name for path in tmp_path.glob("done-*")) == ["done-a", "done-b", "done-c"]
-
-
-def test_a_run_is_asked_once_to_stop(child, tmp_path):
-    child(
-        "trap 'echo asked >> asked; asked=1' TERM",
-        "touch begun",
-        'while [ -z "$asked" ]; do sleep 0.02; done',
-        "sleep 0.6 & wait; wait",
-        "exit 75",
+def arguments(traces, target, points, *more):
+    return (
+        f"sources=[{traces}]",
+        f"target={target}",
+        "budget=6",
+        "bootstrap=50",
+        f"points={json.dumps(points)}",
+        *more,
     )
-    assert not runs.run_points([["a"], ["b"]], 1, Stop(tmp_path / "begun"))
-    assert (tmp_path / "asked").read_text() == "asked\n"
 
 
-@pytest.mark.parametrize("ending", ["echo 'error: broken' >&2; exit 1", "exit 2", "trap - TERM; kill -s TERM $$"])
-def test_what_goes_wrong_in_a_run_after_a_stop_is_part_of_the_stop(child, tmp_path, ending):
-    child(f"trap '{ending.replace(chr(39), chr(34))}' TERM", "touch begun", "while true; do sleep 0.02; done")
-    assert not runs.run_points([["a"]], 1, Stop(tmp_path / "begun"))
+def compare(*given):
+    return run("compare", *arguments(*given))
 
 
-def test_a_run_that_is_stopped_by_another_stops_the_others(child, tmp_path):
-    child("exit 75")
-    assert not runs.run_points([["a"], ["b"]], 1, Stop(tmp_path / "never"))
+def files(target):
+    return {path.name.rpartition("-")[0]: path for path in sorted(target.glob("points/traces/*.parquet"))}
 
 
-def test_a_run_that_does_not_stop_is_killed_after_a_long_while(child, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "_GRACE_S", 0.2)
-    child("trap '' TERM", "touch begun", "echo $$ > pid", "while true; do sleep 0.02; done")
-    assert not runs.run_points([["a"]], 1, Stop(tmp_path / "pid"))
+def test_a_point_has_the_rows_of_a_run(traces, tmp_path):
+    weights = ("accounting.judge_prompt_weight=0.3", "accounting.judge_output_weight=2")
+    result = compare(traces, tmp_path, [DEEPPRUNE], "resample=3", f"common={json.dumps(weights)}")
+    assert result.returncode == 0, result.stderr
+    replay = ("sampler=replay", "budget=6", f"sampler.source={traces}", "sampler.resample=3", *weights)
+    columns = (*ANSWER_COLUMNS, "source_problem_id", "repetition", "tokens_net")
+    for name, method in (("cons", ("method=cons",)), ("deepprune", DEEPPRUNE.split())):
+        main_job(tmp_path, name, *replay, *method)
+        [file] = [path for key, path in files(tmp_path).items() if f"method={name}" in key]
+        assert pq.read_table(file, columns=list(columns)).to_pylist() == rows(tmp_path / name, columns=columns)
+
+
+def test_what_is_done_is_kept_and_what_it_depends_on_is_done_again(traces, tmp_path):
+    points = ["method=worth", "method=esc method.window=2"]
+    assert compare(traces, tmp_path, points, "resample=2").returncode == 0
+    before = {name: path.stat().st_mtime_ns for name, path in files(tmp_path).items()}
+    assert len(before) == 3
+    files(tmp_path)["method.window=2,method=esc"].write_bytes(b"no Parquet")
+    result = compare(traces, tmp_path, [*points, "method=worth method.price=0.01"], "resample=2")
+    assert result.returncode == 0 and "points 4/4" in result.stderr, result.stderr
+    after = {name: path.stat().st_mtime_ns for name, path in files(tmp_path).items()}
+    assert {name for name in before if after[name] == before[name]} == {"method=cons", "method=worth"}
+    assert compare(traces, tmp_path, points, "resample=3").returncode == 0
+    assert all(pq.read_metadata(path).num_rows == 36 for name, path in files(tmp_path).items() if "price" not in name)
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ("method=cons budget=0", "method=cons budget=0: budget: got 0"),
+        ("method=cons budget=9", "method=cons budget=9: budget: got 9, but problem"),
+        ("method=deepconf_online", "method=deepconf_online: sampler.source: 96 of 96 traces have no confidences"),
+        ("method=deepprune judge=llm judge.colocate=false", "judge: got llm"),
+        (
+            "method=cons sampler=vllm",
+            "method=cons sampler=vllm: it needs an engine. Run it as a job of its own, then compare runs=[...]",
+        ),
+        ("method=worth method.prize=1", "method=worth method.prize=1: config: Could not override"),
+        ("method=deepprune judge=trained judge.path=nowhere", "judge.path=nowhere: "),
+    ],
+)
+def test_a_point_that_cannot_work_is_refused_before_anything_is_consulted(traces, tmp_path, point, message):
+    result = compare(traces, tmp_path, [point], "resample=2")
+    assert result.returncode == 2 and message in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr and not files(tmp_path)
+
+
+def test_what_was_not_recorded_is_said_with_the_point_that_asks_for_it(traces, tmp_path):
+    main_job(tmp_path, "plain", *SIMULATED, "method=cons")
+    result = run("compare", f"sources=[{tmp_path}/plain]", f"target={tmp_path}", "budget=6", f'points=["{DEEPPRUNE}"]')
+    assert result.returncode == 2 and f"{DEEPPRUNE}: sampler.source: trace" in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def wait_until(holds, what):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, f"not within a minute: {what}"
+        time.sleep(0.02)
+
+
+def started(traces, target):
+    """Start a comparison that takes some time, and wait until a point is done."""
+    given = arguments(traces, target, [f"{DEEPPRUNE} method.k1={k1}" for k1 in range(1, 7)], "resample=150")
+    process = start_program("compare", *given, start_new_session=True, stderr=subprocess.PIPE)
+    wait_until(lambda: files(target) or process.poll() is not None, "a point is done")
+    assert process.poll() is None
+    return process, given
+
+
+def members(session):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] not in "ZX":
+            found.append(int(pid))
+    return found
+
+
+def test_nothing_outlives_a_comparison_that_is_killed(traces, tmp_path):
+    process, _ = started(traces, tmp_path)
+    assert len(members(process.pid)) > 1
+    process.kill()
+    process.wait()
+    wait_until(lambda: not members(process.pid), "its processes are gone")
+
+
+def test_a_process_that_dies_ends_the_comparison_with_a_line(traces, tmp_path):
+    process, given = started(traces, tmp_path)
+    [child, *_] = [pid for pid in members(process.pid) if pid != process.pid]
+    os.kill(child, signal.SIGKILL)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and "error: a process of the comparison died" in errors, errors
+    done = {name: path.stat().st_mtime_ns for name, path in files(tmp_path).items()}
+    wait_until(lambda: not members(process.pid), "its processes are gone")
     time.sleep(0.01)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
-
-
-def test_what_runs_refuse_is_said_with_their_overrides(child, tmp_path):
-    child("head -c 200000 /dev/zero | tr '\\0' '\\n' >&2", "echo 'error: budget: got 0' >&2", "exit 2")
-    with pytest.raises(InputError) as caught:
-        runs.run_points([["budget=0"]], 1, Stop(tmp_path / "never"))
-    assert caught.value.faults == ("budget=0: budget: got 0",) or list(caught.value.faults) == [
-        "budget=0: budget: got 0"
-    ]
-
-
-def test_a_run_that_ends_without_a_word_is_named_with_its_exit_code(child, tmp_path):
-    child("exit 3")
-    with pytest.raises(InputError, match="budget=0: exit code 3"):
-        runs.run_points([["budget=0"]], 1, Stop(tmp_path / "never"))
+    assert run("compare", *given).returncode == 0
+    assert {name: files(tmp_path)[name].stat().st_mtime_ns for name in done} == done

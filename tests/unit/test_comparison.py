@@ -115,4 +115,4 @@ def test_the_markdown_has_a_line_a_run():
         [compared_run("r", "k=1", answers("r", 2000))], flat_control([0, 1, 1, 1], [1e3, 2e3, 3e3, 4e3]), 50, 0
     )
     text = markdown(rows, "# heading")
-    assert "| cons | k=1 | 66.7%" in text and "| 2.0 | 50.0% |" in text
+    assert "| cons | k=1 | 66.7%" in text and "| 2 | 50.0% |" in text
