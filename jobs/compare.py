@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import hydra
@@ -24,9 +23,8 @@ from omegaconf import DictConfig
 from jobs import entry, signals
 from jobs.compose import main_config
 from jobs.signals import StopSignals
-from pruner.comparison import frontier, hulls
 from pruner.comparison.curves import (
-    candidates,
+    certificates,
     control_of_runs,
     joined,
     merged,
@@ -34,16 +32,10 @@ from pruner.comparison.curves import (
     run_of_folder,
     run_of_point,
 )
-from pruner.comparison.frontier import frontiers, held_out
+from pruner.comparison.page import Compared, View, page
 from pruner.comparison.plot import plot_pareto
 from pruner.comparison.points import Point, consult_points
-from pruner.comparison.table import (
-    ComparedRun,
-    ComparisonRow,
-    Control,
-    markdown,
-    table,
-)
+from pruner.comparison.table import flat_row, table
 from pruner.config.job import Config
 from pruner.errors import InputError
 from pruner.files import write_atomically
@@ -97,7 +89,7 @@ def main(cfg: DictConfig) -> int:
     target = local_path(config.target)
     if config.runs:
         runs = [run_of_folder(Path(name)) for name in config.runs]
-        write(config, runs, control_of_runs(runs), target)
+        write(config, Compared(runs, control_of_runs(runs)), target)
         return 0
     stop = StopSignals()
     compared = consult(config, target, stop)
@@ -105,11 +97,11 @@ def main(cfg: DictConfig) -> int:
     if stop or compared is None:
         print(signals.message(stop.received), file=sys.stderr)
         return entry.INTERRUPTED
-    write(config, *compared, target)
+    write(config, compared, target)
     return 0
 
 
-def consult(config: CompareConfig, target: Path, stop: StopSignals) -> tuple[list[ComparedRun], Control] | None:
+def consult(config: CompareConfig, target: Path, stop: StopSignals) -> Compared | None:
     """Consult every point on every recording, and plain voting; return None if it was stopped."""
     chosen = [points_of(config, source, target) for source in sources(config)]
     display = Countdown(sum(len(each) for each in chosen), "points")
@@ -119,9 +111,11 @@ def consult(config: CompareConfig, target: Path, stop: StopSignals) -> tuple[lis
                 return None
     finally:
         display.close()
-    runs = [merged([run_of_point(point) for point in same]) for same in zip(*chosen, strict=True)]
+    settings = list(zip(*chosen, strict=True))
+    runs = [merged([run_of_point(point) for point in same]) for same in settings]
     largest = max(point.config.budget for point in chosen[0] if point.config.method.name == "cons")
-    return runs, joined([plain_voting(each[0].config, largest) for each in chosen])
+    control = joined([plain_voting(each[0].config, largest) for each in chosen])
+    return Compared(runs, control, [row for same in settings if (row := certificates(same)) is not None])
 
 
 def sources(config: CompareConfig) -> list[str]:
@@ -167,47 +161,23 @@ def label(point: str) -> str:
     return f"{entry.run_name(point.split(), ())[:100]}-{hash64(point):016x}"
 
 
-def write(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control | None, target: Path) -> None:
+def write(config: CompareConfig, compared: Compared, target: Path) -> None:
     try:
-        rows = table(runs, control_, config.bootstrap, config.seed)
+        rows = table(compared.runs, compared.control, config.bootstrap, config.seed)
     except ValueError as error:
         raise InputError(f"runs: {error}. Compare runs over the same problems.") from None
     rows.sort(key=lambda row: (row.method, row.tokens_net))
-    found = frontiers(rows, control_, config.marks)
-    text = markdown(rows, f"# {rows[0].problems} problems, {rows[0].repetitions} orders of the traces each")
-    if config.marks:
-        text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(found, config.marks)}"
-        chosen = held_out(candidates(runs, control_), config.marks, config.folds, config.seed)
-        text += f"\n## The best setting, chosen on other problems\n\n{frontier.markdown(chosen, config.marks)}"
-    if config.against:
-        text += f"\n## Above the best mixtures of others' settings\n\n{mixtures(config, runs, control_)}"
+    try:
+        view = View(config.marks, config.folds, config.against, config.knob, config.bootstrap, config.seed)
+        text = page(rows, compared, view)
+    except ValueError as error:
+        raise InputError(f"against: {error}.") from None
     flat = pa.Table.from_pylist([flat_row(row) for row in rows])
     write_atomically(target / "compare.parquet", lambda path: pq.write_table(flat, path))
     write_atomically(target / "compare.md", lambda path: path.write_text(text))
-    files = plot_pareto(rows, control_, target)
+    files = plot_pareto(rows, compared.control, target)
     print(text)
     print(f"written: {', '.join(str(file) for file in (target / 'compare.md', target / 'compare.parquet', *files))}")
-
-
-def mixtures(config: CompareConfig, runs: Sequence[ComparedRun], control_: Control | None) -> str:
-    try:
-        rows = hulls.hull_rows(runs, control_, config.against, config.knob, config.bootstrap, config.seed)
-    except ValueError as error:
-        raise InputError(f"against: {error}.") from None
-    return hulls.markdown(rows, config.against, config.knob)
-
-
-def flat_row(row: ComparisonRow) -> dict[str, object]:
-    """Return the row with an interval as three columns."""
-    flat: dict[str, object] = {}
-    for key, value in asdict(row).items():
-        if isinstance(value, dict):
-            flat |= {key: value["value"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
-        else:
-            flat[key] = value
-            if key == "lead":
-                flat |= {"lead_low": None, "lead_high": None}
-    return flat
 
 
 if __name__ == "__main__":

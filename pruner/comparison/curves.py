@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from pruner.comparison.certificates import CertificateRow, certificate_row
 from pruner.comparison.points import Point
 from pruner.comparison.table import (
     ComparedRun,
@@ -42,10 +43,21 @@ def run_of_folder(folder: Path) -> ComparedRun:
 
 
 def run_of_point(point: Point) -> ComparedRun:
-    """Return a point that was consulted; its settings are its overrides but for the method."""
-    settings = " ".join(part for part in point.name.split() if not part.startswith("method="))
+    """Return a point that was consulted."""
     rows = pq.read_table(point.file, columns=[*_ANSWERS, "source_problem_id", "rounds"]).to_pylist()
-    return _graded(compared_run(str(point.file), settings, rows))
+    return _graded(compared_run(str(point.file), settings_of(point), rows))
+
+
+def settings_of(point: Point) -> str:
+    """Return a point's overrides but for the method."""
+    return " ".join(part for part in point.name.split() if not part.startswith("method="))
+
+
+def certificates(points: Sequence[Point]) -> CertificateRow | None:
+    """Return what the certificates of one setting on one or more recordings are worth; None if it has none."""
+    columns = ["method", "certified", "is_mode", "correct", "traces_started", "tokens_net"]
+    rows = [row for point in points for row in pq.read_table(point.file, columns=columns).to_pylist()]
+    return certificate_row(settings_of(points[0]), rows)
 
 
 def _graded(run: ComparedRun) -> ComparedRun:

@@ -43,13 +43,14 @@ ANSWER_COLUMNS = (
     *("judge_calls", "judge_probes", "judge_verdicts"),
     *("tokens_judge_prompt", "tokens_judge_cached", "tokens_judge_output"),
 )
-# The columns of a point's file. rounds: how often the method started traces.
+# The columns of a point's file. rounds, is_mode: see Consulted.
 SCHEMA = pa.schema(
     [
         *_SOURCE,
         *(ANSWERS.field(name) for name in ANSWER_COLUMNS),
         ANSWERS_ADDED.field("tokens_net"),
         pa.field("rounds", pa.int32()),
+        pa.field("is_mode", pa.bool_()),
     ]
 )
 
@@ -199,6 +200,7 @@ def _table(found: Sequence[Consulted], inputs: Inputs, weights: AccountingConfig
     values = {name: [getattr(row, name) for row in rows] for name in ANSWER_COLUMNS}
     values["tokens_net"] = [net_tokens(row, weights) for row in rows]
     values["rounds"] = [each.rounds for each in found]
+    values["is_mode"] = [each.is_mode for each in found]
     sources = inputs.problems.carried.select(list(_SOURCE.names)).take(indexes)
     return pa.table(
         [indexes, *sources.columns, *(pa.array(values[name], SCHEMA.field(name).type) for name in values)],

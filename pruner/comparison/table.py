@@ -7,7 +7,7 @@ with its mean; intervals are over problems, and the same draws serve all runs, s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -247,6 +247,19 @@ _HEADER = (
     *("method", "settings", "accuracy", "cons@k at equal tokens", "lead", "net k tokens", "saving", "traces", "prefix"),
     *("finished", "judge"),
 )
+
+
+def flat_row(row: ComparisonRow) -> dict[str, object]:
+    """Return the row with an interval as three columns."""
+    flat: dict[str, object] = {}
+    for key, value in asdict(row).items():
+        if isinstance(value, dict):
+            flat |= {key: value["value"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
+        else:
+            flat[key] = value
+            if key == "lead":
+                flat |= {"lead_low": None, "lead_high": None}
+    return flat
 
 
 def markdown(rows: Sequence[ComparisonRow], heading: str) -> str:

@@ -25,6 +25,7 @@ from pruner.shard.accounting import answer_row, trace_rows
 from pruner.shard.case import Case, CaseOutcome, PromptedProblem, Step
 from pruner.shard.inputs import Inputs
 from pruner.traces import FinalAnswer, Problem, Segment, SegmentKey, Trace, TraceKey
+from pruner.voting import majority_vote, tied
 
 _WAIT_S = 0.2
 
@@ -101,10 +102,16 @@ def recorded_answers(replay: Replay) -> set[tuple[str | None, str | None]]:
 
 @dataclass(frozen=True)
 class Consulted:
-    """What a method made of one problem. rounds: how often it started traces, all at once or more of them later."""
+    """What a method made of one problem.
+
+    Attributes:
+        rounds: how often it started traces, all at once or more of them later.
+        is_mode: whether all recorded traces of the problem together give its answer most often, or as often as any.
+    """
 
     row: AnswerRow
     rounds: int
+    is_mode: bool
 
 
 class Consultation:
@@ -123,6 +130,7 @@ class Consultation:
         self._answers = answers
         self._prompts = wiring.make_prompts(config, inputs)
         self._run = wiring.run_facts(config, inputs)
+        self._modes_of: dict[str, frozenset[str]] = {}
         self._sees_whole_traces = config.method.sees_whole_traces
         self._new_method = wiring.method_maker(config, inputs)
         self._open_case = wiring.case_opener(config, inputs, self._prompts)
@@ -138,7 +146,17 @@ class Consultation:
             outcome, rounds = self._give_whole_traces(problem, len(prompt))
         else:
             outcome, rounds = self._drive(self._open_case(PromptedProblem(problem, prompt, 0), []))
-        return Consulted(answer_row(self._run, outcome, trace_rows(outcome)), rounds)
+        is_mode = outcome.answer.answer is not None and outcome.answer.answer.key in self._modes(problem)
+        return Consulted(answer_row(self._run, outcome, trace_rows(outcome)), rounds, is_mode)
+
+    def _modes(self, problem: Problem) -> frozenset[str]:
+        """Return the keys of the answers that all recorded traces of a problem give most often."""
+        source = self._replay.source(problem.problem_id)
+        name = source.problem.problem_id
+        if name not in self._modes_of:
+            answers = [self._answers.read(trace.answer, problem.answer) for trace in source.traces.values()]
+            self._modes_of[name] = frozenset(vote.answer.key for vote in tied(majority_vote(enumerate(answers))))
+        return self._modes_of[name]
 
     def _drive(self, case: Case) -> tuple[CaseOutcome, int]:
         """Give a case everything that it requests and has read."""

@@ -1,0 +1,53 @@
+"""The text of a comparison: its table, and what was asked for beside it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pruner.comparison import certificates, frontier, hulls, table
+from pruner.comparison.certificates import CertificateRow
+from pruner.comparison.curves import candidates
+from pruner.comparison.table import ComparedRun, ComparisonRow, Control
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is compared. control: plain voting at every number of traces; None without a run of method=cons."""
+
+    runs: Sequence[ComparedRun]
+    control: Control | None
+    certificates: Sequence[CertificateRow] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """How it is shown; conf/compare.yaml describes the settings."""
+
+    marks: Sequence[float]
+    folds: int
+    against: Sequence[str]
+    knob: str | None
+    bootstrap: int
+    seed: int
+
+
+def page(rows: Sequence[ComparisonRow], compared: Compared, view: View) -> str:
+    """Return the whole text as Markdown.
+
+    Raises:
+        ValueError: no run of a method that the others are compared with.
+    """
+    runs, control = compared.runs, compared.control
+    text = table.markdown(rows, f"# {rows[0].problems} problems, {rows[0].repetitions} orders of the traces each")
+    if view.marks:
+        best = frontier.frontiers(rows, control, view.marks)
+        text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(best, view.marks)}"
+        chosen = frontier.held_out(candidates(runs, control), view.marks, view.folds, view.seed)
+        text += f"\n## The best setting, chosen on other problems\n\n{frontier.markdown(chosen, view.marks)}"
+    if view.against:
+        found = hulls.hull_rows(runs, control, view.against, view.knob, view.bootstrap, view.seed)
+        text += f"\n## Above the best mixtures of others' settings\n\n{hulls.markdown(found, view.against, view.knob)}"
+    if compared.certificates:
+        text += f"\n## Certified answers\n\n{certificates.markdown(compared.certificates)}"
+    return text
