@@ -17,7 +17,7 @@ from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
 from pruner.files import write_bytes
 from pruner.reporting import figures
-from pruner.reporting.gather import ProblemRow, calibrations, focus_of, points, problem_rows, ranked
+from pruner.reporting.gather import AtK, ProblemRow, calibrations, curve_at_k, focus_of, points, problem_rows, ranked
 from pruner.reporting.labels import label_runs
 from pruner.reporting.page import Content, render_page
 from pruner.reporting.payload import Limits, write_payload
@@ -94,6 +94,7 @@ def _content(
         figures.margins(mine),
         figures.calibration(calibrations(results, judged), focus.run, bool(judged)),
         figures.saved(runs, labels),
+        figures.at_k(*_at_k(results, [focus, *beside, *runs])),
         timeline(None if row is None else read_timeline(results, root, row)),
     ]
     indexes = {name: [each.problem_index for each in rows if each.run == name] for name in names}
@@ -111,6 +112,14 @@ def _content(
         limits=limits,
         traces_folder="traces",
     )
+
+
+def _at_k(results: Results, runs: list[RunTotals]) -> tuple[list[AtK], str]:
+    """Return pass@k and maj@k of the first run that has them, and its name."""
+    for run in runs:
+        if run.traces_finished >= run.budget * (run.problems - run.failed) and (found := curve_at_k(results, run.run)):
+            return found, run.run
+    return [], runs[0].run
 
 
 def _focus(name: str | None, runs: list[RunTotals]) -> RunTotals:

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _QUANTILES = (0.025, 0.975)
+# So many draws of a problem at most, over all resamplings; but so many resamplings of however many problems.
+_MOST_DRAWS = 4_000_000
+_FEWEST = 200
+_32_BITS = np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,30 @@ class Interval:
 
 
 def resamplings(num_problems: int, count: int, seed: int) -> NDArray[np.int_]:
-    """Return how often each problem is in each resampling of the problems: [count, num_problems]."""
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(num_problems, np.full(num_problems, 1 / num_problems), size=count)
+    """Return how often each problem is in each resampling of the problems: [count, num_problems].
+
+    Draw k of all picks problem mixed(k) % num_problems, so that results/views.sql draws the same with seed 0. Of very many problems there
+    are fewer resamplings.
+    """
+    count = min(count, max(_FEWEST, _MOST_DRAWS // num_problems))
+    picks = _mixed(np.arange(count * num_problems, dtype=np.uint64) + np.uint64(seed * 2_654_435_761 % (1 << 32)))
+    rows = np.repeat(np.arange(count), num_problems) * num_problems
+    flat = rows + (picks % np.uint64(num_problems)).astype(np.int64)
+    return np.bincount(flat, minlength=count * num_problems).reshape(count, num_problems)
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return a 32-bit number for each, as if at random. Shifts and products as in the finalizers of Murmur hashes."""
+    for _ in range(2):
+        numbers = ((numbers >> np.uint64(16) ^ numbers) * np.uint64(73244475)) & _32_BITS
+    return numbers >> np.uint64(16) ^ numbers
+
+
+def mean_interval(values: NDArray[np.float64], count: int, seed: int) -> Interval:
+    """Return the mean of one value a problem, with its interval over resampled problems; no figure if there are none."""
+    if not len(values):
+        return Interval(None)
+    return interval(float(values.mean()), resamplings(len(values), count, seed) @ values / len(values))
 
 
 def interval(value: float | None, resampled: Sequence[float | None] | NDArray[np.float64]) -> Interval:

@@ -230,7 +230,11 @@ _DESCRIBED = (
         for name in ("method", "model", "problem_set", "judge", "budget", "seed")
     ),
     ("problems", pa.int64(), "finished ones; everything in this row is of them, where it is not of attempts"),
-    ("accuracy", pa.float64(), "share of problems whose answer is right; null without gold"),
+    (
+        "accuracy",
+        pa.float64(),
+        "share of graded problems whose answer is right, the mean of its repetitions for each; null without gold",
+    ),
 )
 _SUMMED = (
     "traces_started",
@@ -290,9 +294,11 @@ TOKENS_VIEW = _schema(
     (
         "accuracy_low",
         pa.float64(),
-        "lower end of the accuracy's 95 % interval (Wilson), over problems with a gold answer",
+        "lower end of the accuracy's 95 % interval: bootstrap over problems with a gold answer, repetitions of one together",
     ),
     ("accuracy_high", pa.float64(), "its upper end"),
+    ("problems_certified", pa.int64(), "problems with a certified answer; null if the method certifies none"),
+    ("delta", pa.float64(), "the error rate of these certificates: method.delta"),
 )
 
 SAVINGS_VIEW = _schema(
@@ -318,10 +324,20 @@ def _without(schema: pa.Schema, *names: str) -> pa.Schema:
 _MEASURED = ("attempt", "committed_at", "cached_tokens")
 _SHARD = ("shard", pa.string(), "file of the shard")
 
+# Columns that answers carry from the problem set, or from the recording that is replayed.
+_CARRIED = _schema(
+    ("question", pa.string(), "as in the problem set"),
+    (
+        "source_problem_id",
+        pa.string(),
+        "of a replay with sampler.resample: the problem that this is a repetition of; else null",
+    ),
+    ("repetition", pa.int32(), "of these, which; else null"),
+)
 # The columns of every view, which stay: others may be added (the problem set's own, in answers, among them).
 VIEWS = {
     "runs": RUNS_VIEW,
-    "answers": _view(ANSWERS, ANSWERS_ADDED, _schema(("question", pa.string(), "as in the problem set"))),
+    "answers": _view(ANSWERS, ANSWERS_ADDED, _CARRIED),
     "traces": _view(TRACES, TRACES_ADDED),
     "verdicts": _view(_without(VERDICTS, *_MEASURED), _schema(_INDEX)),
     "probes": _view(_without(PROBES, *_MEASURED), _schema(_INDEX)),

@@ -76,6 +76,11 @@ def markdown(found: Sequence[Frontier], marks: Sequence[float]) -> str:
     rows = []
     for number, mark in enumerate(marks):
         values = [each.accuracy[number] for each in found]
-        rows.append([f"{mark / 1000:,.0f}k", *("" if value is None else f"{value:.2%}" for value in values)])
+        rows.append([_mark(mark), *("" if value is None else f"{value:.2%}" for value in values)])
     lines = markdown_table(["net tokens per problem, at most", *(each.method for each in found)], rows)
     return "\n".join(lines) + "\n"
+
+
+def _mark(tokens: float) -> str:
+    """Return a number of tokens, thousands of them from 1,000 on: 300, 1.5k, 20k."""
+    return f"{tokens:,.10g}" if tokens < 1000 else f"{tokens / 1000:,.10g}k"

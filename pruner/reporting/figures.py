@@ -17,7 +17,7 @@ from pruner.reporting.canvas import (
     style,
     unit_of,
 )
-from pruner.reporting.gather import Calibration, Point, ProblemRow
+from pruner.reporting.gather import AtK, Calibration, Point, ProblemRow
 from pruner.results.run_totals import RunTotals
 
 _MOST_BARS = 40
@@ -26,7 +26,7 @@ _MOST_BARS = 40
 def pareto(points: Sequence[Point], focus: str) -> Figure:
     """Accuracy against net tokens, a panel for each set of problems and model."""
     title, name = "Accuracy against tokens", "pareto"
-    note = "Whiskers: 95 % interval (Wilson). Line: the Pareto front, runs that no other beats in both."
+    note = "Whiskers: 95 % interval, bootstrap over problems. Line: the Pareto front, runs that no other beats in both."
     groups = sorted(
         {point.group for point in points}, key=lambda group: (-sum(p.group == group for p in points), group)
     )
@@ -252,6 +252,34 @@ def calibration(found: Sequence[Calibration], focus: str, is_judged: bool) -> Fi
             legend(axes, palette, loc="best", markerscale=0.6)
 
     return render(name, title, note, draw, 300)
+
+
+def at_k(found: Sequence[AtK], run: str) -> Figure:
+    """What k traces would be worth, by k."""
+    name, title = "at_k", "pass@k and maj@k"
+    note = f"Run {run}. Means over all choices of k of the traces: that one of them is right, and that their plain vote is (ties in parts)."
+    if not found:
+        empty = "Only a run in which every trace of the budget finishes shows this, such as one of method=cons."
+        return Figure(name, title, note, empty=empty)
+
+    def draw(figure: Any, palette: Palette) -> None:
+        axes = figure.subplots()
+        x = [each.k for each in found]
+        for label, role, mark, values in (
+            ("pass@k", "a", "o", [each.pass_at_k for each in found]),
+            ("maj@k", "b", "s", [each.maj_at_k for each in found]),
+        ):
+            axes.plot(
+                x, [100 * value for value in values], color=palette[role], marker=mark, linewidth=1.4, label=label
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(x, [str(k) for k in x])
+        axes.minorticks_off()
+        axes.set(xlabel="k, traces", ylabel="problems, %")
+        style(axes, palette, grid="both")
+        legend_above(axes, palette, 2)
+
+    return render(name, title, note, draw, 260, is_wide=True)
 
 
 def saved(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:

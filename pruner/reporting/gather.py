@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pruner.at_k import MOST_TRACES
 from pruner.pareto import pareto_front
 from pruner.results.query import Results
 from pruner.results.run_totals import RunTotals
@@ -16,7 +17,7 @@ _BINS = 10
 
 @dataclass(frozen=True)
 class Point:
-    """A run in the plane of accuracy and net tokens per problem. low, high: Wilson's 95 % interval."""
+    """A run in the plane of accuracy and net tokens per problem. low, high: 95 % interval over problems."""
 
     run: str
     method: str
@@ -90,6 +91,34 @@ class Calibration:
     @property
     def checked(self) -> int:
         return sum(count for _, _, count in self.bins)
+
+
+@dataclass(frozen=True)
+class AtK:
+    """What k traces of a run would be worth, on average over which k: see pruner/at_k.py."""
+
+    k: int
+    pass_at_k: float
+    maj_at_k: float
+
+
+def curve_at_k(results: Results, run: str) -> list[AtK]:
+    """Return pass@k and maj@k over a run's graded problems; nothing unless each of them finished its whole budget."""
+    sql = """
+        WITH whole AS (
+            SELECT max(budget) AS num FROM answers WHERE run = $run AND status <> 'failed' HAVING min(traces_finished) = max(budget)),
+        given AS (
+            SELECT problem_index, coalesce(answer_key, answer) AS answer, count(*) AS votes, max(correct) = 1 AS is_right
+            FROM traces WHERE run = $run AND status = 'finished' AND answer IS NOT NULL GROUP BY ALL),
+        counted AS (
+            SELECT problem_index, list(votes ORDER BY answer) AS counts, list(is_right ORDER BY answer) AS rights,
+                sum(votes) FILTER (is_right)::BIGINT AS num_right FROM given GROUP BY ALL),
+        ks AS (SELECT num, unnest(list_sort(list_distinct([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, num]))) AS k FROM whole)
+        SELECT k::INT AS k, avg(coalesce(pass_at_k(num, coalesce(num_right, 0), k), 0)) AS pass_at_k,
+            avg(CASE WHEN counts IS NULL THEN 0 ELSE maj_at_k(counts, rights, num, k) END) AS maj_at_k
+        FROM answers CROSS JOIN ks LEFT JOIN counted USING (problem_index)
+        WHERE run = $run AND k <= num AND num <= $most AND correct IS NOT NULL GROUP BY k ORDER BY k"""
+    return [AtK(**row) for row in results.rows(sql, {"run": run, "most": MOST_TRACES})]
 
 
 def points(runs: Sequence[RunTotals]) -> list[Point]:

@@ -15,7 +15,7 @@ from pruner.reporting.canvas import Figure
 from pruner.reporting.gather import ProblemRow
 from pruner.reporting.payload import Limits, Written, script_json
 from pruner.results.run_totals import RunTotals
-from pruner.results.summary import words
+from pruner.results.summary import bounds, words
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, st
             (
                 "Accuracy",
                 f"{100 * totals.accuracy:.1f} %",
-                f"{totals.problems_right} of {totals.problems_graded}; {single}",
+                f"{totals.problems_right} of {totals.problems_graded}{bounds(totals)}; {single}",
             )
         )
     if totals.saved is not None:

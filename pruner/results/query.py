@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pruner.at_k import maj_at_k, pass_at_k
 from pruner.checkpoint.database import NO_EXTENSIONS, open_database
 from pruner.errors import InputError, first_line
 from pruner.lines import print_warnings
@@ -70,6 +71,8 @@ class Results:
         self._connection = duckdb.connect(
             config={**NO_EXTENSIONS, "python_enable_replacements": "false", "temp_directory": ""}
         )
+        self._connection.create_function("pass_at_k", pass_at_k, ["BIGINT", "BIGINT", "BIGINT"], "DOUBLE")
+        self._connection.create_function("maj_at_k", maj_at_k, ["BIGINT[]", "BOOLEAN[]", "BIGINT", "BIGINT"], "DOUBLE")
         self._made: set[str] = set()
         self._seen: dict[str, tuple[int, int, int]] = {}
         # A folder whose name DuckDB would take for a pattern is asked for by a pattern that only it fits.

@@ -52,6 +52,8 @@ class RunTotals:
     cost: float | None
     accuracy_low: float | None
     accuracy_high: float | None
+    problems_certified: int | None
+    delta: float | None
     baseline: str
     baseline_run: str | None
     accuracy_baseline: float | None

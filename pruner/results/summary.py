@@ -29,6 +29,7 @@ def words(totals: RunTotals) -> list[tuple[str, list[str]]]:
             ],
         ),
         ("accuracy", _accuracy(totals)),
+        ("certified", _certified(totals)),
         ("tokens", _tokens(totals)),
         ("discarded", _discarded(totals)),
         ("judge" if totals.judge is not None else "probes", _judge(totals)),
@@ -59,10 +60,25 @@ def saved_words(totals: RunTotals) -> str:
 def _accuracy(totals: RunTotals) -> list[str]:
     if totals.accuracy is None:
         return ["unknown: the problems have no gold answers"]
-    lines = [f"{totals.accuracy:.1%} by vote ({totals.problems_right} of {totals.problems_graded})"]
+    lines = [f"{totals.accuracy:.1%} by vote ({totals.problems_right} of {totals.problems_graded}){bounds(totals)}"]
     if totals.single_accuracy is not None:
         lines.append(f"{totals.single_accuracy:.1%} the mean finished trace")
     return lines
+
+
+def bounds(totals: RunTotals) -> str:
+    """Return the interval of the accuracy, to be put behind it; nothing where resampling says nothing, as of all right."""
+    if totals.accuracy_low is None or totals.accuracy_high is None or totals.accuracy_low == totals.accuracy_high:
+        return ""
+    return f", 95 % interval {100 * totals.accuracy_low:.1f} to {100 * totals.accuracy_high:.1f}"
+
+
+def _certified(totals: RunTotals) -> list[str]:
+    if totals.problems_certified is None:
+        return []
+    return [
+        f"{totals.problems_certified} of {totals.problems} answers, at an error rate of {totals.delta or 0:g} at most"
+    ]
 
 
 def _tokens(totals: RunTotals) -> list[str]:

@@ -48,9 +48,10 @@ CREATE OR REPLACE VIEW tokens AS
 WITH sums AS (
     SELECT run, any_value(method) AS method, any_value(model) AS model, any_value(problem_set) AS problem_set,
         any_value(judge) AS judge, any_value(budget) AS budget, any_value(seed) AS seed, count(*) AS problems,
-        avg(correct) AS accuracy, count(*) FILTER (status = 'answered') AS answered, count(*) FILTER (status = 'no_answer') AS no_answer,
+        count(*) FILTER (status = 'answered') AS answered, count(*) FILTER (status = 'no_answer') AS no_answer,
         count(*) FILTER (status = 'failed') AS failed, count(correct) AS problems_graded, sum(correct)::BIGINT AS problems_right,
         avg(single_accuracy) AS single_accuracy,
+        CASE WHEN count(certified) > 0 THEN count(*) FILTER (certified) END AS problems_certified,
         sum(traces_started)::BIGINT AS traces_started, sum(traces_finished)::BIGINT AS traces_finished,
         sum(traces_pruned)::BIGINT AS traces_pruned, sum(tokens_sampled)::BIGINT AS tokens_sampled,
         sum(tokens_prefix)::BIGINT AS tokens_prefix, sum(tokens_continued)::BIGINT AS tokens_continued,
@@ -60,12 +61,23 @@ WITH sums AS (
         sum(tokens_judge_prompt)::BIGINT AS tokens_judge_prompt, sum(tokens_judge_cached)::BIGINT AS tokens_judge_cached,
         sum(tokens_judge_output)::BIGINT AS tokens_judge_output, sum(tokens_net) AS tokens_net
     FROM answers GROUP BY run),
-intervals AS (  -- of the accuracy, over the problems that have a gold answer. Source: Wilson (1927), 95 %.
-    SELECT run, greatest(0, middle - spread) / scale AS accuracy_low, least(scale, middle + spread) / scale AS accuracy_high
-    FROM (
-        SELECT run, 1 + 1.96 ** 2 / problems_graded AS scale, accuracy + 1.96 ** 2 / (2 * problems_graded) AS middle,
-            1.96 * sqrt(accuracy * (1 - accuracy) / problems_graded + 1.96 ** 2 / (4 * problems_graded ** 2)) AS spread
-        FROM sums WHERE problems_graded > 0)),
+sources AS (  -- One row per problem with a gold answer, repetitions of a problem together; those are what chance has drawn.
+    SELECT run, avg(correct) AS correct, row_number() OVER (PARTITION BY run ORDER BY min(problem_index)) - 1 AS place,
+        count(*) OVER (PARTITION BY run) AS num
+    FROM answers WHERE correct IS NOT NULL GROUP BY run, coalesce(source_problem_id, problem_id)),
+-- The bootstrap of pruner/intervals.py, draw for draw: 95 % of the means of resampled problems.
+draws AS (
+    SELECT run, num, unnest(range(num * least(1000, greatest(200, 4000000 // num)))) AS number
+    FROM (SELECT DISTINCT run, num FROM sources)),
+mixed AS (SELECT run, num, number, (xor(number, number >> 16) * 73244475) & 4294967295 AS once FROM draws),
+mixed_twice AS (SELECT run, num, number, (xor(once, once >> 16) * 73244475) & 4294967295 AS twice FROM mixed),
+resampled AS (
+    SELECT run, number // mixed_twice.num AS draw, avg(correct) AS accuracy
+    FROM mixed_twice JOIN sources USING (run) WHERE place = xor(twice, twice >> 16) % mixed_twice.num GROUP BY ALL),
+intervals AS (
+    SELECT run, quantile_cont(accuracy, 0.025) AS accuracy_low, quantile_cont(accuracy, 0.975) AS accuracy_high
+    FROM resampled GROUP BY run),
+accuracies AS (SELECT run, avg(correct) AS accuracy FROM sources GROUP BY run),
 lifetimes AS (
     SELECT run, count(*) AS attempts, sum(discarded_tokens)::BIGINT AS tokens_discarded,
         count(*) FILTER (ended_at IS NOT NULL AND discarded_tokens IS NULL) AS attempts_discarded_unknown,
@@ -76,24 +88,27 @@ prices AS (
         TRY_CAST(config->'accounting'->>'judge_cached_weight' AS DOUBLE) AS judge_cached_weight,
         TRY_CAST(config->'accounting'->>'judge_output_weight' AS DOUBLE) AS judge_output_weight,
         TRY_CAST(config->'accounting'->>'price_per_gpu_hour' AS DOUBLE) AS per_gpu_hour,
-        TRY_CAST(config->'accounting'->>'price_per_million_tokens' AS DOUBLE) AS per_million
+        TRY_CAST(config->'accounting'->>'price_per_million_tokens' AS DOUBLE) AS per_million,
+        TRY_CAST(config->'method'->>'delta' AS DOUBLE) AS delta
     FROM runs),
 shared AS (  -- On one engine, the judge's part of the GPUs' time is its part of the weighted tokens.
     SELECT *, coalesce(1 - tokens_sampled / nullif(tokens_net, 0), 0) AS judge_part
     FROM sums LEFT JOIN lifetimes USING (run) LEFT JOIN prices USING (run))
-SELECT * EXCLUDE (sampler_s, judge_s, judge_part, per_gpu_hour, per_million, accuracy_low, accuracy_high),
+SELECT run, method, model, problem_set, judge, budget, seed, problems, accuracy,
+    * EXCLUDE (run, method, model, problem_set, judge, budget, seed, problems, accuracy, accuracy_low, accuracy_high,
+        sampler_s, judge_s, judge_part, per_gpu_hour, per_million, problems_certified, delta),
     CASE WHEN judge_s > 0 THEN sampler_s ELSE sampler_s * (1 - judge_part) END AS gpu_seconds_sampler,
     CASE WHEN judge_s > 0 THEN judge_s ELSE sampler_s * judge_part END AS gpu_seconds_judge,
     CASE WHEN per_gpu_hour IS NOT NULL THEN 'GPU hours' WHEN per_million IS NOT NULL THEN 'net tokens' END AS cost_basis,
     coalesce(per_gpu_hour * (sampler_s + judge_s) / 3600, per_million * (tokens_net + coalesce(tokens_discarded, 0)) / 1e6) AS cost,
-    accuracy_low, accuracy_high
-FROM shared LEFT JOIN intervals USING (run);
+    accuracy_low, accuracy_high, problems_certified, CASE WHEN problems_certified IS NOT NULL THEN delta END AS delta
+FROM shared LEFT JOIN accuracies USING (run) LEFT JOIN intervals USING (run);
 
 -- One row per run: its net tokens against finishing every trace. `measured` by a run of method=cons with the same setting that has all
 -- problems which this run has finished, else an `estimate` from its own finished traces, else `none` (nothing to compare with).
 CREATE OR REPLACE VIEW savings AS
 WITH each AS MATERIALIZED (
-    SELECT run, problem_id, method, model, problem_set, judge, budget, seed, correct, tokens_sampled, tokens_net, tokens_unpruned_estimate
+    SELECT run, problem_id, source_problem_id, method, model, problem_set, judge, budget, seed, correct, tokens_sampled, tokens_net, tokens_unpruned_estimate
     FROM answers),
 settings AS MATERIALIZED (SELECT run, method, setting FROM runs),
 compared AS (
@@ -106,10 +121,13 @@ compared AS (
 sums AS (
     SELECT run, any_value(method) AS method, any_value(model) AS model, any_value(problem_set) AS problem_set,
         any_value(judge) AS judge, any_value(budget) AS budget, any_value(seed) AS seed, count(*) AS problems,
-        avg(correct) AS accuracy, sum(tokens_sampled)::BIGINT AS tokens_sampled, sum(tokens_net) AS tokens_net,
+        sum(tokens_sampled)::BIGINT AS tokens_sampled, sum(tokens_net) AS tokens_net,
         sum(tokens_unpruned_estimate) FILTER (method <> 'cons') AS tokens_estimate,
         sum(tokens_net) FILTER (tokens_unpruned_estimate IS NOT NULL) AS tokens_known
     FROM each GROUP BY run),
+accuracies AS (
+    SELECT run, avg(correct) AS accuracy
+    FROM (SELECT run, avg(correct) AS correct FROM each GROUP BY run, coalesce(source_problem_id, problem_id)) GROUP BY run),
 measured AS (
     SELECT c.run, min_by(struct_pack(baseline_run, tokens_baseline, accuracy_baseline), baseline_run) AS found
     FROM compared c JOIN sums t ON t.run = c.run AND t.problems = c.problems GROUP BY c.run)
@@ -119,4 +137,4 @@ SELECT run, method, model, problem_set, judge, budget, seed, problems, accuracy,
     coalesce(found.tokens_baseline, tokens_estimate) AS tokens_baseline,
     CASE WHEN found IS NOT NULL THEN 1 - tokens_net / nullif(found.tokens_baseline, 0)
         ELSE 1 - tokens_known / nullif(tokens_estimate, 0) END AS saved
-FROM sums LEFT JOIN measured USING (run);
+FROM sums LEFT JOIN accuracies USING (run) LEFT JOIN measured USING (run);

@@ -7,7 +7,7 @@ from tests.job_processes import run
 from tests.many_results import write_runs
 from tests.results_under_test import HOSTILE
 
-FIGURES = {"pareto", "tokens", "clusters", "margins", "calibration", "saved", "timeline"}
+FIGURES = {"at_k", "pareto", "tokens", "clusters", "margins", "calibration", "saved", "timeline"}
 
 
 def report(path, target, *arguments):

@@ -20,7 +20,9 @@ def test_a_frontier_is_the_best_that_so_many_tokens_buy():
     [found] = frontiers(rows, None, [5, 10, 25, 40])
     assert found.method == "worth"
     assert found.accuracy == (None, pytest.approx(1 / 3), pytest.approx(1 / 3), 1.0)
-    assert "| 0k |  |" in markdown([found], [5, 10, 25, 40])
+    assert "| 5 |  |" in markdown([found], [5, 10, 25, 40])
+    lines = markdown([found], [5, 1500, 20e3, 1.25e6]).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| 5", "| 1.5k", "| 20k", "| 1,250k"]
 
 
 def test_plain_voting_has_a_frontier_too():

@@ -5,12 +5,16 @@ import shutil
 import threading
 import time
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pruner import SCHEMA_VERSION
+from pruner.comparison.curves import run_of_folder
+from pruner.comparison.table import table as compared_table
 from pruner.errors import InputError
+from pruner.reporting.gather import curve_at_k, points
 from pruner.results.named_queries import literal, parse_parameters, read_queries
 from pruner.results.query import Results, read_totals
 from pruner.schemas import VIEWS
@@ -27,7 +31,7 @@ def test_every_shipped_query_works_and_says_what_it_says(sweep, name):
     with Results(sweep) as results:
         table = results.table(shipped.sql, shipped.values({}))
     assert table.column_names
-    if name not in ("failures",):
+    if name not in ("failures", "certified"):
         assert table.num_rows, name
 
 
@@ -243,18 +247,98 @@ def test_a_run_with_a_column_that_the_views_add_is_left_out(sweep, tmp_path, cap
     assert "has a column FileName, which the views add. The run odd is left out." in capfd.readouterr().err
 
 
-def test_accuracy_has_wilsons_interval_over_graded_problems(tmp_path):
-    # Half of 60 problems have a gold answer; half of these are right. Wilson (1927) by hand: 0.3315 to 0.6685.
-    write_runs(tmp_path / "o", 1, 60, 2)
-    file = next((tmp_path / "o").glob("*/answers/*.parquet"))
+def rewritten(file, **columns):
+    """Replace columns of a Parquet, or add them."""
     table = pq.read_table(file)
-    correct = pa.array([None if i % 2 else (i // 2) % 2 for i in range(table.num_rows)], pa.int32())
-    kind = table.schema.field("correct").type
-    table = table.set_column(table.column_names.index("correct"), "correct", correct.cast(kind))
+    for name, values in columns.items():
+        if name in table.column_names:
+            table = table.set_column(
+                table.column_names.index(name), name, pa.array(values, table.schema.field(name).type)
+            )
+        else:
+            table = table.append_column(name, pa.array(values))
     pq.write_table(table, file)
+
+
+def answer_file(root):
+    return next(root.glob("*/answers/*.parquet"))
+
+
+def bootstrap_by_hand(values, count=1000):
+    """The percentile interval of resampled means, draw by draw."""
+    means = []
+    for draw in range(count):
+        picked = []
+        for place in range(len(values)):
+            number = draw * len(values) + place
+            for _ in range(2):
+                number = ((number >> 16 ^ number) * 73244475) % 2**32
+            picked.append(values[(number >> 16 ^ number) % len(values)])
+        means.append(sum(picked) / len(values))
+    return np.quantile(means, [0.025, 0.975]).tolist()
+
+
+def test_accuracy_is_over_graded_problems_with_a_bootstrap_over_them(tmp_path):
+    # Half of 60 problems have a gold answer; half of these are right.
+    write_runs(tmp_path / "o", 1, 60, 2)
+    correct = [None if i % 2 else (i // 2) % 2 for i in range(60)]
+    rewritten(answer_file(tmp_path / "o"), correct=correct)
+    expected = bootstrap_by_hand([right for right in correct if right is not None])
     with Results(tmp_path / "o") as results:
         (row,) = results.rows("SELECT problems_graded, accuracy, accuracy_low, accuracy_high FROM tokens")
         (led,) = results.rows(QUERIES["leaderboard"].sql, {"runs": "%", "limit": 9})
+        (reported,) = points(read_totals(results))
     assert (row["problems_graded"], row["accuracy"]) == (30, 0.5)
-    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.3315, 0.6685), abs=1e-4)
-    assert (led["low"], led["high"]) == (0.332, 0.668)
+    assert [row["accuracy_low"], row["accuracy_high"]] == pytest.approx(expected)
+    assert [reported.low, reported.high] == pytest.approx(expected)
+    assert (led["graded"], led["low"], led["high"]) == (30, round(expected[0], 3), round(expected[1], 3))
+    run = run_of_folder(answer_file(tmp_path / "o").parents[1])
+    [compared] = compared_table([run], None, 1000, 0)
+    assert (compared.accuracy.value, compared.accuracy.low, compared.accuracy.high) == pytest.approx((0.5, *expected))
+
+
+def test_repetitions_of_a_problem_are_no_problems_of_their_own(tmp_path):
+    # 20 problems, three orders each.
+    write_runs(tmp_path / "o", 1, 60, 2)
+    correct = [int((7 * i + i // 20) % 5 < 2) for i in range(60)]
+    rewritten(
+        answer_file(tmp_path / "o"),
+        correct=correct,
+        source_problem_id=[f"s{i % 20}" for i in range(60)],
+        repetition=pa.array([i // 20 for i in range(60)], pa.int32()),
+    )
+    expected = bootstrap_by_hand([sum(correct[i::20]) / 3 for i in range(20)])
+    with Results(tmp_path / "o") as results:
+        (led,) = results.rows("SELECT accuracy, accuracy_low, accuracy_high FROM tokens")
+        (reported,) = points(read_totals(results))
+    [compared] = compared_table([run_of_folder(answer_file(tmp_path / "o").parents[1])], None, 1000, 0)
+    figures = (sum(correct) / 60, *expected)
+    assert tuple(led.values()) == pytest.approx(figures)
+    assert (reported.accuracy, reported.low, reported.high) == pytest.approx(figures)
+    assert (compared.accuracy.value, compared.accuracy.low, compared.accuracy.high) == pytest.approx(figures)
+
+
+@pytest.mark.parametrize("name", ["pass_at_k", "maj_at_k"])
+def test_what_k_traces_are_worth_is_said_of_runs_that_finish_all(sweep, name):
+    with Results(sweep) as results:
+        found = results.rows(QUERIES[name].sql, {"runs": "%"})
+        answers = {run: results.rows(f"SELECT * FROM answers WHERE run = '{run}'") for run in ("cons", "deepprune")}
+        curve = curve_at_k(results, "cons")
+        assert curve_at_k(results, "deepprune") == []
+    assert {row["run"] for row in found} == {"cons"} and [row["k"] for row in found] == [1, 2, 4, 8, 16]
+    graded = [row for row in answers["cons"] if row["correct"] is not None]
+    single = sum(row["single_accuracy"] for row in graded) / len(graded)
+    last = sum(row["any_correct" if name == "pass_at_k" else "credit"] for row in graded) / len(graded)
+    assert (found[0][name], found[-1][name]) == (pytest.approx(single, abs=1e-4), pytest.approx(last, abs=1e-4))
+    assert [round(getattr(each, name), 4) for each in curve] == [row[name] for row in found]
+
+
+def test_certified_answers_are_counted(tmp_path):
+    write_runs(tmp_path / "o", 1, 8, 2)
+    certified = [True, True, True, False, False, False, False, False]
+    rewritten(answer_file(tmp_path / "o"), certified=certified, correct=[1, 1, 0, 1, 0, 0, 0, 0])
+    with Results(tmp_path / "o") as results:
+        (row,) = results.rows(QUERIES["certified"].sql, {"runs": "%"})
+        (totals,) = read_totals(results)
+    assert (row["certified"], row["share"], row["accuracy"], row["accuracy_of_others"]) == (3, 0.375, 0.6667, 0.2)
+    assert totals.problems_certified == 3

@@ -58,3 +58,12 @@ def test_a_run_whose_neighbours_are_damaged_is_still_summed_up(sweep, tmp_path):
     (tmp_path / "other/answers/shard=0000.parquet").write_bytes(b"damaged")
     found = run_totals(tmp_path, "deepprune")
     assert found.problems == 8 and found.baseline == "estimate"
+
+
+def test_certified_answers_and_the_interval_are_said(totals):
+    assert "certified" not in dict(words(totals["deepprune"]))
+    certified = replace(totals["deepprune"], problems_certified=5, delta=0.05, accuracy_low=0.25, accuracy_high=0.755)
+    said = dict(words(certified))
+    assert said["certified"] == ["5 of 8 answers, at an error rate of 0.05 at most"]
+    assert said["accuracy"][0].endswith(", 95 % interval 25.0 to 75.5")
+    assert "interval" not in dict(words(replace(certified, accuracy_low=1.0, accuracy_high=1.0)))["accuracy"][0]
