@@ -52,7 +52,7 @@ SETTINGS = {
     "first_k_equal": ("method.k=2", "method.wave=2"),
     "certified": ("method.delta=0.4",),
     "parallel_probe": ("method.every_tokens=32", "method.stable=3", "method.patience=2", "method.warmup=0"),
-    "waves": ("method.every_tokens=64",),
+    "mars": ("method.every_tokens=32", "method.warmup=4"),
     "worth": ("method.price=0.02", "method.start=half"),
 }
 # What is run, in turn: every registered method, cons first, and then some again with other parts; {root} is the run's own folder,
@@ -64,7 +64,6 @@ VARIANTS = {
     "deepprune, first cluster, representatives": ("method.assign=first", "method.answer=representatives"),
     "deepprune, reasoning words": ("prefix=reasoning_words", "prefix.count=3"),
     "deepprune, oracle": ("judge=oracle", "judge.source={cons}"),
-    "waves, asking": ("method=waves", "method.every_tokens=32", "method.asks=true"),
     "deepprune, checkpoint on scratch": ("checkpoint.dir={root}/scratch", "checkpoint.copy_every_s=0.05"),
 }
 TABLES = ("answers", "traces", "verdicts", "probes")

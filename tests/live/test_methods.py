@@ -15,7 +15,7 @@ METHODS = sorted(registry.METHODS.keys() - {"cons", "deepprune"})
 # Settings with which a method decides something about traces as short as these.
 SETTINGS = {
     "parallel_probe": ("method.every_tokens=16", "method.stable=2", "method.patience=1", "method.warmup=0"),
-    "waves": ("method.every_tokens=16", "method.asks=true"),
+    "mars": ("method.every_tokens=16", "method.warmup=2", "method.uses_confidence=true"),
     "first_k_equal": ("method.k=2", "method.wave=2"),
 }
 COLUMNS = ("problem_id", "answer", "vote_counts", "traces_started", "traces_pruned", "tokens_sampled", "tokens_net")

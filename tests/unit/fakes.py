@@ -62,7 +62,7 @@ SMALL: dict[str, dict[str, object]] = {
     "first_k_equal": {"k": 3, "wave": 2},
     "certified": {"delta": 0.4, "wave": 2},
     "parallel_probe": {"every_tokens": 16, "stable": 3, "patience": 2, "warmup": 0},
-    "waves": {"every_tokens": 16},
+    "mars": {"every_tokens": 16, "warmup": 3},
     "worth": {"price": 0.02},
 }
 
@@ -75,7 +75,7 @@ def method_config(name: str, **changes: object) -> MethodConfig:
 
 # Every method that is registered, and some once more with other settings.
 METHOD_CONFIGS = {name: method_config(name) for name in METHODS} | {
-    "waves, asking": method_config("waves", asks=True),
+    "mars, by confidence": method_config("mars", uses_confidence=True),
     "worth, half": method_config("worth", start="half"),
 }
 

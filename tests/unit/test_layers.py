@@ -15,6 +15,7 @@ FLOORS = [
         "files",
         "intervals",
         "at_k",
+        "logistic",
         "pareto",
         "processes",
         "slurm",
