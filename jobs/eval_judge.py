@@ -10,12 +10,13 @@ from omegaconf import DictConfig
 
 from jobs import entry
 from pruner.errors import InputError
+from pruner.judges.card import read_card
 from pruner.learning.config import EvalConfig
-from pruner.learning.evaluate import check, evaluate, score
+from pruner.learning.evaluate import calibrate, check, evaluate, score
 from pruner.learning.pair_files import read_pair_sets
 from pruner.learning.pairs import drawn_pairs
 from pruner.samplers.registry import with_device_defaults
-from pruner.settings.section import parse_as
+from pruner.settings.section import local_path, parse_as
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="eval_judge")
@@ -30,11 +31,17 @@ def main(cfg: DictConfig) -> int:
     if len({pair.label for pair in pairs}) == 1:
         what = "agree" if pairs[0].label else "differ"
         raise InputError(f"pairs {list(config.pairs)}: got only pairs that {what}, expected both kinds. Add traces.")
+    if config.calibrate is not None:
+        read_card(local_path(config.calibrate))
     for judge in config.judges:
         check(config, judge, data, pairs)
     overrides = " ".join(f'"{each}"' if "[" in each else each for each in entry.task_overrides())
     made_by = f"Made by `python -m jobs.eval_judge {overrides}`."
-    print(evaluate(config, [score(config, judge, pairs) for judge in config.judges], pairs, made_by))
+    judged = [score(config, judge, pairs) for judge in config.judges]
+    print(evaluate(config, judged, pairs, made_by))
+    if config.calibrate is not None:
+        folder = local_path(config.calibrate)
+        print(f"{folder}: threshold {calibrate(folder, judged[0], pairs, made_by)} (method.tau=auto)")
     return 0
 
 

@@ -39,7 +39,7 @@ COMMIT_S = 30.0
 def main(cfg: DictConfig) -> int:
     values = entry.plain(cfg)
     config = parse(values)
-    values["sampler"] = config.sampler.model_dump(mode="json")
+    values |= {"sampler": config.sampler.model_dump(mode="json"), "method": config.method.model_dump(mode="json")}
     if config.dry_run:
         print(json.dumps(wiring.plan(config), indent=1))
         return 0

@@ -34,7 +34,8 @@ class Cluster:
 @dataclass(frozen=True)
 class ClusterRule:
     """tau in [0, 1]: a trace joins only above it. max_clusters: K. num_compared: K1, the members a newcomer is compared
-    with. assign: `best` (the most similar cluster) or `first` (the first over tau, largest cluster first)."""
+    with. assign: `best` (the most similar cluster), `first` (the first over tau, largest cluster first) or `oldest` (the first over tau,
+    oldest cluster first)."""
 
     tau: float
     max_clusters: int
@@ -123,9 +124,11 @@ def place(
     if not clusters:
         return Opens()
     is_full = len(clusters) >= rule.max_clusters
-    by_size = sorted(range(len(clusters)), key=lambda j: (-len(clusters[j].members), clusters[j].members[0]))
-    best, best_similarity = by_size[0], -1.0
-    for j in by_size:
+    order = sorted(range(len(clusters)), key=lambda j: (-len(clusters[j].members), clusters[j].members[0]))
+    if rule.assign == "oldest":
+        order.sort()
+    best, best_similarity = order[0], -1.0
+    for j in order:
         pairs = tuple((member, trace_index) for member in members[j])
         similarity, is_known = greatest_similarity(pairs, verdicts)
         to_beat = best_similarity if is_full else max(best_similarity, rule.tau)
@@ -133,7 +136,7 @@ def place(
             continue
         if not is_known:
             return Undecided(_fewest(pairs, verdicts, similarity, to_beat))
-        if rule.assign == "first" and similarity > rule.tau:
+        if rule.assign != "best" and similarity > rule.tau:
             return Joins(j)
         best, best_similarity = j, similarity
     if best_similarity > rule.tau:

@@ -41,6 +41,8 @@ _AS_BEFORE: dict[str, Any] = {
     "model.hf_overrides": {},
     "model.prompt.date": FIXED_DATE,
     "judge.opening": "",
+    "judge.correlation": 0.0,
+    "method.similarity": "probabilities",
 }
 
 

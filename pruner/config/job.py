@@ -60,6 +60,19 @@ class Config(Section):
             raise ValueError(fault)
         return self
 
+    @model_validator(mode="after")
+    def _the_judges_threshold_is_known(self) -> Config:
+        """Put the judge's own threshold where the method asks for it, so that it stands in run.json and in the identity."""
+        if getattr(self.method, "tau", None) != "auto":
+            return self
+        tau = self.judge.tau()
+        if tau is None:
+            raise ValueError(
+                f"method.tau: got auto, but the judge {self.judge.name} has no threshold of its own. Give a number, or calibrate a trained "
+                "judge: python -m jobs.eval_judge ... calibrate=<its folder>"
+            )
+        return self.model_copy(update={"method": self.method.model_copy(update={"tau": tau})})
+
 
 def parse(values: Mapping[str, Any]) -> Config:
     """Turn plain values (from YAML) into a Config.

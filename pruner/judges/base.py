@@ -138,6 +138,10 @@ class JudgeConfig(Choice):
         """Return the model that it asks about pairs; None if it asks none. Raises InputError."""
         return None
 
+    def tau(self) -> float | None:
+        """Return the similarity above which it takes two traces for the same; None if that is not known. Raises InputError."""
+        return None
+
     def check(self, context: JudgeContext) -> None:
         """Refuse what cannot work before anything is loaded. Raises InputError."""
 

@@ -20,6 +20,8 @@ from pruner.prefix import AnyPrefix, PrefixConfig
 from pruner.settings.section import Section, describe_fault
 
 CARD = "judge.json"
+# Its name has no suffix, so that it is no part of the folder's fingerprint: what it says is looked up, and stands in the run's config.
+CALIBRATION = "calibration"
 
 
 class GenerativeCard(Section):
@@ -56,6 +58,30 @@ class JudgeCard(Section):
     num_pairs: int
     same_share: float
     made_with: dict[str, Any]
+
+
+class Calibration(Section):
+    """tau: the threshold that tells same from different pairs of one problem best. measured: on which pairs, in words."""
+
+    tau: Annotated[float, Field(ge=0.0, le=1.0)]
+    measured: str
+
+
+def read_tau(folder: Path) -> float | None:
+    """Return a judge's own threshold; None if it was not calibrated. Raises InputError: it cannot be read."""
+    path = folder / CALIBRATION
+    try:
+        return Calibration.model_validate_json(path.read_text()).tau
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = describe_fault(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
+        raise InputError(f"judge: {path}: {reason}") from None
+
+
+def write_tau(folder: Path, calibration: Calibration) -> None:
+    """Write a judge's own threshold beside its card."""
+    write_text(folder / CALIBRATION, calibration.model_dump_json(indent=1) + "\n")
 
 
 def question_hash(question: str) -> str:

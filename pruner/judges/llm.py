@@ -29,7 +29,7 @@ class LlmJudgeConfig(EngineJudgeConfig):
     """A generative judge. path: null is the sampler's own model. adapter: a LoRA folder for it. colocate: then
     path must be null. labels: the words for same and different. both_orders: show each
     pair in both orders and average. opening: text between the end of the prompt and the label; a reasoning model that
-    is to answer at once needs the end of its thinking there."""
+    is to answer at once needs the end of its thinking there. A prompt may do without {question}."""
 
     name: Literal["llm"]
     path: FilePath | None = None
@@ -52,7 +52,7 @@ class LlmJudgeConfig(EngineJudgeConfig):
             raise ValueError(
                 "gpus: a colocated judge runs on the sampler's; set judge.colocate=false or judge.gpus=null"
             )
-        for field in ("{question}", "{left}", "{right}"):
+        for field in ("{left}", "{right}"):
             if field not in self.prompt:
                 raise ValueError(f"prompt: has no {field}")
         return self
@@ -113,7 +113,7 @@ class LlmJudge:
     name = "llm"
 
     def __init__(self, config: LlmJudgeConfig, prompts: ChatPrompts, max_model_len: int) -> None:
-        """Raises InputError: the labels do not differ in their first token."""
+        """Raises InputError: one label is the beginning of the other."""
         self._config = config
         self._prompt = PairPrompt(prompts, config.prompt, config.labels, config.system, config.opening)
         self._max_model_len = max_model_len

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from pruner.errors import InputError
 from pruner.judges.base import Judge, JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
-from pruner.judges.replay import NoisyOracle
+from pruner.judges.replay import Noise, NoisyOracle
 from pruner.results.run_tables import Cuts, cuts_of, read_run_traces, run_fingerprint
 from pruner.samplers.base import SamplerConfig
 from pruner.settings.section import FilePath, local_path
@@ -27,6 +27,9 @@ class OracleJudgeConfig(JudgeConfig):
     source: FilePath | None = None
     not_identity: ClassVar[tuple[str, ...]] = ("source",)
     reads_text: ClassVar[bool] = False
+
+    def tau(self) -> float:
+        return 0.5
 
     def fault(self, sampler: SamplerConfig) -> str | None:
         if sampler.has_recording or self.source is not None:
@@ -45,7 +48,7 @@ class OracleJudgeConfig(JudgeConfig):
     def make(self, context: JudgeContext, make_prober: MakeProber) -> Judge:
         if self.source is None:
             assert context.replay is not None
-            return NoisyOracle(context.replay, context.key_of, 1.0, 0.5, None, context.seed)
+            return NoisyOracle(context.replay, context.key_of, Noise(1.0, 0.5), None, context.seed)
         rows = read_run_traces(local_path(self.source))
         traces = {(row.problem_id, row.trace_index): KnownTrace(row.text, row.answer) for row in rows}
         return OracleJudge(traces, context.key_of)

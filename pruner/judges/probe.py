@@ -26,6 +26,9 @@ class ProbeJudgeConfig(JudgeConfig):
     max_tokens: Positive
     reads_text: ClassVar[bool] = False
 
+    def tau(self) -> float:
+        return 0.5
+
     def make(self, context: JudgeContext, make_prober: MakeProber) -> ProbeJudge:
         return ProbeJudge(make_prober(self.max_tokens))
 

@@ -14,7 +14,7 @@ from pruner.errors import InputError
 from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, Request
-from pruner.settings.section import Natural
+from pruner.settings.section import Natural, Share
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
 
 _NORMAL = NormalDist()
@@ -60,19 +60,34 @@ class RecordedProber:
 
 
 class NoisyOracleJudgeConfig(JudgeConfig):
-    """Replay only: a judge of a given quality. auroc: of its scores over pairs. prior: P(same) that it reckons with.
+    """Replay only: a judge of a given quality. auroc: of its scores over pairs. prior: P(same) that it reckons with. correlation: the
+    share of its errors' variance that is the two traces' own, so that it errs alike on all pairs of a trace; 0: every pair by itself.
     pair_tokens: of its prompt beside the two prefixes; null: it costs nothing."""
 
     name: Literal["noisy_oracle"]
     auroc: float = Field(ge=0.5, le=1.0)
     prior: float = Field(gt=0.0, lt=1.0)
+    correlation: Share = 0.0
     pair_tokens: Natural | None
     reads_text: ClassVar[bool] = False
     needs_recording: ClassVar[bool] = True
 
+    def tau(self) -> float:
+        return 0.5
+
     def make(self, context: JudgeContext, make_prober: MakeProber) -> NoisyOracle:
         assert context.replay is not None
-        return NoisyOracle(context.replay, context.key_of, self.auroc, self.prior, self.pair_tokens, context.seed)
+        noise = Noise(self.auroc, self.prior, self.correlation)
+        return NoisyOracle(context.replay, context.key_of, noise, self.pair_tokens, context.seed)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How a judge errs; see NoisyOracleJudgeConfig."""
+
+    auroc: float
+    prior: float
+    correlation: float = 0.0
 
 
 class NoisyOracle(WithoutRequests):
@@ -80,7 +95,8 @@ class NoisyOracle(WithoutRequests):
 
     A pair's evidence is normal with mean +d/2 (same) or -d/2 (different) and unit variance, where d = sqrt(2) *
     inverse-Phi(AUROC), so that a same pair's is above a different one's with probability AUROC. The score is the
-    posterior P(same) under `prior`. With AUROC 1 it is the truth.
+    posterior P(same) under `prior`. With AUROC 1 it is the truth. The noise is the pair's own and, as far as errors are correlated, the sum
+    of what is each trace's own.
 
     Args:
         key_of: an answer's canonical key.
@@ -89,13 +105,12 @@ class NoisyOracle(WithoutRequests):
 
     name = "noisy_oracle"
 
-    def __init__(
-        self, replay: Replay, key_of: KeyOf, auroc: float, prior: float, pair_tokens: int | None, seed: int
-    ) -> None:
+    def __init__(self, replay: Replay, key_of: KeyOf, noise: Noise, pair_tokens: int | None, seed: int) -> None:
         self._replay = replay
         self._key_of = key_of
-        self._distance = math.sqrt(2.0) * _NORMAL.inv_cdf(auroc) if auroc < 1.0 else math.inf
-        self._prior = math.log(prior / (1.0 - prior))
+        self._distance = math.sqrt(2.0) * _NORMAL.inv_cdf(noise.auroc) if noise.auroc < 1.0 else math.inf
+        self._prior = math.log(noise.prior / (1.0 - noise.prior))
+        self._correlation = noise.correlation
         self._pair_tokens = pair_tokens
         self._seed = seed
 
@@ -117,10 +132,21 @@ class NoisyOracle(WithoutRequests):
         """Return P(same) as this judge sees it; the same pair always gets the same score."""
         if math.isinf(self._distance):
             return float(is_same)
-        draw = hash64(self._seed, "noise", pair.problem_id, pair.left_trace, pair.right_trace)
-        noise = _NORMAL.inv_cdf((draw + 0.5) / 2**63)
-        evidence = noise + (0.5 if is_same else -0.5) * self._distance
+        evidence = self._noise(pair) + (0.5 if is_same else -0.5) * self._distance
         return 1.0 / (1.0 + math.exp(-(self._distance * evidence + self._prior)))
+
+    def _noise(self, pair: PairKey) -> float:
+        """Return a draw from a standard normal, always the same for a pair."""
+        own = self._normal("noise", pair.problem_id, pair.left_trace, pair.right_trace)
+        if not self._correlation:
+            return own
+        of_traces = sum(
+            self._normal("trace noise", pair.problem_id, index) for index in (pair.left_trace, pair.right_trace)
+        )
+        return math.sqrt(1.0 - self._correlation) * own + math.sqrt(self._correlation / 2.0) * of_traces
+
+    def _normal(self, *parts: int | str) -> float:
+        return _NORMAL.inv_cdf((hash64(self._seed, *parts) + 0.5) / 2**63)
 
 
 class RecordedJudgeConfig(JudgeConfig):

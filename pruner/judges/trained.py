@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pruner.errors import InputError
 from pruner.judges import lexical_weights
 from pruner.judges.base import EngineJudgeConfig, Judge, JudgeContext, MakeProber
-from pruner.judges.card import GenerativeCard, JudgeCard, check_base, check_prefix, overlap, read_card
+from pruner.judges.card import GenerativeCard, JudgeCard, check_base, check_prefix, overlap, read_card, read_tau
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.prefix_features import FEATURES
@@ -41,6 +41,9 @@ class TrainedJudgeConfig(EngineJudgeConfig):
     def engine(self) -> JudgeEngine | None:
         generative = self.generative()
         return None if generative is None else generative.engine()
+
+    def tau(self) -> float | None:
+        return read_tau(local_path(self.path))
 
     def check(self, context: JudgeContext) -> None:
         folder = local_path(self.path)

@@ -64,7 +64,7 @@ class GenerativeTrainerConfig(Section):
 
     @model_validator(mode="after")
     def _prompt_has_its_fields(self) -> GenerativeTrainerConfig:
-        for field in ("{question}", "{left}", "{right}"):
+        for field in ("{left}", "{right}"):
             if field not in self.prompt:
                 raise ValueError(f"prompt: has no {field}")
         return self
@@ -93,11 +93,12 @@ class TrainConfig(Section):
 
 
 class EvalConfig(Section):
-    """judges: what to compare; see conf/eval_judge.yaml."""
+    """judges: what to compare; see conf/eval_judge.yaml. calibrate: folder of a trained judge that is given the threshold of the first."""
 
     pairs: Annotated[tuple[FilePath, ...], Field(min_length=1)]
     target: FilePath
     judges: Annotated[tuple[str, ...], Field(min_length=1)]
+    calibrate: FilePath | None
     fold: Natural | None
     pairs_per_problem: Positive | None
     embedding: FilePath | None

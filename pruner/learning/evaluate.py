@@ -17,7 +17,7 @@ from pruner.files import write_atomically
 from pruner.intervals import Interval
 from pruner.judges import lexical_weights
 from pruner.judges.base import Judge
-from pruner.judges.card import GenerativeCard, check_base, check_prefix, read_card
+from pruner.judges.card import Calibration, GenerativeCard, check_base, check_prefix, read_card, write_tau
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.prefix_features import FEATURES
@@ -26,7 +26,7 @@ from pruner.judges.trained import generative_config, warn_of_overlap
 from pruner.learning import baselines
 from pruner.learning.baselines import BASELINES
 from pruner.learning.config import EvalConfig
-from pruner.learning.metrics import calibration, quality, roc, within_difference
+from pruner.learning.metrics import best_threshold, calibration, quality, roc, within_difference
 from pruner.learning.pair_files import PairSet
 from pruner.learning.pairs import LabelledPair
 from pruner.learning.plots import plot_calibration, plot_roc
@@ -164,6 +164,23 @@ def evaluate(config: EvalConfig, judged: Sequence[Judged], pairs: Sequence[Label
         folder / "calibration.png",
     )
     return write_table(rows, folder, made_by)
+
+
+def calibrate(folder: Path, judged: Judged, pairs: Sequence[LabelledPair], made_by: str) -> float:
+    """Give a trained judge the threshold that is best for these scores; return it.
+
+    Raises:
+        InputError: the scores are no probabilities, or no problem has both kinds of pairs.
+    """
+    read_card(folder)
+    problems = [f"{pair.problem_set}/{pair.problem_id}" for pair in pairs]
+    tau = best_threshold(judged.scores, [pair.label for pair in pairs], problems)
+    if not judged.is_probability or tau is None:
+        reason = "no problem has pairs of both kinds" if judged.is_probability else "its scores are no probabilities"
+        raise InputError(f"calibrate: {judged.name} has no threshold: {reason}.")
+    tau = round(tau, 4)
+    write_tau(folder, Calibration(tau=tau, measured=f"{len(pairs)} pairs of {len(set(problems))} problems. {made_by}"))
+    return tau
 
 
 def row(

@@ -111,6 +111,27 @@ def within_difference(
     return interval(float(np.mean(list(gaps.values()))) if gaps else None, values)
 
 
+def best_threshold(scores: Sequence[float | None], labels: Sequence[int], problems: Sequence[str]) -> float | None:
+    """Return the threshold above which pairs are to be taken for the same, None without problems that have both kinds.
+
+    Of pairs of one problem, it keeps most same ones together and most different ones apart: the greatest mean over problems of the two
+    shares (Youden's J). Halfway between two scores.
+    """
+    s, y = filled(scores), np.asarray(labels)
+    _, problem = np.unique(np.asarray(problems), return_inverse=True)
+    num_same, num_all = np.bincount(problem, y), np.bincount(problem)
+    weights = np.where(y == 1, 1.0 / np.maximum(num_same, 1)[problem], 1.0 / np.maximum(num_all - num_same, 1)[problem])
+    is_mixed = ((num_same > 0) & (num_same < num_all))[problem]
+    if not is_mixed.any():
+        return None
+    s, y, weights = s[is_mixed], y[is_mixed], weights[is_mixed]
+    false_rate, true_rate, thresholds = roc_curve(y, s, sample_weight=weights, drop_intermediate=False)
+    best = int(np.argmax(true_rate - false_rate))
+    above = min(float(thresholds[best]), 1.0)
+    below = s[s < above]
+    return (above + float(below.max())) / 2 if len(below) else max(0.0, above - 1e-6)
+
+
 def filled(scores: Sequence[float | None]) -> Floats:
     return np.array([_MISSING if score is None else score for score in scores], dtype=float)
 

@@ -7,41 +7,62 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from pruner.clustering import Cluster, ClusterRule, Joins, Undecided, apply, largest, place, representatives
 from pruner.methods.base import Action, Answer, Compare, Extend, MethodConfig, MethodContext, Prepare, Prune
-from pruner.settings.section import Positive, Share
+from pruner.settings.section import Positive
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import majority_vote, winner
+
+_HALF = 0.5
+
+
+def _tau(given: object) -> object:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if given == "auto" or (is_number and 0.0 <= float(given) <= 1.0):  # type: ignore[arg-type]
+        return given
+    raise ValueError(f"got {given!r}, expected a number from 0 to 1, or auto")
+
+
+# A similarity, or the judge's own threshold, which is looked up when the judge is known; see Config.
+Tau = Annotated[float | Literal["auto"], PlainValidator(_tau)]
+
+
+def known_tau(tau: float | Literal["auto"]) -> float:
+    """Return a threshold that was looked up; see Config."""
+    assert tau != "auto", "the judge's threshold was not looked up"
+    return tau
 
 
 class DeepPruneConfig(MethodConfig):
     """DeepPrune's settings.
 
     Attributes:
-        tau: a trace joins a cluster only above this similarity.
+        tau: a trace joins a cluster only above this similarity; `auto`: the judge's own threshold.
         k: K, the most clusters.
         k1: K1, the members of a cluster that a newcomer is compared with.
         k2: K2, the most traces of the largest cluster that finish.
         k3: K3, how many traces finish when every cluster is a singleton.
         finish_share: at most this share of the budget finishes, so that K2 of a large budget still prunes a small one;
             at the paper's N = 512 and K2 = 20 it does not bind.
+        similarity: to a cluster: the mean of the judge's `probabilities`, or of its `decisions`, probabilities above one half.
         assign: see ClusterRule.
         answer: `vote` (finish traces of the largest cluster and vote) or `representatives` (finish one trace of every
             cluster; its answer weighs as much as its cluster has members).
     """
 
     name: Literal["deepprune"]
-    tau: Share
+    tau: Tau
     k: Positive
     k1: Positive
     k2: Positive
     k3: Positive
     finish_share: float = Field(gt=0.0, le=1.0)
-    assign: Literal["best", "first"]
+    similarity: Literal["probabilities", "decisions"]
+    assign: Literal["best", "first", "oldest"]
     answer: Literal["vote", "representatives"]
 
     @property
@@ -67,7 +88,7 @@ class DeepPrune:
         self._seed = context.seed
         self._truncation = context.truncation
         self._config = config
-        self._cluster_rule = ClusterRule(config.tau, config.k, config.k1, config.assign)
+        self._cluster_rule = ClusterRule(known_tau(config.tau), config.k, config.k1, config.assign)
         self._answers: dict[int, FinalAnswer | None] = {}
         self._prefix_tokens: dict[int, int] = {}
         self._verdicts: dict[tuple[int, int], float | None] = {}
@@ -99,11 +120,16 @@ class DeepPrune:
 
     def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
         for verdict in verdicts:
-            self._verdicts[verdict.key.left_trace, verdict.key.right_trace] = verdict.score
+            self._verdicts[verdict.key.left_trace, verdict.key.right_trace] = self._score(verdict)
         return self._advance()
 
     def on_probe(self, probe: Probe) -> list[Action]:
         raise AssertionError("deepprune leaves probes to its judge")
+
+    def _score(self, verdict: Verdict) -> float | None:
+        if verdict.score is None or self._config.similarity == "probabilities":
+            return verdict.score
+        return float(verdict.score > _HALF)
 
     def _prepare(self, index: int) -> list[Action]:
         """Prepare the judge for a complete prefix; for the first one only when there is a second to compare it with."""

@@ -72,16 +72,25 @@ class Worth(WaveMethod):
         self._typical_tokens = typical_tokens
 
     def next_wave(self, finished: Finished, wave: range) -> int:
-        num_traces, num_votes = len(finished.answers), sum(finished.counts.values())
-        rate, ahead = best_rate(*finished.leading(), self._budget - num_traces)
-        worth = rate.numerator * (num_votes + 1) * self._price.denominator
-        cost = rate.denominator * (num_traces + 1) * self._price.numerator
-        if self._typical_tokens is not None:
-            worth *= self._typical_tokens * num_traces
-            cost *= finished.num_tokens
-        if worth < cost:
-            return 0
-        return max(1, ahead // 2) if self._takes_half else 1
+        ahead = look_ahead(finished, self._budget, self._price, self._typical_tokens)
+        return max(1, ahead // 2) if ahead and self._takes_half else min(1, ahead)
+
+
+def look_ahead(finished: Finished, budget: int, price: Fraction, typical_tokens: int | None) -> int:
+    """Return over how many further votes the next one is worth most; 0 if it is not worth its price.
+
+    Args:
+        finished: fewer traces than the budget.
+        typical_tokens: None: every problem's traces are.
+    """
+    num_traces, num_votes = len(finished.answers), sum(finished.counts.values())
+    rate, ahead = best_rate(*finished.leading(), budget - num_traces)
+    worth = rate.numerator * (num_votes + 1) * price.denominator
+    cost = rate.denominator * (num_traces + 1) * price.numerator
+    if typical_tokens is not None:
+        worth *= typical_tokens * num_traces
+        cost *= finished.num_tokens
+    return ahead if worth >= cost else 0
 
 
 @lru_cache(maxsize=65536)

@@ -49,6 +49,7 @@ SETTINGS = {
     "adaptive": ("method.wave=2",),
     "deepconf_offline": ("method.window=16",),
     "deepconf_online": ("method.warmup=4", "method.window=16"),
+    "deepprune_worth": ("method.price=0.005",),
     "first_k_equal": ("method.k=2", "method.wave=2"),
     "certified": ("method.delta=0.4",),
     "parallel_probe": ("method.every_tokens=32", "method.stable=3", "method.patience=2", "method.warmup=0"),

@@ -58,6 +58,7 @@ SMALL: dict[str, dict[str, object]] = {
     "deepconf_offline": {"score": "bottom_10", "keep": 0.5, "window": 16},
     "deepconf_online": {"warmup": 3, "keep": 0.5, "wave": 2, "window": 16},
     "deepprune": {"k": 4, "k1": 3},
+    "deepprune_worth": {"price": 0.02, "tau": 0.5},
     "esc": {"window": 3},
     "first_k_equal": {"k": 3, "wave": 2},
     "certified": {"delta": 0.4, "wave": 2},

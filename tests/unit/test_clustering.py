@@ -33,7 +33,13 @@ def test_a_perfect_judge_finds_the_answers(answers):
     }
 
 
-@given(st.integers(1, 20), st.integers(1, 5), st.integers(1, 4), st.sampled_from(["best", "first"]), st.integers())
+@given(
+    st.integers(1, 20),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.sampled_from(["best", "first", "oldest"]),
+    st.integers(),
+)
 def test_every_trace_is_in_one_cluster_and_there_are_at_most_k(count, k, k1, assign, salt):
     from pruner.traces import hash64
 
@@ -112,3 +118,17 @@ def test_a_hopeless_cluster_is_given_up_before_all_its_members_are_judged():
     _, asked = cluster_all(lambda i, j: float(answers[i] == answers[j]), len(answers), RULE)
     # At tau = 0.5, five of ten zeros settle that the last one does not belong to the others.
     assert sum(right == 12 for _, right in asked) == 5
+
+
+@pytest.mark.parametrize(("assign", "expected"), [("best", 1), ("first", 1), ("oldest", 0)])
+def test_the_first_cluster_over_tau_is_the_oldest_or_the_largest(assign, expected):
+    clusters = (Cluster((0,)), Cluster((1, 2)))
+    verdicts = {(0, 3): 0.6, (1, 3): 0.8, (2, 3): 0.8}
+    assert place(clusters, 3, verdicts, ClusterRule(0.5, 32, 10, assign), ((0,), (1, 2))) == Joins(expected)
+
+
+def test_the_oldest_cluster_over_tau_needs_no_further_verdict():
+    clusters = (Cluster((0,)), Cluster((1, 2)))
+    rule = ClusterRule(0.5, 32, 10, "oldest")
+    assert place(clusters, 3, {}, rule, ((0,), (1, 2))) == Undecided(((0, 3),))
+    assert place(clusters, 3, {(0, 3): 0.6}, rule, ((0,), (1, 2))) == Joins(0)

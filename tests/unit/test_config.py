@@ -31,7 +31,8 @@ MODELS = sorted(path.stem for path in (Path(CONF) / "model").glob("*.yaml"))
 
 @pytest.mark.parametrize(("group", "found"), [("method", METHODS), ("judge", JUDGES), ("sampler", SAMPLERS)])
 def test_whatever_is_registered_has_shipped_values_under_its_name(group, found):
-    assert sorted(path.stem for path in (Path(CONF) / group).glob("*.yaml")) == sorted(found)
+    shipped = {path.stem for path in (Path(CONF) / group).glob("*.yaml")}
+    assert shipped - {"deepprune_4b"} == set(found)  # a judge of the kind llm
     for name in found:
         source = ["sampler.source=x"] if name == "replay" else []
         assert values(f"{group}={name}", *source)[group]["name"] == name

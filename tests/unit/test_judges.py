@@ -142,15 +142,32 @@ def test_both_orders_are_two_facts_and_their_mean_is_the_verdict(judged):
     assert judge.verdict(PAIR, judged, known).score == pytest.approx(0.9)
 
 
-def test_labels_must_differ_in_their_first_token():
-    with pytest.raises(InputError, match="same token"):
+def test_no_label_may_be_the_beginning_of_the_other():
+    with pytest.raises(InputError, match="one is the beginning of the other"):
         llm_judge(labels="[same, 'same again']")
+
+
+def test_labels_that_begin_alike_are_told_apart_where_they_differ(judged):
+    request = llm_judge(labels="['the same', 'the other']").request(PAIR, judged)
+    end, shared = request.prompt_token_ids[-2:]
+    assert end == 9999 and shared not in request.decoding.label_token_ids
+    assert len(set(request.decoding.label_token_ids)) == 2
+
+
+def test_a_prompt_may_do_without_the_question():
+    assert config("judge=llm", "judge.prompt='{left} {right}'").judge.prompt == "{left} {right}"
+
+
+def test_the_published_judge_says_what_is_missing_and_works_once_it_is_there():
+    given = ["judge.path=x", "judge.prompt='{left} | {right}'", "judge.labels=[identical,different]"]
+    found = config("judge=deepprune_4b", *given, "method.similarity=decisions", "method.assign=oldest")
+    assert (found.judge.name, found.judge.colocate, found.judge.labels) == ("llm", False, ("identical", "different"))
 
 
 def test_impossible_judges_are_refused():
     for overrides, message in (
         (["judge.path=x"], "colocate"),
-        (["judge.prompt='{left} {right}'"], "{question}"),
+        (["judge.prompt='{left} {question}'"], "{right}"),
         (["judge.gpus=[1]"], "colocated judge"),
     ):
         with pytest.raises(InputError, match=message):

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from pruner.errors import InputError
 from pruner.judges import lexical_weights
 from pruner.judges.base import JudgedProblem, Prefixed
-from pruner.judges.card import JudgeCard, LexicalCard, check_prefix, overlap, question_hash, read_card, write_card
+from pruner.judges.card import (
+    Calibration,
+    JudgeCard,
+    LexicalCard,
+    check_prefix,
+    overlap,
+    question_hash,
+    read_card,
+    read_tau,
+    write_card,
+    write_tau,
+)
 from pruner.judges.lexical import LexicalJudge, score
 from pruner.judges.oracle import KnownTrace, OracleJudge
 from pruner.judges.prefix_features import FEATURES, pair_features, read_prefix
@@ -18,7 +29,7 @@ from pruner.learning import baselines, lexical
 from pruner.learning.config import LexicalTrainerConfig, LossConfig
 from pruner.learning.focal import focal_loss
 from pruner.learning.generative import Example, _last_whole_save, oversampled
-from pruner.learning.metrics import auroc, calibration_error, quality, tnr_at_fnr20, within_difference
+from pruner.learning.metrics import auroc, best_threshold, calibration_error, quality, tnr_at_fnr20, within_difference
 from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.scoring import score_pairs
 from pruner.learning.tables import ScoreRow, markdown
@@ -265,3 +276,25 @@ def test_the_table_has_a_row_a_judge_with_intervals():
     text = markdown([ScoreRow("all", "mine", found, lead, 3.5)], "# Heading")
     assert "| mine | 1.000 [1.000, 1.000] |" in text and text.rstrip().endswith("| 0 | 3.5 |")
     assert json.dumps(text)
+
+
+def test_the_best_threshold_tells_pairs_of_one_problem_apart():
+    # Problem a's pairs score high, b's low: apart by 0.8 and 0.3, and a pooled threshold between them errs on one of both.
+    scores, labels = [0.9, 0.7, 0.9, 0.7, 0.2, 0.1], [1, 0, 1, 0, 1, 0]
+    assert best_threshold(scores, labels, list("aaaabb")) == pytest.approx(0.8)
+    assert best_threshold([0.9, 0.4, 0.2], [1, 1, 0], list("aaa")) == pytest.approx(0.3)
+    # Many pairs of one problem weigh as much as few of another; a problem with one kind says nothing.
+    assert best_threshold(
+        [0.6] * 9 + [0.5] * 9 + [0.9, 0.1, 0.95], [1] * 9 + [0] * 9 + [1, 0, 0], ["a"] * 18 + ["b"] * 2 + ["c"]
+    ) == pytest.approx(0.55)
+    assert best_threshold([0.9, 0.8], [1, 1], list("ab")) is None
+    assert 0.0 <= best_threshold([0.0, 0.0], [1, 0], list("aa")) <= 1.0
+
+
+def test_a_judges_own_threshold_is_beside_its_card(tmp_path):
+    assert read_tau(tmp_path) is None
+    write_tau(tmp_path, Calibration(tau=0.74, measured="9 pairs"))
+    assert read_tau(tmp_path) == 0.74
+    (tmp_path / "calibration").write_text('{"tau": 7, "measured": ""}')
+    with pytest.raises(InputError, match="calibration: tau: got 7"):
+        read_tau(tmp_path)

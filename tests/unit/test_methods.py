@@ -42,12 +42,13 @@ TRACES = futures(16, 40)
     TRACES,
     st.integers(0, 3),
     st.integers(),
-    st.sampled_from(["best", "first"]),
+    st.sampled_from(["best", "first", "oldest"]),
     st.sampled_from(["vote", "representatives"]),
+    st.sampled_from(["probabilities", "decisions"]),
 )
-def test_deepprune_does_the_same_in_whatever_order_facts_arrive(traces, noise, salt, assign, answer):
+def test_deepprune_does_the_same_in_whatever_order_facts_arrive(traces, noise, salt, assign, answer, similarity):
     def make():
-        return deepprune(len(traces), assign=assign, answer=answer)
+        return deepprune(len(traces), assign=assign, answer=answer, similarity=similarity)
 
     assert_order_does_not_matter(make, traces, salt, judge(traces, noise))
 
@@ -106,3 +107,15 @@ def test_one_representative_of_every_cluster_finishes_and_weighs_its_cluster():
 def test_cons_asks_for_no_verdicts():
     with pytest.raises(AssertionError):
         Cons(1).on_verdicts([])
+
+
+@pytest.mark.parametrize(("similarity", "clusters"), [("probabilities", 2), ("decisions", 1)])
+def test_a_similarity_is_the_mean_of_probabilities_or_of_decisions(similarity, clusters):
+    # The fourth trace: 0.55, 0.55 and 0.1 of the first three; two of three decisions are for the same.
+    scores = {(0, 3): 0.55, (1, 3): 0.55, (2, 3): 0.1}
+    outcome = drive(
+        deepprune(4, similarity=similarity, finish_share=1.0),
+        of("aaaa", [20] * 4),
+        score=lambda left, right: scores.get((left, right), 1.0),
+    )
+    assert len(outcome.clusters) == clusters

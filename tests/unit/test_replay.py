@@ -1,12 +1,13 @@
 import json
 from statistics import fmean
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pruner.errors import InputError
-from pruner.judges.replay import NoisyOracle, RecordedJudge, RecordedProber
+from pruner.judges.replay import Noise, NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning.metrics import auroc
 from pruner.recording import RecordedTrace, ReplayColumns, read_recording
 from pruner.replay import Replay
@@ -173,20 +174,18 @@ def test_missing_columns_and_no_file_are_refused(tmp_path):
 
 @pytest.mark.parametrize("quality", [0.5, 0.71, 0.87, 1.0])
 def test_a_noisy_oracle_has_the_quality_that_it_is_given(tmp_path, quality):
-    judge = NoisyOracle(replay(tmp_path), str, quality, 0.5, None, seed=1)
+    judge = NoisyOracle(replay(tmp_path), str, Noise(quality, 0.5), None, seed=1)
     labels, scores = [], []
     for number in range(6000):
         label = number % 4 != 0
         labels.append(int(label))
         scores.append(judge.score(PairKey("p", number, number + 1), label))
-    import numpy as np
-
     found = auroc(np.array(labels), np.array(scores))
     assert found == pytest.approx(quality, abs=0.02)
 
 
 def test_a_noisy_oracles_score_is_a_posterior(tmp_path):
-    judge = NoisyOracle(replay(tmp_path), str, 0.8, 0.75, None, seed=1)
+    judge = NoisyOracle(replay(tmp_path), str, Noise(0.8, 0.75), None, seed=1)
     drawn = [(judge.score(PairKey("p", n, n + 1), n % 4 != 0), n % 4 != 0) for n in range(20000)]
     sure = [is_same for score, is_same in drawn if 0.7 < score < 0.8]
     assert fmean(sure) == pytest.approx(0.75, abs=0.04)
@@ -204,3 +203,20 @@ def test_an_unreadable_run_folder_is_refused(tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps({}))
     with pytest.raises(InputError, match="holds no traces"):
         read(tmp_path / "run")
+
+
+@pytest.mark.parametrize("correlation", [0.5, 1.0])
+def test_a_noisy_oracle_whose_errors_are_the_traces_own_is_as_good(tmp_path, correlation):
+    judge = NoisyOracle(replay(tmp_path), str, Noise(0.8, 0.5, correlation), None, seed=1)
+    pairs = [PairKey("p", left, right) for left in range(90) for right in range(left + 1, 90)]
+    scores = [(judge.score(pair, (pair.left_trace + pair.right_trace) % 2 == 0), pair) for pair in pairs]
+    same = [score for score, pair in scores if (pair.left_trace + pair.right_trace) % 2 == 0]
+    other = [score for score, pair in scores if (pair.left_trace + pair.right_trace) % 2]
+    labels = np.array([1] * len(same) + [0] * len(other))
+    assert auroc(labels, np.array(same + other)) == pytest.approx(0.8, abs=0.05)
+    # A trace that is misjudged is so in all its pairs: the mean evidence of its pairs differs from trace to trace.
+    means = [
+        np.mean([score for score, pair in scores if index in (pair.left_trace, pair.right_trace)])
+        for index in range(90)
+    ]
+    assert np.std(means) > 0.08
