@@ -61,7 +61,7 @@ class JudgeCard(Section):
 
 
 class Calibration(Section):
-    """tau: the threshold that tells same from different pairs of one problem best. measured: on which pairs, in words."""
+    """tau: above it lie few pairs that differ; see learning.metrics. measured: on which pairs, in words."""
 
     tau: Annotated[float, Field(ge=0.0, le=1.0)]
     measured: str

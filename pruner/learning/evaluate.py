@@ -26,7 +26,7 @@ from pruner.judges.trained import generative_config, warn_of_overlap
 from pruner.learning import baselines
 from pruner.learning.baselines import BASELINES
 from pruner.learning.config import EvalConfig
-from pruner.learning.metrics import best_threshold, calibration, quality, roc, within_difference
+from pruner.learning.metrics import calibration, cautious_threshold, quality, roc, within_difference
 from pruner.learning.pair_files import PairSet
 from pruner.learning.pairs import LabelledPair
 from pruner.learning.plots import plot_calibration, plot_roc
@@ -174,7 +174,7 @@ def calibrate(folder: Path, judged: Judged, pairs: Sequence[LabelledPair], made_
     """
     read_card(folder)
     problems = [f"{pair.problem_set}/{pair.problem_id}" for pair in pairs]
-    tau = best_threshold(judged.scores, [pair.label for pair in pairs], problems)
+    tau = cautious_threshold(judged.scores, [pair.label for pair in pairs], problems)
     if not judged.is_probability or tau is None:
         reason = "no problem has pairs of both kinds" if judged.is_probability else "its scores are no probabilities"
         raise InputError(f"calibrate: {judged.name} has no threshold: {reason}.")

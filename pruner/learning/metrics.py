@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 _BINS = 10
 # Half a pair is neither found nor missed: what a missing verdict counts as in a ranking.
 _MISSING = 0.5
+# Share of different pairs that a judge's own threshold may take for the same.
+_MOST_MERGED = 0.1
 
 
 @dataclass(frozen=True)
@@ -111,25 +113,26 @@ def within_difference(
     return interval(float(np.mean(list(gaps.values()))) if gaps else None, values)
 
 
-def best_threshold(scores: Sequence[float | None], labels: Sequence[int], problems: Sequence[str]) -> float | None:
-    """Return the threshold above which pairs are to be taken for the same, None without problems that have both kinds.
+def cautious_threshold(scores: Sequence[float | None], labels: Sequence[int], problems: Sequence[str]) -> float | None:
+    """Return the least threshold above which at most a tenth of the different pairs lie; None without problems that have both kinds.
 
-    Of pairs of one problem, it keeps most same ones together and most different ones apart: the greatest mean over problems of the two
-    shares (Youden's J). Halfway between two scores.
+    A pair that is wrongly taken for the same turns a vote, one that is wrongly kept apart costs tokens. Shares are means over problems, since
+    only pairs of one problem are ever told apart. Halfway between two scores.
     """
     s, y = filled(scores), np.asarray(labels)
     _, problem = np.unique(np.asarray(problems), return_inverse=True)
     num_same, num_all = np.bincount(problem, y), np.bincount(problem)
-    weights = np.where(y == 1, 1.0 / np.maximum(num_same, 1)[problem], 1.0 / np.maximum(num_all - num_same, 1)[problem])
     is_mixed = ((num_same > 0) & (num_same < num_all))[problem]
-    if not is_mixed.any():
+    different = is_mixed & (y == 0)
+    if not different.any():
         return None
-    s, y, weights = s[is_mixed], y[is_mixed], weights[is_mixed]
-    false_rate, true_rate, thresholds = roc_curve(y, s, sample_weight=weights, drop_intermediate=False)
-    best = int(np.argmax(true_rate - false_rate))
-    above = min(float(thresholds[best]), 1.0)
-    below = s[s < above]
-    return (above + float(below.max())) / 2 if len(below) else max(0.0, above - 1e-6)
+    weights = 1.0 / (num_all - num_same)[problem[different]]
+    order = np.argsort(-s[different], kind="stable")
+    ranked, above = s[different][order], np.cumsum(weights[order]) / weights.sum()
+    # The highest score of a different pair that has to stay below.
+    held = float(ranked[int(np.argmax(above > _MOST_MERGED))])
+    higher = s[s > held]
+    return (held + float(higher.min())) / 2 if len(higher) else held
 
 
 def filled(scores: Sequence[float | None]) -> Floats:

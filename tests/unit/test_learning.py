@@ -29,7 +29,14 @@ from pruner.learning import baselines, lexical
 from pruner.learning.config import LexicalTrainerConfig, LossConfig
 from pruner.learning.focal import focal_loss
 from pruner.learning.generative import Example, _last_whole_save, oversampled
-from pruner.learning.metrics import auroc, best_threshold, calibration_error, quality, tnr_at_fnr20, within_difference
+from pruner.learning.metrics import (
+    auroc,
+    calibration_error,
+    cautious_threshold,
+    quality,
+    tnr_at_fnr20,
+    within_difference,
+)
 from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.scoring import score_pairs
 from pruner.learning.tables import ScoreRow, markdown
@@ -278,17 +285,15 @@ def test_the_table_has_a_row_a_judge_with_intervals():
     assert json.dumps(text)
 
 
-def test_the_best_threshold_tells_pairs_of_one_problem_apart():
-    # Problem a's pairs score high, b's low: apart by 0.8 and 0.3, and a pooled threshold between them errs on one of both.
-    scores, labels = [0.9, 0.7, 0.9, 0.7, 0.2, 0.1], [1, 0, 1, 0, 1, 0]
-    assert best_threshold(scores, labels, list("aaaabb")) == pytest.approx(0.8)
-    assert best_threshold([0.9, 0.4, 0.2], [1, 1, 0], list("aaa")) == pytest.approx(0.3)
-    # Many pairs of one problem weigh as much as few of another; a problem with one kind says nothing.
-    assert best_threshold(
-        [0.6] * 9 + [0.5] * 9 + [0.9, 0.1, 0.95], [1] * 9 + [0] * 9 + [1, 0, 0], ["a"] * 18 + ["b"] * 2 + ["c"]
-    ) == pytest.approx(0.55)
-    assert best_threshold([0.9, 0.8], [1, 1], list("ab")) is None
-    assert 0.0 <= best_threshold([0.0, 0.0], [1, 0], list("aa")) <= 1.0
+def test_a_judges_threshold_keeps_nine_tenths_of_different_pairs_apart():
+    # Ten different pairs, 0.05 to 0.95: one of them may lie above.
+    scores, labels = [0.05 + 0.1 * i for i in range(10)] + [0.9, 0.5], [0] * 10 + [1, 1]
+    assert cautious_threshold(scores, labels, ["a"] * 12) == pytest.approx((0.85 + 0.9) / 2)
+    # A problem's pairs weigh as much as another's, however many they are; one without same pairs says nothing.
+    few = cautious_threshold([*scores, 0.97, 0.99, 0.99], [*labels, 0, 1, 0], ["a"] * 12 + ["b"] * 2 + ["c"])
+    assert few == pytest.approx((0.97 + 0.99) / 2)
+    assert cautious_threshold([0.9, 0.8], [1, 1], list("ab")) is None
+    assert cautious_threshold([0.3, 0.3], [1, 0], list("aa")) == 0.3  # nothing is above, so nothing is merged
 
 
 def test_a_judges_own_threshold_is_beside_its_card(tmp_path):
