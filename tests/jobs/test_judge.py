@@ -48,8 +48,11 @@ def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     assert card["problems"] == ["p1", "p2", "p4", "p5"] and card["prefix"] == PREFIX
 
     judges = f"judges=['{tmp_path}/judge/fold_{{fold}}',tfidf,length,prior]"
-    result = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval", judges, "bootstrap=20")
+    calibrate = f"calibrate={tmp_path}/judge/fold_0"
+    result = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval", judges, "bootstrap=20", calibrate)
     assert result.returncode == 0, result.stderr
+    own = json.loads((tmp_path / "judge/fold_0/calibration").read_text())
+    assert f"judge/fold_0: threshold {own['tau']} (method.tau=auto)" in result.stdout and 0 < own["tau"] < 1
     assert "warning" not in result.stderr
     rows = {row["judge"]: row for row in pq.read_table(tmp_path / "eval/table.parquet").to_pylist()}
     assert list(rows) == ["judge", "tfidf", "length", "prior"]
@@ -62,6 +65,11 @@ def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     judges = f"judges=['{tmp_path}/judge/fold_0']"
     result = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval2", judges, "bootstrap=20")
     assert "was trained on 4 of these 6 problems (p1, p2, p4, p5)" in result.stderr
+
+    bare = run("run", "dry_run=true", "judge=trained", f"judge.path={tmp_path}/judge/fold_1", "method.tau=auto")
+    assert bare.returncode == 2 and "method.tau: got auto, but the judge trained has no threshold" in bare.stderr
+    scores = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval3", "judges=[tfidf]", calibrate)
+    assert scores.returncode == 2 and "calibrate: tfidf has no threshold: its scores are no probabilities" in scores.stderr
 
 
 def test_the_study_tables_its_points_and_goes_on(tmp_path):
