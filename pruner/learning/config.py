@@ -98,7 +98,7 @@ class EvalConfig(Section):
     pairs: Annotated[tuple[FilePath, ...], Field(min_length=1)]
     target: FilePath
     judges: Annotated[tuple[str, ...], Field(min_length=1)]
-    calibrate: FilePath | None
+    calibrate: FilePath | None = None
     fold: Natural | None
     pairs_per_problem: Positive | None
     embedding: FilePath | None

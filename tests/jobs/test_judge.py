@@ -69,7 +69,9 @@ def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     bare = run("run", "dry_run=true", "judge=trained", f"judge.path={tmp_path}/judge/fold_1", "method.tau=auto")
     assert bare.returncode == 2 and "method.tau: got auto, but the judge trained has no threshold" in bare.stderr
     scores = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval3", "judges=[tfidf]", calibrate)
-    assert scores.returncode == 2 and "calibrate: tfidf has no threshold: its scores are no probabilities" in scores.stderr
+    assert (
+        scores.returncode == 2 and "calibrate: tfidf has no threshold: its scores are no probabilities" in scores.stderr
+    )
 
 
 def test_the_study_tables_its_points_and_goes_on(tmp_path):
