@@ -52,7 +52,7 @@ def wait(browser, selector, count=1):
 
 def test_every_figure_is_drawn_and_fits_its_place(opened):
     figures = opened.find_elements(By.TAG_NAME, "figure")
-    assert len(figures) == 7
+    assert len(figures) == 8
     script = """
         const svg = arguments[0].querySelector("svg"), box = svg.getBoundingClientRect();
         const marks = [...svg.querySelectorAll("path, use")].filter(each => each.getBoundingClientRect().width > 0);
