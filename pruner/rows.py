@@ -80,6 +80,8 @@ class AnswerRow:
     tokens_finished: int = 0
     tokens_pruned: int = 0
     tokens_unpruned_estimate: float | None = None
+    traces_speculative: int = 0
+    tokens_speculative: int = 0
     judge_calls: int = 0
     judge_probes: int = 0
     judge_verdicts: int = 0

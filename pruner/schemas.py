@@ -64,6 +64,8 @@ ANSWERS = _schema(
     ("tokens_finished", pa.int64(), "of these, in finished traces"),
     ("tokens_pruned", pa.int64(), "of these, in pruned traces"),
     ("tokens_unpruned_estimate", pa.float64(), "estimate of tokens_sampled had nothing been pruned; null if unknown"),
+    ("traces_speculative", pa.int32(), "measured: traces begun in case the method asked for them, and it never did"),
+    ("tokens_speculative", pa.int64(), "measured: of these, committed; not in tokens_sampled"),
     ("judge_calls", pa.int64(), "requests of the judge, probes included"),
     ("judge_probes", pa.int64(), "probed prefixes"),
     ("judge_verdicts", pa.int64(), "judged pairs"),
@@ -79,7 +81,7 @@ TRACES = _schema(
     _PROBLEM,
     _INDEX,
     _TRACE,
-    ("status", pa.string(), "finished or pruned"),
+    ("status", pa.string(), "finished, pruned, or speculative: measured; nobody asked for it, so it has no answer"),
     ("finish_reason", pa.string(), "stop (by itself) or length (token cap); null if pruned"),
     (
         "prune_reason",
@@ -182,7 +184,11 @@ ATTEMPT_ENDS = _schema(
 
 # Columns that answers get when they are read (store.Store.answers).
 ANSWERS_ADDED = _schema(
-    ("tokens_net", pa.float64(), "tokens_sampled + the judge's, weighted as in accounting of the config"),
+    (
+        "tokens_net",
+        pa.float64(),
+        "tokens_sampled + the judge's and the speculative, weighted as in accounting of the config",
+    ),
     ("attempts", pa.int32(), "measured: processes that worked on the problem"),
 )
 
@@ -299,6 +305,9 @@ TOKENS_VIEW = _schema(
     ("accuracy_high", pa.float64(), "its upper end"),
     ("problems_certified", pa.int64(), "problems with a certified answer; null if the method certifies none"),
     ("delta", pa.float64(), "the error rate of these certificates: method.delta"),
+    ("traces_speculative", pa.int64(), "see answers"),
+    ("tokens_speculative", pa.int64(), "see answers"),
+    ("speculative_weight", pa.float64(), "accounting.speculative_weight: of a speculative token in tokens_net"),
 )
 
 SAVINGS_VIEW = _schema(

@@ -17,6 +17,7 @@ from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.samplers.base import Completion, Request
 from pruner.shard.workbench import Workbench, begin, fake_problems, simulated_overrides
+from pruner.traces import Key
 
 WORDS = (
     "A simulated run (as in bench=orchestrator) is stopped after so many segments, as a signal does; its checkpoint is opened in a "
@@ -89,6 +90,7 @@ class FirstRequest:
     """A sampler that looks at the clock when it is first asked for something, and never answers."""
 
     running_tokens = 0
+    cancelled_tokens = 0
     capacity_tokens: int | None = None
 
     def __init__(self) -> None:
@@ -106,6 +108,9 @@ class FirstRequest:
 
     def step(self) -> list[Completion]:
         return []
+
+    def cancel(self, keys: Sequence[Key]) -> None:
+        """Nothing of it is speculative."""
 
     def abort(self) -> None:
         self.num_running = 0

@@ -236,13 +236,15 @@ class Store:
             WITH worked AS (SELECT problem_id, count(*)::INT AS attempts FROM ({worked}) GROUP BY problem_id)
             SELECT answers.* EXCLUDE (wall_s, gpu_seconds),
                 tokens_sampled + $prompt * (tokens_judge_prompt - tokens_judge_cached)
-                    + $cached * tokens_judge_cached + $output * tokens_judge_output AS tokens_net,
+                    + $cached * tokens_judge_cached + $output * tokens_judge_output
+                    + $speculative * coalesce(tokens_speculative, 0) AS tokens_net,
                 coalesce(attempts, 0) AS attempts, wall_s, gpu_seconds
             FROM answers LEFT JOIN worked USING (problem_id) ORDER BY problem_index"""
         parameters = {
             "prompt": weights.judge_prompt_weight,
             "cached": weights.judge_cached_weight,
             "output": weights.judge_output_weight,
+            "speculative": weights.speculative_weight,
         }
         return self._read(sql, parameters)
 

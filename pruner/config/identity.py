@@ -23,6 +23,7 @@ NOT_IDENTITY = (
     "checkpoint",
     "progress",
     "results",
+    "speculate",
     "accounting",
     "problems.name",
     "problems.path",

@@ -17,7 +17,18 @@ from pruner.results.writer import ResultsConfig
 from pruner.samplers.registry import AnySampler, with_device_defaults
 from pruner.settings.model import ModelConfig
 from pruner.settings.prices import AccountingConfig
-from pruner.settings.section import Budget, CheckpointPath, RunName, Seconds, Section, Seed, TimeLimit, parse_as
+from pruner.settings.section import (
+    Budget,
+    CheckpointPath,
+    Natural,
+    RunName,
+    Seconds,
+    Section,
+    Seed,
+    Share,
+    TimeLimit,
+    parse_as,
+)
 
 
 class RunConfig(Section):
@@ -32,6 +43,13 @@ class ProgressConfig(Section):
 
     interval_s: Seconds
     bar: bool | None = None
+
+
+class SpeculateConfig(Section):
+    """ahead: traces of a problem that are begun before its method asks for them, at most; 0: none. share: of the width, at most."""
+
+    ahead: Natural = 0
+    share: Share = 1.0
 
 
 class Config(Section):
@@ -50,6 +68,7 @@ class Config(Section):
     judge: AnyJudge
     sampler: AnySampler
     checkpoint: CheckpointConfig
+    speculate: SpeculateConfig = SpeculateConfig()
     progress: ProgressConfig
     results: ResultsConfig
     accounting: AccountingConfig

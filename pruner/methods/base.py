@@ -57,6 +57,20 @@ class Prune:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """A trace that the method may ask for next. Free to be wrong: it decides nothing but what idle width is used for.
+
+    Attributes:
+        worth: what it may be worth now; of many problems' guesses the greatest goes first.
+        until_tokens: how far the method would want it first; None: to its end.
+    """
+
+    trace_index: int
+    worth: float
+    until_tokens: int | None = None
+
+
+@dataclass(frozen=True)
 class Certificate:
     """How certain it is that the answer is the one that the model gives most often; see certified.py.
 
@@ -97,6 +111,9 @@ class Method(Protocol):
 
     def prefix_tokens(self, trace: Trace) -> int:
         """How many of the trace's tokens were sampled before the method could decide on it."""
+
+    def guesses(self) -> Sequence[Guess]:
+        """Return traces that it has not asked for and may ask for next, most probable first; none if it starts everything at once."""
 
     def begin(self) -> list[Action]:
         """Open the problem."""
@@ -181,6 +198,9 @@ class WithoutJudge:
 
     def prefix_tokens(self, trace: Trace) -> int:
         return 0
+
+    def guesses(self) -> Sequence[Guess]:
+        return ()
 
     def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:
         raise AssertionError(f"{type(self).__name__} compares no traces")

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PlainValidator
 
 from pruner.clustering import Cluster, ClusterRule, Joins, Undecided, apply, largest, place, representatives
-from pruner.methods.base import Action, Answer, Compare, Extend, MethodConfig, MethodContext, Prepare, Prune
+from pruner.methods.base import Action, Answer, Compare, Extend, Guess, MethodConfig, MethodContext, Prepare, Prune
 from pruner.settings.section import Positive
 from pruner.traces import FinalAnswer, Probe, Trace, Verdict
 from pruner.voting import majority_vote, winner
@@ -101,6 +101,9 @@ class DeepPrune:
 
     def prefix_tokens(self, trace: Trace) -> int:
         return self._prefix_tokens.get(trace.trace_index, trace.num_tokens)
+
+    def guesses(self) -> Sequence[Guess]:
+        return ()
 
     def begin(self) -> list[Action]:
         return [Extend(i, self._truncation.max_tokens) for i in range(self._budget)]

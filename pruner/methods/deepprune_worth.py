@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from pruner.clustering import Cluster, representatives
-from pruner.methods.base import Action, Answer, Compare, Extend, MethodConfig, MethodContext, Prepare, Prune
+from pruner.methods.base import Action, Answer, Compare, Extend, Guess, MethodConfig, MethodContext, Prepare, Prune
 from pruner.methods.deepprune import Tau, known_tau
 from pruner.methods.wave_method import Finished
 from pruner.methods.worth import look_ahead
@@ -97,6 +97,11 @@ class DeepPruneWorth:
     def prefix_tokens(self, trace: Trace) -> int:
         prefix = self._prefixes.get(trace.trace_index)
         return trace.num_tokens if prefix is None else prefix.num_tokens
+
+    def guesses(self) -> Sequence[Guess]:
+        """Return the next traces in order, up to their prefixes: most will not be wanted beyond."""
+        first, until = self._step.stop, self._context.truncation.max_tokens
+        return [Guess(index, 1.0 / (1 + index - first), until) for index in range(first, self._context.budget)]
 
     def begin(self) -> list[Action]:
         return self._start(_FIRST)

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from pruner import logistic
-from pruner.methods.base import Action, Answer, Ask, Extend, MethodConfig, MethodContext, Prune, WithoutJudge
+from pruner.methods.base import Action, Answer, Ask, Extend, Guess, MethodConfig, MethodContext, Prune, WithoutJudge
 from pruner.settings.section import Positive
 from pruner.traces import FinalAnswer, Probe, Trace
 from pruner.voting import majority_vote, winner
@@ -98,6 +98,13 @@ class Mars(WithoutJudge):
         self._beat = 0
         self._switches: Switches | None = None
         self._gamma = 1.0
+
+    def guesses(self) -> Sequence[Guess]:
+        """Return, during the warm-up, the traces that start after it, up to their first beat."""
+        if self._switches is not None:
+            return ()
+        every = self._config.every_tokens
+        return [Guess(index, 1.0 / (1 + index), every) for index in range(self._num_warmup, self._budget)]
 
     def begin(self) -> list[Action]:
         self._running = set(range(self._num_warmup))

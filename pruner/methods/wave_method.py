@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
-from pruner.methods.base import Action, Answer, Extend, MethodConfig, WithoutJudge
+from pruner.methods.base import Action, Answer, Extend, Guess, MethodConfig, WithoutJudge
 from pruner.traces import FinalAnswer, Trace
 from pruner.voting import Vote, majority_vote, winner
 
@@ -79,6 +80,16 @@ class WaveMethod(WithoutJudge, ABC):
     def answer(self, votes: tuple[Vote, ...], voters: tuple[int, ...]) -> Answer:
         """Return the problem's answer, given the plain vote over all traces."""
         return Answer(winner(votes), votes, voters)
+
+    def worth(self, finished: Finished) -> float:
+        """Return what the next trace may be worth, for guesses; 1 where nothing is known."""
+        return 1.0
+
+    def guesses(self) -> Sequence[Guess]:
+        """Return the next traces in order: each is worth less by the traces that come before it."""
+        first = self._last_wave.stop
+        worth, num_running = self.worth(self._finished), first - len(self._finished.answers)
+        return [Guess(index, worth / (1 + num_running + index - first)) for index in range(first, self._budget)]
 
     def begin(self) -> list[Action]:
         return self._start(self._wave)

@@ -75,6 +75,11 @@ class Worth(WaveMethod):
         ahead = look_ahead(finished, self._budget, self._price, self._typical_tokens)
         return max(1, ahead // 2) if ahead and self._takes_half else min(1, ahead)
 
+    def worth(self, finished: Finished) -> float:
+        if len(finished.answers) in (0, self._budget):
+            return 1.0
+        return float(worth_over_price(finished, self._budget, self._price, self._typical_tokens)[0])
+
 
 def look_ahead(finished: Finished, budget: int, price: Fraction, typical_tokens: int | None) -> int:
     """Return over how many further votes the next one is worth most; 0 if it is not worth its price.
@@ -83,6 +88,14 @@ def look_ahead(finished: Finished, budget: int, price: Fraction, typical_tokens:
         finished: fewer traces than the budget.
         typical_tokens: None: every problem's traces are.
     """
+    ratio, ahead = worth_over_price(finished, budget, price, typical_tokens)
+    return ahead if ratio >= 1 else 0
+
+
+def worth_over_price(
+    finished: Finished, budget: int, price: Fraction, typical_tokens: int | None
+) -> tuple[Fraction, int]:
+    """Return what the next vote is worth in units of its price, and the look-ahead at which it is worth that. As `look_ahead`."""
     num_traces, num_votes = len(finished.answers), sum(finished.counts.values())
     rate, ahead = best_rate(*finished.leading(), budget - num_traces)
     worth = rate.numerator * (num_votes + 1) * price.denominator
@@ -90,7 +103,7 @@ def look_ahead(finished: Finished, budget: int, price: Fraction, typical_tokens:
     if typical_tokens is not None:
         worth *= typical_tokens * num_traces
         cost *= finished.num_tokens
-    return ahead if worth >= cost else 0
+    return Fraction(worth, cost), ahead
 
 
 @lru_cache(maxsize=65536)

@@ -25,7 +25,9 @@ from pruner.results.run_folder import SHARD_TABLES, RunFolder, read_progress
 _PROBLEMS = """
     WITH t AS (
         SELECT problem_id, count(*) AS n, count(DISTINCT trace_index) AS n_distinct,
-            count(*) FILTER (status = 'finished') AS finished, sum(tokens_sampled) AS sampled,
+            count(*) FILTER (status = 'finished') AS finished, coalesce(sum(tokens_sampled) FILTER (status <> 'speculative'), 0) AS sampled,
+            count(*) FILTER (status = 'speculative') AS speculative,
+            coalesce(sum(tokens_sampled) FILTER (status = 'speculative'), 0) AS in_speculative,
             coalesce(sum(tokens_sampled) FILTER (status = 'finished'), 0) AS in_finished,
             coalesce(sum(tokens_sampled) FILTER (status = 'pruned'), 0) AS in_pruned, sum(tokens_prefix) AS prefix
         FROM traces GROUP BY problem_id),
@@ -38,7 +40,8 @@ _PROBLEMS = """
     FROM answers a LEFT JOIN t USING (problem_id) LEFT JOIN v USING (problem_id) LEFT JOIN p USING (problem_id)
     ORDER BY problem_index"""
 _WEIGHTS = (
-    "SELECT judge_prompt_weight AS read, judge_cached_weight AS cached, judge_output_weight AS output FROM tokens"
+    "SELECT judge_prompt_weight AS read, judge_cached_weight AS cached, judge_output_weight AS output, "
+    "coalesce(speculative_weight, 1) AS speculative FROM tokens"
 )
 
 
@@ -232,7 +235,9 @@ def _problem_faults(row: dict[str, Any], weights: dict[str, Any]) -> list[str]:
     ]
     if row["n"] is not None:
         same += [
-            ("traces and their rows", row["traces_started"], row["n"]),
+            ("traces and their rows", row["traces_started"], row["n"] - row["speculative"]),
+            ("speculative traces and their rows", row["traces_speculative"] or 0, row["speculative"]),
+            ("speculative tokens and those of trace rows", row["tokens_speculative"] or 0, row["in_speculative"]),
             ("traces and distinct rows", row["n"], row["n_distinct"]),
             ("finished traces and their rows", row["traces_finished"], row["finished"]),
             ("tokens sampled and those of trace rows", sampled, row["sampled"]),
@@ -246,8 +251,11 @@ def _problem_faults(row: dict[str, Any], weights: dict[str, Any]) -> list[str]:
     if weights.get("read") is not None:
         read = row["tokens_judge_prompt"] - row["tokens_judge_cached"]
         judge = weights["read"] * read + weights["cached"] * row["tokens_judge_cached"]
-        net = sampled + judge + weights["output"] * row["tokens_judge_output"]
-        same.append(("net tokens = sampled + weighted judge's", round(row["tokens_net"], 3), round(net, 3)))
+        judge += weights["output"] * row["tokens_judge_output"]
+        net = sampled + judge + weights["speculative"] * (row["tokens_speculative"] or 0)
+        same.append(
+            ("net tokens = sampled + weighted judge's and speculative", round(row["tokens_net"], 3), round(net, 3))
+        )
     return [f"{row['problem_id']}: {what}: {left} and {right}" for what, left, right in same if left != right]
 
 

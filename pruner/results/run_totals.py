@@ -54,6 +54,8 @@ class RunTotals:
     accuracy_high: float | None
     problems_certified: int | None
     delta: float | None
+    traces_speculative: int
+    tokens_speculative: int
     baseline: str
     baseline_run: str | None
     accuracy_baseline: float | None

@@ -31,6 +31,7 @@ def words(totals: RunTotals) -> list[tuple[str, list[str]]]:
         ("accuracy", _accuracy(totals)),
         ("certified", _certified(totals)),
         ("tokens", _tokens(totals)),
+        ("speculative", _speculative(totals)),
         ("discarded", _discarded(totals)),
         ("judge" if totals.judge is not None else "probes", _judge(totals)),
         ("net", [_net(totals)]),
@@ -86,6 +87,12 @@ def _tokens(totals: RunTotals) -> list[str]:
         f"{totals.tokens_sampled:,} sampled: {totals.tokens_finished:,} in finished traces, {totals.tokens_pruned:,} in pruned ones",
         f"or: {totals.tokens_prefix:,} before the method could decide, {totals.tokens_continued:,} after",
     ]
+
+
+def _speculative(totals: RunTotals) -> list[str]:
+    if not totals.traces_speculative:
+        return []
+    return [f"{totals.tokens_speculative:,} more in {totals.traces_speculative:,} traces that were not asked for"]
 
 
 def _discarded(totals: RunTotals) -> list[str]:

@@ -52,6 +52,8 @@ WITH sums AS (
         count(*) FILTER (status = 'failed') AS failed, count(correct) AS problems_graded, sum(correct)::BIGINT AS problems_right,
         avg(single_accuracy) AS single_accuracy,
         CASE WHEN count(certified) > 0 THEN count(*) FILTER (certified) END AS problems_certified,
+        coalesce(sum(traces_speculative), 0)::BIGINT AS traces_speculative,
+        coalesce(sum(tokens_speculative), 0)::BIGINT AS tokens_speculative,
         sum(traces_started)::BIGINT AS traces_started, sum(traces_finished)::BIGINT AS traces_finished,
         sum(traces_pruned)::BIGINT AS traces_pruned, sum(tokens_sampled)::BIGINT AS tokens_sampled,
         sum(tokens_prefix)::BIGINT AS tokens_prefix, sum(tokens_continued)::BIGINT AS tokens_continued,
@@ -89,19 +91,22 @@ prices AS (
         TRY_CAST(config->'accounting'->>'judge_output_weight' AS DOUBLE) AS judge_output_weight,
         TRY_CAST(config->'accounting'->>'price_per_gpu_hour' AS DOUBLE) AS per_gpu_hour,
         TRY_CAST(config->'accounting'->>'price_per_million_tokens' AS DOUBLE) AS per_million,
-        TRY_CAST(config->'method'->>'delta' AS DOUBLE) AS delta
+        TRY_CAST(config->'method'->>'delta' AS DOUBLE) AS delta,
+        TRY_CAST(config->'accounting'->>'speculative_weight' AS DOUBLE) AS speculative_weight
     FROM runs),
 shared AS (  -- On one engine, the judge's part of the GPUs' time is its part of the weighted tokens.
-    SELECT *, coalesce(1 - tokens_sampled / nullif(tokens_net, 0), 0) AS judge_part
+    SELECT *, coalesce(1 - (tokens_sampled + coalesce(speculative_weight, 1) * tokens_speculative) / nullif(tokens_net, 0), 0) AS judge_part
     FROM sums LEFT JOIN lifetimes USING (run) LEFT JOIN prices USING (run))
 SELECT run, method, model, problem_set, judge, budget, seed, problems, accuracy,
     * EXCLUDE (run, method, model, problem_set, judge, budget, seed, problems, accuracy, accuracy_low, accuracy_high,
-        sampler_s, judge_s, judge_part, per_gpu_hour, per_million, problems_certified, delta),
+        sampler_s, judge_s, judge_part, per_gpu_hour, per_million, problems_certified, delta, traces_speculative,
+        tokens_speculative, speculative_weight),
     CASE WHEN judge_s > 0 THEN sampler_s ELSE sampler_s * (1 - judge_part) END AS gpu_seconds_sampler,
     CASE WHEN judge_s > 0 THEN judge_s ELSE sampler_s * judge_part END AS gpu_seconds_judge,
     CASE WHEN per_gpu_hour IS NOT NULL THEN 'GPU hours' WHEN per_million IS NOT NULL THEN 'net tokens' END AS cost_basis,
     coalesce(per_gpu_hour * (sampler_s + judge_s) / 3600, per_million * (tokens_net + coalesce(tokens_discarded, 0)) / 1e6) AS cost,
-    accuracy_low, accuracy_high, problems_certified, CASE WHEN problems_certified IS NOT NULL THEN delta END AS delta
+    accuracy_low, accuracy_high, problems_certified, CASE WHEN problems_certified IS NOT NULL THEN delta END AS delta,
+    traces_speculative, tokens_speculative, speculative_weight
 FROM shared LEFT JOIN accuracies USING (run) LEFT JOIN intervals USING (run);
 
 -- One row per run: its net tokens against finishing every trace. `measured` by a run of method=cons with the same setting that has all

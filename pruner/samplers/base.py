@@ -136,6 +136,13 @@ class Sampler(Protocol):
             EngineError: it died.
         """
 
+    @property
+    def cancelled_tokens(self) -> int:
+        """How many tokens all cancelled requests had made, as far as the engine has reported."""
+
+    def cancel(self, keys: Sequence[Key]) -> None:
+        """Drop some running requests."""
+
     def abort(self) -> None:
         """Drop all running requests."""
 

@@ -87,7 +87,7 @@ def _serve(channel: Channel, open_sampler: Open) -> None:
 
 
 def _work(channel: Channel, sampler: Sampler, messages: list[Any]) -> None:
-    epoch, reported_at = 0, 0.0
+    epoch, num_cancels, reported_at = 0, 0, 0.0
     while True:
         for kind, value in messages:
             if kind == "close":
@@ -95,6 +95,9 @@ def _work(channel: Channel, sampler: Sampler, messages: list[Any]) -> None:
             if kind == "abort":
                 epoch = value
                 sampler.abort()
+            elif kind == "cancel":
+                num_cancels, keys = value
+                sampler.cancel(keys)
             elif kind == "submit":
                 sampler.submit(value)
             else:
@@ -103,7 +106,8 @@ def _work(channel: Channel, sampler: Sampler, messages: list[Any]) -> None:
         completions = sampler.step()
         now = time.monotonic()
         if completions or now - reported_at >= REPORT_S:
-            channel.send(("step", (epoch, completions, sampler.running_tokens)))
+            report = (epoch, num_cancels, completions, sampler.running_tokens, sampler.cancelled_tokens)
+            channel.send(("step", report))
             reported_at = now
         messages = channel.receive(0.0 if sampler.num_running else None)
 

@@ -59,6 +59,9 @@ class ProcessSampler:
         self._load_s = load_s
         self._requests: dict[Key, Request] = {}
         self._running_tokens = 0
+        self._cancelled_tokens = 0
+        self._cancelled: dict[Key, int] = {}  # that the child may still report on, with the number of the message
+        self._num_cancels = 0
         self._epoch = 0
         self._silent_s = 0.0
         self._is_ready = False
@@ -130,8 +133,21 @@ class ProcessSampler:
         """Sleep until the child has something to report, or `wait_s` seconds."""
         self._channel.wait(wait_s)
 
+    @property
+    def cancelled_tokens(self) -> int:
+        return self._cancelled_tokens
+
+    def cancel(self, keys: Sequence[Key]) -> None:
+        running = [key for key in keys if self._requests.pop(key, None) is not None]
+        if not running:
+            return
+        self._num_cancels += 1
+        self._cancelled |= dict.fromkeys(running, self._num_cancels)
+        self._channel.send(("cancel", (self._num_cancels, running)))
+
     def abort(self) -> None:
         self._epoch += 1
+        self._cancelled.clear()
         self._requests.clear()
         self._running_tokens = 0
         self._channel.send(("abort", self._epoch))
@@ -187,11 +203,14 @@ class ProcessSampler:
         if kind == "called":
             self._returned.append(value)
             return
-        epoch, completions, running_tokens = value
+        epoch, num_cancels, completions, running_tokens, cancelled_tokens = value
         if epoch != self._epoch:
             return  # of requests that were aborted since
-        self._running_tokens = running_tokens
+        self._running_tokens, self._cancelled_tokens = running_tokens, cancelled_tokens
+        self._cancelled = {key: number for key, number in self._cancelled.items() if number > num_cancels}
         for completion in completions:
+            if completion.key in self._cancelled:
+                continue  # it was cancelled since
             request = self._requests.get(completion.key)
             if request is None:
                 raise EngineError(f"{self._name}: a completion for {completion.key}, which was not requested")

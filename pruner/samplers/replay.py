@@ -12,7 +12,7 @@ from pruner.recording import RecordedTrace, Recording, ReplayColumns, read_recor
 from pruner.replay import ProbeCost, Replay
 from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
 from pruner.settings.section import FilePath, Natural, Orders, Positive, Running, local_path
-from pruner.traces import SegmentKey
+from pruner.traces import Key, SegmentKey
 
 
 class ReplaySamplerConfig(SamplerConfig):
@@ -87,6 +87,7 @@ class ReplaySampler:
     """Completes everything at the next step, in the order in which it was asked for."""
 
     capacity_tokens: int | None = None
+    cancelled_tokens = 0
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
@@ -109,6 +110,9 @@ class ReplaySampler:
     def step(self) -> list[Completion]:
         requests, self._running = self._running, []
         return [self._complete(request) for request in requests]
+
+    def cancel(self, keys: Sequence[Key]) -> None:
+        self._running = [request for request in self._running if request.key not in keys]
 
     def abort(self) -> None:
         self._running.clear()

@@ -20,7 +20,7 @@ from pydantic import Field
 from pruner.prompts import BytePrompts, Prompts
 from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
 from pruner.settings.section import Positive, Share
-from pruner.traces import ProbeKey, SegmentKey, TokenIds, hash64
+from pruner.traces import Key, ProbeKey, SegmentKey, TokenIds, hash64
 
 _NUM_FAKES = 1 << 16
 
@@ -67,6 +67,7 @@ class SimulatedSampler:
     def __init__(self, config: SimulatedSamplerConfig, seed: int) -> None:
         self._config = config
         self._seed = seed
+        self.cancelled_tokens = 0
         self._steps = 0
         self._waiting: deque[Request] = deque()
         self._due: dict[int, list[_Running]] = {}
@@ -102,6 +103,16 @@ class SimulatedSampler:
         self._num_working -= len(finished)
         self._started_sum -= sum(running.started for running in finished)
         return [self._complete(running) for running in finished]
+
+    def cancel(self, keys: Sequence[Key]) -> None:
+        dropped = set(keys)
+        self._waiting = deque(request for request in self._waiting if request.key not in dropped)
+        for end, running in self._due.items():
+            gone = [each for each in running if each.request.key in dropped]
+            self._due[end] = [each for each in running if each.request.key not in dropped]
+            self._num_working -= len(gone)
+            self._started_sum -= sum(each.started for each in gone)
+            self.cancelled_tokens += sum(self._config.step_tokens * (self._steps - each.started) for each in gone)
 
     def abort(self) -> None:
         self._waiting.clear()

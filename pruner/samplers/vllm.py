@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruner.errors import EngineError, InputError
 from pruner.samplers.base import Completion, Request, check_whole
-from pruner.traces import SegmentKey, TokenIds
+from pruner.traces import Key, SegmentKey, TokenIds
 
 if TYPE_CHECKING:
     from vllm import LLM, LLMEngine, RequestOutput, SamplingParams
@@ -148,6 +148,7 @@ class VllmSampler:
         self._requests: dict[str, Request] = {}
         self._tokens: dict[str, list[int]] = {}
         self._running_tokens = 0
+        self.cancelled_tokens = 0
         self._count = 0
 
     @property
@@ -229,6 +230,16 @@ class VllmSampler:
     def forget_prompts(self) -> None:
         """Empty the prefix cache, for benchmarks and the doctor."""
         self.llm.reset_prefix_cache()
+
+    def cancel(self, keys: Sequence[Key]) -> None:
+        dropped = set(keys)
+        names = [name for name, request in self._requests.items() if request.key in dropped]
+        self._engine.abort_request(names)
+        for name in names:
+            del self._requests[name]
+            num_tokens = len(self._tokens.pop(name))
+            self._running_tokens -= num_tokens
+            self.cancelled_tokens += num_tokens
 
     def abort(self) -> None:
         self._engine.abort_request(list(self._requests))

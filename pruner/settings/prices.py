@@ -8,12 +8,13 @@ from pruner.settings.section import Amount, Section
 
 
 class AccountingConfig(Section):
-    """What one judge token costs, in sampled tokens. prompt: newly read; cached: computed by this job before; output. price_*:
-    at most one, in any currency, for an estimated cost."""
+    """What one judge token costs, in sampled tokens. prompt: newly read; cached: computed by this job before; output. speculative: what a
+    token costs that was sampled before it was asked for, and never was. price_*: at most one, in any currency, for an estimated cost."""
 
     judge_prompt_weight: Amount
     judge_cached_weight: Amount
     judge_output_weight: Amount
+    speculative_weight: Amount = 1.0
     price_per_gpu_hour: Amount | None = None
     price_per_million_tokens: Amount | None = None
 

@@ -20,7 +20,7 @@ from pruner.clustering import cluster_sizes
 from pruner.rows import AnswerRow, RunFacts, TraceRow
 from pruner.settings.prices import AccountingConfig
 from pruner.shard.case import CaseOutcome
-from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Verdict
+from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Trace, Verdict
 from pruner.voting import credit, tied
 
 
@@ -93,11 +93,35 @@ def trace_rows(outcome: CaseOutcome) -> list[TraceRow]:
                 tokens_prefix=prefix_tokens,
             )
         )
-    return rows
+    return [*rows, *(_speculative_row(outcome, trace) for trace in outcome.speculative)]
+
+
+def _speculative_row(outcome: CaseOutcome, trace: Trace) -> TraceRow:
+    """Return the row of a trace that the method never asked for: nobody has looked at it."""
+    return TraceRow(
+        problem_id=trace.problem_id,
+        problem_index=outcome.problem.problem_index,
+        trace_index=trace.trace_index,
+        status="speculative",
+        finish_reason=trace.finish_reason,
+        prune_reason=None,
+        answer=None,
+        answer_key=None,
+        correct=None,
+        is_voter=False,
+        cluster_index=None,
+        num_segments=len(trace.segments),
+        segment_tokens=tuple(segment.num_tokens for segment in trace.segments),
+        segment_chars=tuple(len(segment.text) for segment in trace.segments),
+        tokens_sampled=trace.num_tokens,
+        tokens_prefix=0,
+    )
 
 
 def answer_row(run: RunFacts, outcome: CaseOutcome, traces: list[TraceRow]) -> AnswerRow:
     """Return the row of an answered problem, given its traces' rows."""
+    speculative = [row for row in traces if row.status == "speculative"]
+    traces = [row for row in traces if row.status != "speculative"]
     answer, votes, problem = outcome.answer.answer, outcome.answer.votes, outcome.problem
     certificate = outcome.answer.certificate
     finished = [row for row in traces if row.status == "finished"]
@@ -120,6 +144,8 @@ def answer_row(run: RunFacts, outcome: CaseOutcome, traces: list[TraceRow]) -> A
         clusters=len(outcome.clusters),
         cluster_sizes=cluster_sizes(outcome.clusters),
         clusters_overflowed=sum(cluster.is_overflow for cluster in outcome.clusters),
+        traces_speculative=len(speculative),
+        tokens_speculative=sum(row.tokens_sampled for row in speculative),
         tokens_prompt=outcome.num_prompt_tokens,
         tokens_unpruned_estimate=unpruned_estimate(traces, run.budget),
     )
@@ -133,7 +159,7 @@ def _with_tokens(row: AnswerRow, outcome: CaseOutcome, traces: list[TraceRow]) -
     sampled = sum(each.tokens_sampled for each in traces)
     prefix = sum(each.tokens_prefix for each in traces)
     assert sampled == sum(finished) + sum(pruned) and 0 <= prefix <= sampled
-    in_facts = sum(fact.num_tokens for fact in outcome.facts if isinstance(fact, Segment))
+    in_facts = sum(fact.num_tokens for fact in outcome.facts if isinstance(fact, Segment)) - row.tokens_speculative
     assert sampled == in_facts, f"{row.problem_id}: {sampled} tokens in traces, {in_facts} in segments"
     return replace(
         row,
@@ -165,7 +191,8 @@ def net_tokens(row: AnswerRow, weights: AccountingConfig) -> float:
     """Return what a problem cost, the judge's tokens weighted; store.Store.answers says the same in SQL."""
     read = weights.judge_prompt_weight * (row.tokens_judge_prompt - row.tokens_judge_cached)
     known = weights.judge_cached_weight * row.tokens_judge_cached
-    return row.tokens_sampled + read + known + weights.judge_output_weight * row.tokens_judge_output
+    speculative = weights.speculative_weight * row.tokens_speculative
+    return row.tokens_sampled + speculative + read + known + weights.judge_output_weight * row.tokens_judge_output
 
 
 def failed_row(run: RunFacts, problem: Problem, tokens_prompt: int, failure: str) -> AnswerRow:

@@ -85,6 +85,7 @@ class CaseOutcome:
         pruned: why a trace was stopped, by index.
         prefix_tokens: tokens of each trace that the method needed before it could decide on it, in the order of `traces`.
         facts: all facts of the problem, those of earlier attempts included.
+        speculative: traces that were sampled in case the method asked for them, and it never did; by index.
     """
 
     problem: Problem
@@ -95,15 +96,21 @@ class CaseOutcome:
     clusters: tuple[Cluster, ...]
     prefix_tokens: tuple[int, ...]
     facts: tuple[Fact, ...]
+    speculative: tuple[Trace, ...] = ()
 
 
 @dataclass(frozen=True)
 class Step:
-    """What follows from a fact: facts to store (the given one and those derived from it), requests to make and answers to read."""
+    """What follows from a fact: facts to store (the given one and those derived from it), requests to make and answers to read.
+
+    Attributes:
+        wanted: requests that were made in case the method asked for them, and now it has: they are needed as any other.
+    """
 
     facts: tuple[Fact, ...]
     requests: tuple[Request, ...]
     readings: tuple[Reading, ...] = ()
+    wanted: tuple[Key, ...] = ()
 
 
 class Case:
@@ -125,7 +132,7 @@ class Case:
         self.pruned: dict[int, str] = {}
         self.answer: Answer | None = None
         self.facts: dict[Key, Fact] = {fact.key: fact for fact in known}
-        self._priority = prompted.priority
+        self.priority = prompted.priority
         self._judge = setting.judge
         self._prober = setting.prober
         self._truncation = setting.truncation
@@ -134,6 +141,9 @@ class Case:
         self._prefixed: dict[int, Prefixed] = {}
         self._waiting: dict[Key, dict[PairKey, None]] = {}
         self._in_flight: set[Key] = set()
+        self._ahead: dict[int, Trace] = {}  # traces that the method has not asked for, as far as they are known
+        self._speculative: set[Key] = set()  # requested of these
+        self._wanted: list[Key] = []
         self._asked: set[ProbeKey] = set()
         self._unkeyed: dict[ProbeKey, Probe] = {}
         self._deliveries: deque[Fact] = deque()
@@ -163,7 +173,49 @@ class Case:
             clusters=self.method.clusters,
             prefix_tokens=tuple(min(trace.num_tokens, self.method.prefix_tokens(trace)) for trace in traces),
             facts=tuple(self.facts.values()),
+            speculative=self._never_asked(),
         )
+
+    def offers(self, limit: int) -> list[tuple[float, SegmentKey]]:
+        """Return segments that are worth sampling before they are asked for, with what they are worth.
+
+        Args:
+            limit: of traces beyond those that the method has asked for.
+        """
+        if self.answer is not None:
+            return []
+        found = []
+        for guess in self.method.guesses()[:limit]:
+            trace = self._known_ahead(guess.trace_index)
+            is_far = trace.is_finished or (guess.until_tokens is not None and trace.num_tokens >= guess.until_tokens)
+            if not is_far and trace.next_key not in self._speculative and guess.trace_index not in self.traces:
+                found.append((guess.worth, trace.next_key))
+        return found
+
+    def speculate(self, key: SegmentKey) -> Request:
+        """Return the request for a segment that was offered; what it gives is taken in as anything else."""
+        trace = self._ahead[key.trace_index]
+        until = next(
+            (guess.until_tokens for guess in self.method.guesses() if guess.trace_index == key.trace_index), None
+        )
+        self._speculative.add(key)
+        return self._segment_request(trace, until)
+
+    def drop(self, key: Key) -> None:
+        """Take back a speculative request that was cancelled; its segment may be offered again."""
+        self._speculative.discard(key)
+
+    def _known_ahead(self, index: int) -> Trace:
+        """Return a trace that the method has not asked for, with all its segments that are known."""
+        trace = self._ahead.get(index) or Trace(self.problem.problem_id, index)
+        while not trace.is_finished and isinstance(known := self.facts.get(trace.next_key), Segment):
+            trace = trace.append(known)
+        self._ahead[index] = trace
+        return trace
+
+    def _never_asked(self) -> tuple[Trace, ...]:
+        indexes = {key.trace_index for key in self.facts if isinstance(key, SegmentKey)} - self.traces.keys()
+        return tuple(self._known_ahead(index) for index in sorted(indexes))
 
     def begin(self) -> Step:
         """Begin the method, and feed it what is known until it wants something that is not: the replay of earlier attempts."""
@@ -173,8 +225,12 @@ class Case:
     def receive(self, completion: Completion) -> Step:
         """Take in what a request of this case gave."""
         self._in_flight.discard(completion.key)
-        if isinstance(completion.key, SegmentKey):
-            segment = self._segment(completion.key, completion)
+        if completion.key in self._speculative:
+            assert isinstance(completion.key, SegmentKey)
+            self._speculative.remove(completion.key)
+            self._store(self._segment(self._ahead[completion.key.trace_index], completion))
+        elif isinstance(completion.key, SegmentKey):
+            segment = self._segment(self._trace(completion.key.trace_index), completion)
             self._store(segment)
             self._deliveries.append(segment)
         elif completion.key in self._asked:
@@ -207,7 +263,8 @@ class Case:
                 self._apply(self.method.on_probe(fact))
             elif isinstance(fact, Verdict):
                 self._apply(self.method.on_verdicts([fact]))
-        step = Step(tuple(self._new_facts), tuple(self._requests), tuple(self._readings))
+        step = Step(tuple(self._new_facts), tuple(self._requests), tuple(self._readings), tuple(self._wanted))
+        self._wanted.clear()
         self._new_facts.clear()
         self._requests.clear()
         self._readings.clear()
@@ -282,23 +339,30 @@ class Case:
             self._deliveries.append(known)
             return
         self._in_flight.add(key)
+        if key in self._speculative:
+            self._speculative.remove(key)
+            self._wanted.append(key)
+            return
+        self._requests.append(self._segment_request(trace, action.until_tokens))
+
+    def _segment_request(self, trace: Trace, until_tokens: int | None) -> Request:
+        """Return the request for a trace's next segment."""
+        key = trace.next_key
         end = segment_end(
             trace.num_tokens,
             self._rule.segment_tokens,
-            action.until_tokens,
+            until_tokens,
             self.max_trace_tokens,
             grid_shift(len(self.prompt_token_ids), self._rule.align_tokens),
         )
-        self._requests.append(
-            Request(
-                key=key,
-                prompt_token_ids=TokenIds.join([self._prompt, *[segment.token_ids for segment in trace.segments]]),
-                max_tokens=end - trace.num_tokens,
-                seed=self._seed(key),
-                priority=self._priority,
-                decoding=self._rule.decoding,
-                trace_tokens=trace.num_tokens,
-            )
+        return Request(
+            key=key,
+            prompt_token_ids=TokenIds.join([self._prompt, *[segment.token_ids for segment in trace.segments]]),
+            max_tokens=end - trace.num_tokens,
+            seed=self._seed(key),
+            priority=self.priority,
+            decoding=self._rule.decoding,
+            trace_tokens=trace.num_tokens,
         )
 
     def _compare(self, pair: PairKey) -> None:
@@ -346,22 +410,21 @@ class Case:
             self._deliveries.append(known)
             return
         self._asked.add(key)
-        request = self._prober.request(key, self.prompt_token_ids, trace, self._priority)
+        request = self._prober.request(key, self.prompt_token_ids, trace, self.priority)
         if request is None:
             self._learn(self._prober.read(key, None))
         else:
             self._in_flight.add(key)
             self._requests.append(request)
 
-    def _segment(self, key: SegmentKey, completion: Completion) -> Segment:
-        trace = self._trace(key.trace_index)
+    def _segment(self, trace: Trace, completion: Completion) -> Segment:
         text, is_cut = cut_at_stop(trace.text, completion.text, self._rule.decoding.stop)
         num_tokens = trace.num_tokens + completion.num_tokens
         reason = "stop" if is_cut else completion.finish_reason
         if reason is None and num_tokens >= self.max_trace_tokens:
             reason = "length"
         return Segment(
-            key=key,
+            key=trace.next_key,
             num_tokens=completion.num_tokens,
             token_ids=TokenIds(completion.token_ids),
             text=text,
@@ -375,7 +438,7 @@ class Case:
         return self.traces.get(index) or Trace(self.problem.problem_id, index)
 
     def _judged(self) -> JudgedProblem:
-        return JudgedProblem(self.problem, self.prompt_token_ids, self._prefixed, self._priority)
+        return JudgedProblem(self.problem, self.prompt_token_ids, self._prefixed, self.priority)
 
     def _seed(self, key: SegmentKey) -> int:
         return hash64(self._rule.seed, "segment", key.problem_id, key.trace_index, key.segment_index)

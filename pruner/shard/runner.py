@@ -36,12 +36,14 @@ class KnownFacts(Protocol):
 
 @dataclass(frozen=True)
 class RunnerConfig:
-    """max_running: requests kept in an engine. num_gpus: charged for. commit_*: whichever is first."""
+    """max_running: requests kept in an engine. num_gpus: charged for. commit_*: whichever is first. speculate_*: see SpeculateConfig."""
 
     max_running: int
     commit_every_s: float
     commit_every_segments: int
     num_gpus: int
+    speculate_ahead: int = 0
+    speculate_share: float = 1.0
 
 
 OpenCase = Callable[[PromptedProblem, list[Fact]], Case]
@@ -125,6 +127,8 @@ class Status:
         return self.work_s * left / done if done > 0 else None
 
 
+# Added to the priority of what nothing needs yet, so that an engine serves it last.
+_LAST = 1 << 30
 # Answers that may wait to be read, for each request that the engine holds.
 _UNREAD_SHARE = 4
 _Queued = tuple[int, int, int, Request]
@@ -164,6 +168,7 @@ class Runner:
         self._queue: list[_Queued] = []
         self._judge_queue: list[_Queued] = []
         self._context: dict[Key, int] = {}
+        self._speculative: dict[Key, float] = {}  # requests that nothing needs yet, with what they are worth
         self._order = itertools.count()
         self._opened = 0
         self._facts: list[Fact] = []
@@ -192,6 +197,7 @@ class Runner:
             while not self._hooks.should_stop():
                 self._admit()
                 self._submit()
+                self._speculate()
                 if not self._open and not self._facts and not self._answers:
                     return True
                 self._take(self._step())
@@ -212,14 +218,15 @@ class Runner:
 
     def _abort(self) -> None:
         """Drop what runs; its tokens are counted as discarded."""
-        self._lost_tokens = self._running_tokens()
+        self._lost_tokens = sum(sampler.running_tokens for sampler in self._samplers())
         for sampler in self._samplers():
             if sampler.num_running:
                 sampler.abort()
 
     def _running_tokens(self) -> int:
         """Return what would be lost now, as far as the engines have reported."""
-        return self._lost_tokens + sum(sampler.running_tokens for sampler in self._samplers())
+        samplers = self._samplers()
+        return self._lost_tokens + sum(sampler.running_tokens + sampler.cancelled_tokens for sampler in samplers)
 
     def _samplers(self) -> list[Sampler]:
         return [self._sampler] if self._judge_sampler is None else [self._sampler, self._judge_sampler]
@@ -249,6 +256,7 @@ class Runner:
         self._follow(case, case.begin())
 
     def _submit(self) -> None:
+        self._make_room()
         room = self._config.max_running + max(1, self._config.max_running // 4) - self._sampler.num_running
         chosen: list[Request] = []
         while self._queue and len(chosen) < room and self._fits(self._queue[0][-1]):
@@ -269,6 +277,47 @@ class Runner:
         prompts = sum(len(each.case.prompt_token_ids) for each in self._open.values())
         return prompts + sum(self._context.values()) + context_tokens(request) <= capacity
 
+    def _make_room(self) -> None:
+        """Cancel speculative requests, the least worthy first, where they would keep the engine or its cache from what is needed."""
+        needed = [each[-1] for each in self._queue]
+        while needed and self._speculative:
+            is_full = self._sampler.num_running + len(needed) > self._config.max_running
+            if not is_full and self._fits(needed[0]):
+                return
+            self._cancel([min(self._speculative, key=lambda key: self._speculative[key])])
+
+    def _speculate(self) -> None:
+        """Fill width that nothing needs with what methods will most probably ask for next."""
+        if not self._config.speculate_ahead or self._queue:
+            return
+        share = int(self._config.speculate_share * self._config.max_running)
+        room = min(self._config.max_running - self._sampler.num_running, share - len(self._speculative))
+        if room <= 0:
+            return
+        offers = [
+            (worth, -each.case.priority, -key.trace_index, key)
+            for each in self._open.values()
+            for worth, key in each.case.offers(self._config.speculate_ahead)
+        ]
+        requests = []
+        for worth, _, _, key in heapq.nlargest(room, offers, key=lambda offer: offer[:3]):
+            request = self._open[key.problem_id].case.speculate(key)
+            if not self._fits(request):
+                self._open[key.problem_id].case.drop(key)
+                break
+            self._context[key] = context_tokens(request)
+            self._speculative[key] = worth
+            requests.append(replace(request, priority=request.priority + _LAST))
+        self._sampler.submit(requests)
+
+    def _cancel(self, keys: list[Key]) -> None:
+        """Drop speculative requests; their tokens are counted as discarded."""
+        self._sampler.cancel(keys)
+        for key in keys:
+            del self._speculative[key]
+            self._context.pop(key, None)
+            self._open[key.problem_id].case.drop(key)
+
     def _step(self) -> list[Completion]:
         completions = self._sampler.step()
         if self._judge_sampler is not None:
@@ -282,6 +331,7 @@ class Runner:
     def _take(self, completions: list[Completion]) -> None:
         for completion in completions:
             self._context.pop(completion.key, None)
+            self._speculative.pop(completion.key, None)
             case = self._open[completion.key.problem_id].case
             self._follow(case, case.receive(completion))
         while read := self._reader.take():
@@ -298,6 +348,8 @@ class Runner:
         for fact in step.facts:
             self._count(fact)
         self._facts += step.facts
+        for key in step.wanted:
+            self._speculative.pop(key, None)
         for reading in step.readings:
             self._reader.submit(reading)
         for request in step.requests:
@@ -322,6 +374,7 @@ class Runner:
             status.tokens_judge += fact.output_tokens
 
     def _close(self, case: Case) -> None:
+        self._cancel([key for key in self._speculative if key.problem_id == case.problem.problem_id])
         opened = self._open.pop(case.problem.problem_id)
         outcome = case.outcome()
         traces = trace_rows(outcome)

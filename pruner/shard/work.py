@@ -189,6 +189,8 @@ def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> b
                 commit_every_s=config.checkpoint.every_s,
                 commit_every_segments=config.checkpoint.every_segments,
                 num_gpus=sampler_gpus + judge_gpus,
+                speculate_ahead=config.speculate.ahead,
+                speculate_share=config.speculate.share,
             ),
             workload=prepared.workload,
             engines=Engines(sampler, judge_sampler),

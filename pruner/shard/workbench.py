@@ -83,6 +83,8 @@ class Workbench:
                 commit_every_s=config.checkpoint.every_s,
                 commit_every_segments=config.checkpoint.every_segments,
                 num_gpus=0,
+                speculate_ahead=config.speculate.ahead,
+                speculate_share=config.speculate.share,
             ),
             workload=Workload(
                 run=wiring.run_facts(config, self.inputs),

@@ -92,10 +92,10 @@ class FaultyChannel(channel.Channel):
     def send(self, message: Any) -> None:
         kind, value = message
         sampler = FaultyChannel.sampler
-        if kind != "step" or sampler is None or sampler._steps_left != 0 or not value[1]:
+        if kind != "step" or sampler is None or sampler._steps_left != 0 or not value[2]:
             super().send(message)
             return
-        epoch, completions, running_tokens = value
+        epoch, num_cancels, completions, *tokens = value
         sampler._steps_left = -1
         first = completions[0]
         half = first.num_tokens // 2
@@ -119,7 +119,7 @@ class FaultyChannel(channel.Channel):
         elif sampler.fault == "sends nonsense":
             self._socket.send(struct.pack("<Q", 16) + os.urandom(16))
             time.sleep(1000)
-        super().send((kind, (epoch, spoiled.get(sampler.fault, completions), running_tokens)))
+        super().send((kind, (epoch, num_cancels, spoiled.get(sampler.fault, completions), *tokens)))
 
 
 def open_faulty(spec: FaultySpec) -> SimulatedSampler:

@@ -138,6 +138,8 @@ def run_once(
     every: int = 8,
     reader=None,
     drain_s=0.0,
+    ahead=0,
+    share=1.0,
 ):
     """Run until done or for so many engine steps; return whether it was done, and the status."""
     left = [steps if steps is not None else 10**9]
@@ -148,7 +150,7 @@ def run_once(
 
     answered = {row.problem_id for row in store.answers} if isinstance(store, MemoryStore) else store.answered_ids()
     runner = Runner(
-        config=RunnerConfig(16, 1e9, every, 0),
+        config=RunnerConfig(16, 1e9, every, 0, ahead, share),
         workload=Workload(
             run=RUN,
             problems=[problem for problem in todo if problem.problem_id not in answered],

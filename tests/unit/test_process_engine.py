@@ -82,6 +82,19 @@ def test_an_abort_drops_what_runs_and_what_is_on_its_way(engine):
     assert set(drain(engine)) == {SegmentKey("p", index, 0) for index in range(2, 6)}
 
 
+def test_what_is_cancelled_does_not_come_and_may_be_asked_for_again(engine):
+    engine.wait_ready()
+    engine.submit(requests(4, tokens=80))
+    time.sleep(0.2)
+    engine.cancel([SegmentKey("p", 1, 0), SegmentKey("p", 3, 0), SegmentKey("p", 99, 0)])
+    assert engine.num_running == 2
+    again = [request for request in requests(4, tokens=80) if request.key.trace_index == 3]
+    engine.submit(again)
+    found = drain(engine)
+    assert set(found) == {SegmentKey("p", index, 0) for index in (0, 2, 3)}
+    assert engine.cancelled_tokens > 0 and engine.running_tokens == 0
+
+
 def test_signals_to_every_process_of_the_step_do_not_reach_it(engine):
     engine.wait_ready()
     engine.submit(requests(8, tokens=160))
@@ -168,7 +181,7 @@ import multiprocessing, sys, time
 from pruner.samplers import engine_process
 
 class Engine:
-    capacity_tokens, num_running, running_tokens = None, 1, 0
+    capacity_tokens, num_running, running_tokens, cancelled_tokens = None, 1, 0, 0
     def wait_ready(self, should_stop):
         pass
     def step(self):

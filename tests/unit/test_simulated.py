@@ -32,3 +32,13 @@ def test_fake_tokens_are_a_function_of_their_seed_at_any_length():
     assert fake_ids(5, 7) == fake_ids(5, 7) != fake_ids(6, 7)
     assert len(fake_ids(2**63 - 1, 70_000)) == 70_000 and len(fake_ids(0, 0)) == 0
     assert all(1 <= number <= 2**15 for number in fake_ids(9, 1000))
+
+
+def test_what_is_cancelled_is_counted_and_the_others_go_on():
+    sampler = simulated(max_running_traces=2, step_tokens=8)
+    sampler.submit([request(i) for i in range(4)])
+    sampler.step()
+    sampler.cancel([SegmentKey("p", 0, 0), SegmentKey("p", 3, 0), SegmentKey("p", 9, 0)])
+    assert (sampler.num_running, sampler.running_tokens, sampler.cancelled_tokens) == (2, 8, 8)
+    done = [completion.key.trace_index for _ in range(9) for completion in sampler.step()]
+    assert sorted(done) == [1, 2] and sampler.running_tokens == 0 and sampler.cancelled_tokens == 8
