@@ -112,8 +112,9 @@ class Method(Protocol):
     def prefix_tokens(self, trace: Trace) -> int:
         """How many of the trace's tokens were sampled before the method could decide on it."""
 
-    def guesses(self) -> Sequence[Guess]:
-        """Return traces that it has not asked for and may ask for next, most probable first; none if it starts everything at once."""
+    def guesses(self, limit: int) -> Sequence[Guess]:
+        """Return at most so many traces that it has not asked for and may ask for next, most probable first; none if it starts
+        everything at once."""
 
     def begin(self) -> list[Action]:
         """Open the problem."""
@@ -199,7 +200,7 @@ class WithoutJudge:
     def prefix_tokens(self, trace: Trace) -> int:
         return 0
 
-    def guesses(self) -> Sequence[Guess]:
+    def guesses(self, limit: int) -> Sequence[Guess]:
         return ()
 
     def on_verdicts(self, verdicts: Sequence[Verdict]) -> list[Action]:

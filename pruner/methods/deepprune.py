@@ -102,7 +102,7 @@ class DeepPrune:
     def prefix_tokens(self, trace: Trace) -> int:
         return self._prefix_tokens.get(trace.trace_index, trace.num_tokens)
 
-    def guesses(self) -> Sequence[Guess]:
+    def guesses(self, limit: int) -> Sequence[Guess]:
         return ()
 
     def begin(self) -> list[Action]:

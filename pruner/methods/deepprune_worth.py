@@ -98,10 +98,11 @@ class DeepPruneWorth:
         prefix = self._prefixes.get(trace.trace_index)
         return trace.num_tokens if prefix is None else prefix.num_tokens
 
-    def guesses(self) -> Sequence[Guess]:
+    def guesses(self, limit: int) -> Sequence[Guess]:
         """Return the next traces in order, up to their prefixes: most will not be wanted beyond."""
         first, until = self._step.stop, self._context.truncation.max_tokens
-        return [Guess(index, 1.0 / (1 + index - first), until) for index in range(first, self._context.budget)]
+        end = min(first + limit, self._context.budget)
+        return [Guess(index, 1.0 / (1 + index - first), until) for index in range(first, end)]
 
     def begin(self) -> list[Action]:
         return self._start(_FIRST)

@@ -99,12 +99,12 @@ class Mars(WithoutJudge):
         self._switches: Switches | None = None
         self._gamma = 1.0
 
-    def guesses(self) -> Sequence[Guess]:
+    def guesses(self, limit: int) -> Sequence[Guess]:
         """Return, during the warm-up, the traces that start after it, up to their first beat."""
         if self._switches is not None:
             return ()
-        every = self._config.every_tokens
-        return [Guess(index, 1.0 / (1 + index), every) for index in range(self._num_warmup, self._budget)]
+        every, first = self._config.every_tokens, self._num_warmup
+        return [Guess(index, 1.0 / (1 + index), every) for index in range(first, min(first + limit, self._budget))]
 
     def begin(self) -> list[Action]:
         self._running = set(range(self._num_warmup))

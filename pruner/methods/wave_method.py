@@ -85,11 +85,12 @@ class WaveMethod(WithoutJudge, ABC):
         """Return what the next trace may be worth, for guesses; 1 where nothing is known."""
         return 1.0
 
-    def guesses(self) -> Sequence[Guess]:
+    def guesses(self, limit: int) -> Sequence[Guess]:
         """Return the next traces in order: each is worth less by the traces that come before it."""
         first = self._last_wave.stop
         worth, num_running = self.worth(self._finished), first - len(self._finished.answers)
-        return [Guess(index, worth / (1 + num_running + index - first)) for index in range(first, self._budget)]
+        end = min(first + limit, self._budget)
+        return [Guess(index, worth / (1 + num_running + index - first)) for index in range(first, end)]
 
     def begin(self) -> list[Action]:
         return self._start(self._wave)

@@ -113,6 +113,15 @@ class Step:
     wanted: tuple[Key, ...] = ()
 
 
+@dataclass(frozen=True)
+class Offer:
+    """A segment that the method has not asked for. worth, until_tokens: see Guess."""
+
+    worth: float
+    key: SegmentKey
+    until_tokens: int | None
+
+
 class Case:
     """One open problem.
 
@@ -176,8 +185,8 @@ class Case:
             speculative=self._never_asked(),
         )
 
-    def offers(self, limit: int) -> list[tuple[float, SegmentKey]]:
-        """Return segments that are worth sampling before they are asked for, with what they are worth.
+    def offers(self, limit: int) -> list[Offer]:
+        """Return segments that are worth sampling before they are asked for.
 
         Args:
             limit: of traces beyond those that the method has asked for.
@@ -185,21 +194,17 @@ class Case:
         if self.answer is not None:
             return []
         found = []
-        for guess in self.method.guesses()[:limit]:
+        for guess in self.method.guesses(limit):
             trace = self._known_ahead(guess.trace_index)
             is_far = trace.is_finished or (guess.until_tokens is not None and trace.num_tokens >= guess.until_tokens)
             if not is_far and trace.next_key not in self._speculative and guess.trace_index not in self.traces:
-                found.append((guess.worth, trace.next_key))
+                found.append(Offer(guess.worth, trace.next_key, guess.until_tokens))
         return found
 
-    def speculate(self, key: SegmentKey) -> Request:
-        """Return the request for a segment that was offered; what it gives is taken in as anything else."""
-        trace = self._ahead[key.trace_index]
-        until = next(
-            (guess.until_tokens for guess in self.method.guesses() if guess.trace_index == key.trace_index), None
-        )
-        self._speculative.add(key)
-        return self._segment_request(trace, until)
+    def speculate(self, offer: Offer) -> Request:
+        """Return the request for an offered segment; what it gives is taken in as anything else."""
+        self._speculative.add(offer.key)
+        return self._segment_request(self._ahead[offer.key.trace_index], offer.until_tokens)
 
     def drop(self, key: Key) -> None:
         """Take back a speculative request that was cancelled; its segment may be offered again."""
@@ -225,7 +230,7 @@ class Case:
     def receive(self, completion: Completion) -> Step:
         """Take in what a request of this case gave."""
         self._in_flight.discard(completion.key)
-        if completion.key in self._speculative:
+        if self._speculative and completion.key in self._speculative:
             assert isinstance(completion.key, SegmentKey)
             self._speculative.remove(completion.key)
             self._store(self._segment(self._ahead[completion.key.trace_index], completion))
@@ -339,7 +344,7 @@ class Case:
             self._deliveries.append(known)
             return
         self._in_flight.add(key)
-        if key in self._speculative:
+        if self._speculative and key in self._speculative:
             self._speculative.remove(key)
             self._wanted.append(key)
             return

@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pruner.answers.reader import AnswerReader, Read
+from pruner.answers.reader import AnswerReader
+from pruner.answers.readings import Read
 from pruner.config.job import Config
 from pruner.replay import Replay
 from pruner.rows import AnswerRow, TraceRow

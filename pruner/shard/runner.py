@@ -169,6 +169,7 @@ class Runner:
         self._judge_queue: list[_Queued] = []
         self._context: dict[Key, int] = {}
         self._speculative: dict[Key, float] = {}  # requests that nothing needs yet, with what they are worth
+        self._has_news = False  # since it last looked for what to speculate on
         self._order = itertools.count()
         self._opened = 0
         self._facts: list[Fact] = []
@@ -236,11 +237,14 @@ class Runner:
         target = self._config.max_running + max(1, self._config.max_running // 4)
         # Answers that wait to be read keep their problems open: where reading is what takes the time, no more are opened.
         most_unread = _UNREAD_SHARE * self._config.max_running
-        while len(self._queue) + self._sampler.num_running < target and self._reader.num_waiting < most_unread:
+        while self._num_needed() < target and self._reader.num_waiting < most_unread:
             problem = next(self._problems, None)
             if problem is None:
                 return
             self._open_problem(problem)
+
+    def _num_needed(self) -> int:
+        return len(self._queue) + self._sampler.num_running - len(self._speculative)
 
     def _open_problem(self, problem: Problem) -> None:
         prompt = self._workload.prompts.encode_question(problem.question)
@@ -279,34 +283,34 @@ class Runner:
 
     def _make_room(self) -> None:
         """Cancel speculative requests, the least worthy first, where they would keep the engine or its cache from what is needed."""
-        needed = [each[-1] for each in self._queue]
-        while needed and self._speculative:
-            is_full = self._sampler.num_running + len(needed) > self._config.max_running
-            if not is_full and self._fits(needed[0]):
+        while self._queue and self._speculative:
+            is_full = self._sampler.num_running + len(self._queue) > self._config.max_running
+            if not is_full and self._fits(self._queue[0][-1]):
                 return
-            self._cancel([min(self._speculative, key=lambda key: self._speculative[key])])
+            self._cancel([min(self._speculative, key=self._speculative.__getitem__)])
 
     def _speculate(self) -> None:
         """Fill width that nothing needs with what methods will most probably ask for next."""
-        if not self._config.speculate_ahead or self._queue:
+        if not self._config.speculate_ahead or self._queue or not self._has_news:
             return
+        self._has_news = False
         share = int(self._config.speculate_share * self._config.max_running)
         room = min(self._config.max_running - self._sampler.num_running, share - len(self._speculative))
         if room <= 0:
             return
-        offers = [
-            (worth, -each.case.priority, -key.trace_index, key)
+        offers = (
+            (offer.worth, -each.case.priority, -offer.key.trace_index, offer, each.case)
             for each in self._open.values()
-            for worth, key in each.case.offers(self._config.speculate_ahead)
-        ]
+            for offer in each.case.offers(self._config.speculate_ahead)
+        )
         requests = []
-        for worth, _, _, key in heapq.nlargest(room, offers, key=lambda offer: offer[:3]):
-            request = self._open[key.problem_id].case.speculate(key)
+        for _, _, _, offer, case in heapq.nlargest(room, offers, key=lambda each: each[:3]):
+            request = case.speculate(offer)
             if not self._fits(request):
-                self._open[key.problem_id].case.drop(key)
+                case.drop(offer.key)
                 break
-            self._context[key] = context_tokens(request)
-            self._speculative[key] = worth
+            self._context[offer.key] = context_tokens(request)
+            self._speculative[offer.key] = offer.worth
             requests.append(replace(request, priority=request.priority + _LAST))
         self._sampler.submit(requests)
 
@@ -331,7 +335,8 @@ class Runner:
     def _take(self, completions: list[Completion]) -> None:
         for completion in completions:
             self._context.pop(completion.key, None)
-            self._speculative.pop(completion.key, None)
+            if self._speculative:
+                self._speculative.pop(completion.key, None)
             case = self._open[completion.key.problem_id].case
             self._follow(case, case.receive(completion))
         while read := self._reader.take():
@@ -345,6 +350,7 @@ class Runner:
         self._hooks.on_step(self.status)
 
     def _follow(self, case: Case, step: Step) -> None:
+        self._has_news = True
         for fact in step.facts:
             self._count(fact)
         self._facts += step.facts
@@ -374,7 +380,8 @@ class Runner:
             status.tokens_judge += fact.output_tokens
 
     def _close(self, case: Case) -> None:
-        self._cancel([key for key in self._speculative if key.problem_id == case.problem.problem_id])
+        if self._speculative:
+            self._cancel([key for key in self._speculative if key.problem_id == case.problem.problem_id])
         opened = self._open.pop(case.problem.problem_id)
         outcome = case.outcome()
         traces = trace_rows(outcome)

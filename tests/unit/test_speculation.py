@@ -143,18 +143,19 @@ def test_speculation_lets_go_of_the_cache_first():
 def test_a_request_that_comes_to_be_needed_is_not_made_twice():
     case = open_case("worth", 8, PROMPTED, [])
     step = case.begin()
-    [(_, key), *_] = case.offers(3)
+    [offer, *_] = case.offers(3)
+    key = offer.key
     assert key == SegmentKey(case.problem.problem_id, 2, 0) and len(case.offers(3)) == 3
-    request = case.speculate(key)
+    request = case.speculate(offer)
     assert request.key == key and key not in {each.key for each in step.requests}
-    assert key not in {offered for _, offered in case.offers(3)}
+    assert key not in {each.key for each in case.offers(3)}
     case.drop(key)
-    assert key in {offered for _, offered in case.offers(3)}
+    assert key in {each.key for each in case.offers(3)}
 
 
 def test_guesses_are_in_order_and_worth_less_the_further_they_are():
     method = open_case("worth", 8, PROMPTED, []).method
     method.begin()
-    guesses = method.guesses()
+    guesses = method.guesses(6)
     assert [guess.trace_index for guess in guesses] == list(range(2, 8))
     assert all(a.worth > b.worth for a, b in pairwise(guesses)) and guesses[0] == Guess(2, 1 / 3)
