@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hydra
@@ -32,8 +32,9 @@ from pruner.comparison.curves import (
     run_of_folder,
     run_of_point,
 )
+from pruner.comparison.hours import Clock, clock_points, hours_rows
 from pruner.comparison.page import Compared, View, page
-from pruner.comparison.plot import plot_pareto
+from pruner.comparison.plot import plot_hours, plot_pareto
 from pruner.comparison.points import Point, consult_points
 from pruner.comparison.table import flat_row, table
 from pruner.config.job import Config
@@ -43,15 +44,20 @@ from pruner.settings.section import (
     Budget,
     FilePath,
     Folds,
+    Natural,
     Orders,
+    Positive,
     Processes,
     Rate,
     Resamplings,
+    Running,
     Section,
     Seed,
     local_path,
     parse_as,
 )
+from pruner.shard.clocked import ClockedRun, StatedEngine
+from pruner.shard.planning import Curve
 from pruner.shard.progress import Countdown
 from pruner.traces import hash64
 
@@ -62,7 +68,8 @@ class CompareConfig(Section):
     """sources: recorded traces; every point runs on each. runs: folders of runs that are there instead. points: overrides of
     the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens per problem at which
     frontiers are shown, also with settings chosen on other problems, over `folds` folds. against: methods whose settings the others are
-    compared with at equal tokens, cons@k among them. knob: the setting by which the points of a method are a curve."""
+    compared with at equal tokens, cons@k among them. knob: the setting by which the points of a method are a curve.
+    curve: one engine's speed, for the time that each setting takes, by the numbers of traces `ahead`; None: no times."""
 
     sources: tuple[FilePath, ...]
     runs: tuple[FilePath, ...]
@@ -78,6 +85,10 @@ class CompareConfig(Section):
     against: tuple[str, ...]
     knob: str | None
     folds: Folds
+    curve: tuple[tuple[Positive, Rate], ...] | None
+    max_running: Running
+    ahead: tuple[Natural, ...]
+    clocked_orders: Orders
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="compare")
@@ -112,10 +123,32 @@ def consult(config: CompareConfig, target: Path, stop: StopSignals) -> Compared 
     finally:
         display.close()
     settings = list(zip(*chosen, strict=True))
+    found = clocked(config, [point for each in chosen for point in each], stop)
+    if found is None:
+        return None
     runs = [merged([run_of_point(point) for point in same]) for same in settings]
     largest = max(point.config.budget for point in chosen[0] if point.config.method.name == "cons")
     control = joined([plain_voting(each[0].config, largest) for each in chosen])
-    return Compared(runs, control, [row for same in settings if (row := certificates(same)) is not None])
+    certified = [row for same in settings if (row := certificates(same)) is not None]
+    return Compared(runs, control, certified, hours_rows(runs, settings, found) if found else ())
+
+
+def clocked(
+    config: CompareConfig, points: Sequence[Point], stop: StopSignals
+) -> Mapping[Path, Sequence[ClockedRun]] | None:
+    """Return what every point takes on an engine of the stated speed, nothing if none is stated; None if it was stopped."""
+    if not config.curve:
+        return {}
+    try:
+        engine = StatedEngine(Curve(config.curve), config.max_running)
+    except ValueError as error:
+        raise InputError(f"curve: {error}.") from None
+    clock = Clock(engine, config.ahead, config.clocked_orders if config.resample is not None else 1)
+    display = Countdown(len(points), "points clocked")
+    try:
+        return clock_points(points, clock, config.processes, lambda: bool(stop), display.count)
+    finally:
+        display.close()
 
 
 def sources(config: CompareConfig) -> list[str]:
@@ -176,6 +209,8 @@ def write(config: CompareConfig, compared: Compared, target: Path) -> None:
     write_atomically(target / "compare.parquet", lambda path: pq.write_table(flat, path))
     write_atomically(target / "compare.md", lambda path: path.write_text(text))
     files = plot_pareto(rows, compared.control, target)
+    if compared.hours:
+        files += plot_hours(compared.hours, target)
     print(text)
     print(f"written: {', '.join(str(file) for file in (target / 'compare.md', target / 'compare.parquet', *files))}")
 

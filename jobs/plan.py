@@ -1,7 +1,9 @@
 """What a run will take: python -m jobs.plan curve=[[1,60],[64,2500]] lengths=outputs/<run> num_problems=1000000 budget=512
+By speculate.ahead:      python -m jobs.plan curve=[[1,60],[64,2500]] recording=traces.parquet "ahead=[0,7]" overrides=[method=worth]
 
 The speed of an engine is stated, trace lengths are recorded ones or stated; what the method saves is simulated on a few problems
-with the real runner and the simulated sampler, whose clock follows the stated speed. Prints a table and ends with one line of JSON.
+with the real runner and the simulated sampler, whose clock follows the stated speed. With a recording, its own traces are replayed on that
+clock. Prints a table and ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -14,18 +16,21 @@ from omegaconf import DictConfig
 
 from jobs import entry
 from jobs.compose import main_config
-from pruner.settings.section import (
-    parse_as,
-)
-from pruner.shard.simulation import PlanConfig, plan_run
+from pruner.results.formats import markdown_table
+from pruner.settings.section import parse_as
+from pruner.shard.simulation import PlanConfig, plan_recorded, plan_run
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")
 @entry.task
 def main(cfg: DictConfig) -> int:
     config = parse_as(PlanConfig, entry.plain(cfg))
-    result = plan_run(config, main_config)
-    print(table(result))
+    if config.recording is not None:
+        result = plan_recorded(config, main_config)
+        print(recorded_table(result))
+    else:
+        result = plan_run(config, main_config)
+        print(table(result))
     print(json.dumps(result))
     return 0
 
@@ -48,6 +53,25 @@ def table(result: dict[str, Any]) -> str:
         f"method={result['method']}, model={result['model']}"
     )
     return "\n".join([head, *(f"  {name:<22} {value}" for name, value in units.values())])
+
+
+def recorded_table(result: dict[str, Any]) -> str:
+    """Return what a recording takes by `speculate.ahead`, one line per number; tokens are per problem."""
+    head = (
+        f"{result['problems']:,} recorded problems, N = {result['budget']:,}, method={result['method']}, "
+        f"{result['max_running']:,} traces at once, mean of {result['orders']:,} orders of the traces"
+    )
+    names = ("speculate.ahead", "wall time, h", "tokens per problem", "speculative", "judge", "net", "accuracy")
+    rows = [
+        [
+            str(each["ahead"]),
+            f"{each['wall_hours']:,.2f}",
+            *(f"{each[name]:,.0f}" for name in ("tokens", "tokens_speculative", "tokens_judge", "tokens_net")),
+            "" if each["accuracy"] is None else f"{each['accuracy']:.1%}",
+        ]
+        for each in result["by_ahead"]
+    ]
+    return "\n".join([head, "", *markdown_table(names, rows), ""])
 
 
 def _size(num_bytes: float) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pruner.comparison import certificates, frontier, hulls, table
+from pruner.comparison import certificates, frontier, hours, hulls, table
 from pruner.comparison.certificates import CertificateRow
 from pruner.comparison.curves import candidates
+from pruner.comparison.hours import HoursRow
 from pruner.comparison.table import ComparedRun, ComparisonRow, Control
 
 
@@ -18,6 +19,7 @@ class Compared:
     runs: Sequence[ComparedRun]
     control: Control | None
     certificates: Sequence[CertificateRow] = ()
+    hours: Sequence[HoursRow] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def page(rows: Sequence[ComparisonRow], compared: Compared, view: View) -> str:
     if view.against:
         found = hulls.hull_rows(runs, control, view.against, view.knob, view.bootstrap, view.seed)
         text += f"\n## Above the best mixtures of others' settings\n\n{hulls.markdown(found, view.against, view.knob)}"
+    if compared.hours:
+        text += f"\n## Hours\n\n{hours.markdown(compared.hours)}"
     if compared.certificates:
         text += f"\n## Certified answers\n\n{certificates.markdown(compared.certificates)}"
     return text

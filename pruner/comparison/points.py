@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +32,8 @@ from pruner.shard import wiring
 from pruner.shard.accounting import net_tokens
 from pruner.shard.consult import Consultation, Consulted, answers_of, recorded_answers
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs
+
+Result = TypeVar("Result")
 
 _POLL_S = 0.1
 _STOPS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
@@ -126,20 +129,18 @@ def consult_points(
         return not should_stop()
     _read_answers(todo)
     context = multiprocessing.get_context("fork")  # what was read is there at once
-    with ProcessPoolExecutor(processes, context, _begin) as pool:
-        try:
-            for point, table in _tables(pool, todo, processes, should_stop):
-                table = table.replace_schema_metadata({"point": given[point.file]})
-                write_atomically(point.file, lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
-                on_done(point)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+    with ProcessPoolExecutor(processes, context, begin_process) as pool:
+        futures = {
+            pool.submit(consulted, point, chunk, processes): point for point in todo for chunk in range(processes)
+        }
+        for point, table in _joined(finished(pool, futures, should_stop), processes):
+            table = table.replace_schema_metadata({"point": given[point.file]})
+            write_atomically(point.file, lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
+            on_done(point)
     return not should_stop()
 
 
-def _begin() -> None:
+def begin_process() -> None:
     """Leave signals that reach every process to the parent, and do not outlive it."""
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
@@ -156,25 +157,39 @@ def _read_answers(points: Sequence[Point]) -> None:
             answers.read_all(recorded_answers(replay))
 
 
-def _tables(
-    pool: ProcessPoolExecutor, points: Sequence[Point], chunks: int, should_stop: Callable[[], bool]
-) -> Iterator[tuple[Point, pa.Table]]:
-    """Yield each point with its rows once all chunks of it are there, until it is to stop."""
-    parts: dict[Path, list[pa.Table]] = {point.file: [] for point in points}
-    open_: dict[Future[pa.Table], Point] = {
-        pool.submit(consulted, point, chunk, chunks): point for point in points for chunk in range(chunks)
-    }
-    while open_ and not should_stop():
-        done, _ = wait(open_, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-        for future in done:
-            point = open_.pop(future)
-            parts[point.file].append(_result(future, point))
-            if len(parts[point.file]) == chunks:
-                table = pa.concat_tables(parts.pop(point.file)).sort_by("problem_index").drop_columns("problem_index")
-                yield point, table
+def finished(
+    pool: ProcessPoolExecutor, futures: Mapping[Future[Result], Point], should_stop: Callable[[], bool]
+) -> Iterator[tuple[Point, Result]]:
+    """Yield each point with what its processes return as they do, until it is to stop; at the end no process is left.
+
+    Raises:
+        InputError: of a point, with its name.
+        ChildProcessError: a process died.
+    """
+    open_ = dict(futures)
+    try:
+        while open_ and not should_stop():
+            done, _ = wait(open_, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                point = open_.pop(future)
+                yield point, _result(future, point)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
 
 
-def _result(future: Future[pa.Table], point: Point) -> pa.Table:
+def _joined(tables: Iterable[tuple[Point, pa.Table]], chunks: int) -> Iterator[tuple[Point, pa.Table]]:
+    """Yield each point with its rows once all chunks of it are there."""
+    parts: dict[Path, list[pa.Table]] = {}
+    for point, table in tables:
+        own = parts.setdefault(point.file, [])
+        own.append(table)
+        if len(own) == chunks:
+            yield point, pa.concat_tables(parts.pop(point.file)).sort_by("problem_index").drop_columns("problem_index")
+
+
+def _result(future: Future[Result], point: Point) -> Result:
     try:
         return future.result()
     except InputError as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Read
@@ -16,13 +17,13 @@ from pruner.config.job import Config
 from pruner.replay import Replay
 from pruner.rows import AnswerRow, TraceRow
 from pruner.samplers.base import Completion, Request
-from pruner.samplers.replay import ReplaySampler
+from pruner.samplers.replay import ReplaySampler, ReplaySamplerConfig
 from pruner.shard import wiring
 from pruner.shard.accounting import net_tokens
 from pruner.shard.inputs import read_inputs
 from pruner.shard.planning import Curve
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig
-from pruner.traces import Fact, Key
+from pruner.traces import Fact, Key, SegmentKey
 
 
 @dataclass
@@ -34,19 +35,16 @@ class _Working:
 class ClockedReplay:
     """Recorded traces on an engine that makes so many tokens a second with so many requests at once. Lower priorities go first.
 
-    A step lasts until the next request is done; all that work are equally fast.
-
-    Args:
-        width: requests at once.
+    A step lasts until the next request is done; all that work are equally fast. A probe or a verdict is done at once.
     """
 
     capacity_tokens: int | None = None
 
-    def __init__(self, replay: Replay, curve: Curve, width: int) -> None:
+    def __init__(self, replay: Replay, engine: StatedEngine) -> None:
         self._replay = replay
         self._traces = ReplaySampler(replay)
-        self._curve = curve
-        self._width = width
+        self._curve = engine.curve
+        self._width = engine.width
         self._waiting: list[tuple[int, int, Request]] = []
         self._working: dict[Key, _Working] = {}
         self._order = itertools.count()
@@ -97,7 +95,10 @@ class ClockedReplay:
         self.abort()
 
     def _total(self, request: Request) -> float:
-        trace = self._replay.trace(request.key.problem_id, request.key.trace_index)  # type: ignore[union-attr]
+        """Return how many tokens a request will make."""
+        if not isinstance(request.key, SegmentKey):
+            return 0.0
+        trace = self._replay.trace(request.key.problem_id, request.key.trace_index)
         return min(request.max_tokens, trace.num_tokens - request.trace_tokens)
 
 
@@ -124,23 +125,33 @@ class _Answers:
 
 @dataclass(frozen=True)
 class ClockedRun:
-    """What a run would take.
+    """What a run would take; means over several orders of the traces.
 
     Attributes:
         wall_hours: from the first request to the last answer.
-        tokens, tokens_speculative, tokens_net: per problem; discarded ones among the speculative.
+        tokens, tokens_speculative, tokens_net: per problem; what was discarded counts among the speculative.
         accuracy: None without gold answers.
     """
 
     ahead: int
+    problems: int
     wall_hours: float
     tokens: float
+    tokens_judge: float
     tokens_speculative: float
     tokens_net: float
     accuracy: float | None
 
 
-def clocked_run(config: Config, curve: Curve, width: int, ahead: int) -> ClockedRun:
+@dataclass(frozen=True)
+class StatedEngine:
+    """An engine as it is stated. width: requests at once."""
+
+    curve: Curve
+    width: int
+
+
+def clocked_run(config: Config, engine: StatedEngine, ahead: int) -> ClockedRun:
     """Return what replaying a config's recording takes, with so many traces of a problem ahead of what its method asks for.
 
     Raises:
@@ -150,10 +161,10 @@ def clocked_run(config: Config, curve: Curve, width: int, ahead: int) -> Clocked
     wiring.check_models(config, inputs)
     assert inputs.replay is not None
     problems = inputs.problems.problems
-    sampler, store = ClockedReplay(inputs.replay, curve, width), _Answers([])
+    sampler, store = ClockedReplay(inputs.replay, engine), _Answers([])
     with _PatientReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
         runner = Runner(
-            RunnerConfig(width, 1e9, 1 << 30, 0, ahead, config.speculate.share),
+            RunnerConfig(engine.width, 1e9, 1 << 30, 0, ahead, config.speculate.share),
             wiring.workload(config, inputs, problems, len(problems), {}),
             Engines(sampler),
             store,
@@ -161,14 +172,47 @@ def clocked_run(config: Config, curve: Curve, width: int, ahead: int) -> Clocked
             Hooks(lambda: False),
         )
         runner.run()
-    count = len(store.rows)
-    graded = [row.correct for row in store.rows if row.correct is not None]
-    lost = sampler.cancelled_tokens
+    return _summed(store.rows, sampler, config, ahead)
+
+
+def clocked_orders(config: Config, engine: StatedEngine, ahead: int, orders: int, repeats: int = 1) -> ClockedRun:
+    """Return the means over so many runs, each with orders of its own of the recorded traces, whatever the config resamples.
+
+    Args:
+        repeats: of every problem in each of these runs.
+    """
+    assert isinstance(config.sampler, ReplaySamplerConfig)
+    sampler = config.sampler.model_copy(update={"resample": repeats})
+    runs = [
+        clocked_run(config.model_copy(update={"sampler": sampler, "seed": config.seed + number}), engine, ahead)
+        for number in range(orders)
+    ]
+    graded = [run.accuracy for run in runs if run.accuracy is not None]
     return ClockedRun(
         ahead=ahead,
+        problems=runs[0].problems,
+        wall_hours=fmean(run.wall_hours for run in runs),
+        tokens=fmean(run.tokens for run in runs),
+        tokens_judge=fmean(run.tokens_judge for run in runs),
+        tokens_speculative=fmean(run.tokens_speculative for run in runs),
+        tokens_net=fmean(run.tokens_net for run in runs),
+        accuracy=fmean(graded) if graded else None,
+    )
+
+
+def _summed(rows: Sequence[AnswerRow], sampler: ClockedReplay, config: Config, ahead: int) -> ClockedRun:
+    count, lost = len(rows), sampler.cancelled_tokens * config.accounting.speculative_weight
+    graded = [row.correct for row in rows if row.correct is not None]
+    return ClockedRun(
+        ahead=ahead,
+        problems=count,
         wall_hours=sampler.clock_s / 3600,
-        tokens=sum(row.tokens_sampled for row in store.rows) / count,
-        tokens_speculative=(sum(row.tokens_speculative for row in store.rows) + lost) / count,
-        tokens_net=(sum(net_tokens(row, config.accounting) for row in store.rows) + lost) / count,
+        tokens=sum(row.tokens_sampled for row in rows) / count,
+        tokens_judge=sum(
+            net_tokens(replace(row, tokens_sampled=0, tokens_speculative=0), config.accounting) for row in rows
+        )
+        / count,
+        tokens_speculative=(sum(row.tokens_speculative for row in rows) + sampler.cancelled_tokens) / count,
+        tokens_net=(sum(net_tokens(row, config.accounting) for row in rows) + lost) / count,
         accuracy=sum(graded) / len(graded) if graded else None,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from pruner.settings.section import (
     Budget,
     FilePath,
     Natural,
+    Orders,
     Pause,
     Positive,
     PositiveShare,
@@ -30,6 +33,7 @@ from pruner.settings.section import (
     Section,
     local_path,
 )
+from pruner.shard.clocked import StatedEngine, clocked_orders
 from pruner.shard.inputs import read_inputs, sampler_context
 from pruner.shard.planning import Curve, Disk, Engine, Machine, ProblemCost, make_plan
 from pruner.shard.workbench import Workbench
@@ -52,6 +56,9 @@ class PlanConfig(Section):
     budget: Budget
     lengths: FilePath | None
     mean_tokens: Positive | None
+    recording: FilePath | None = None
+    ahead: tuple[Natural, ...] = (0,)
+    orders: Orders = 1
     curve: tuple[tuple[Positive, Rate], ...]
     max_running: Running | None
     tasks: Positive | None
@@ -99,6 +106,26 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     stated = {"method": job.method.name, "model": job.model.name, "budget": config.budget, "mean_trace_tokens": mean}
     stated |= {"max_running": engine.max_running, "gpus_per_task": engine.gpus}
     return {**stated, **asdict(plan), **simulated}
+
+
+def plan_recorded(config: PlanConfig, compose: Compose) -> dict[str, Any]:
+    """Return what a run over a recording's problems takes on one engine, for each number of traces ahead, as plain values.
+
+    Args:
+        compose: as in `plan_run`.
+
+    Raises:
+        InputError: the recording or the method does not fit.
+    """
+    assert config.recording is not None
+    source = ["sampler=replay", f"sampler.source={json.dumps(config.recording)}", f"budget={config.budget}"]
+    job = compose([*config.overrides, *source])
+    recorded = len(read_inputs(job).problems.problems)
+    repeats = math.ceil((config.num_problems or recorded) / recorded)
+    engine = StatedEngine(stated_curve(config), config.max_running or job.sampler.max_running_traces)
+    found = [clocked_orders(job, engine, ahead, config.orders, repeats) for ahead in config.ahead]
+    stated = {"method": job.method.name, "budget": config.budget, "max_running": engine.width, "orders": config.orders}
+    return {**stated, "problems": found[0].problems, "by_ahead": [asdict(each) for each in found]}
 
 
 def problem_count(config: PlanConfig) -> int:
