@@ -24,7 +24,7 @@ from pruner.traces import PairKey, Probe, ProbeKey, Problem, TokenIds, Verdict
 _COLUMNS = {
     "answers": ("problem_id", "problem_index", "status", "question", "gold", "tokens_prompt", "model"),
     "traces": (
-        *("problem_id", "trace_index", "tokens_sampled", "finish_reason", "answer"),
+        *("problem_id", "trace_index", "status", "tokens_sampled", "finish_reason", "answer"),
         *("segment_tokens", "segment_chars"),
     ),
     "probes": (
@@ -328,7 +328,8 @@ def _run_problems(answers: pa.Table, traces: pa.Table, probes: Iterable[Probe]) 
     for probe in sorted(probes, key=lambda each: each.key.num_tokens):
         asked.setdefault((probe.key.problem_id, probe.key.trace_index), []).append((probe.key.num_tokens, probe.answer))
     for row in _rows(traces):
-        if row["problem_id"] in found:  # else its problem's answer is not written
+        # Else its problem's answer is not written, or nobody asked for the trace, so that its answer was not read.
+        if row["problem_id"] in found and row["status"] != "speculative":
             own = asked.get((row["problem_id"], row["trace_index"]), ())
             found[row["problem_id"]][row["trace_index"]] = _run_trace(_packed(row), tuple(own))
     rows = answers.select(["problem_id", "question", "gold", "tokens_prompt"]).to_pylist()

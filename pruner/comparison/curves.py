@@ -22,7 +22,7 @@ from pruner.comparison.table import (
 )
 from pruner.config.job import Config
 from pruner.errors import InputError
-from pruner.results.run_tables import read_rows
+from pruner.results.run_tables import read_rows, speculative_weight
 from pruner.shard.consult import answers_of, control_rows
 from pruner.shard.inputs import read_inputs
 
@@ -37,9 +37,8 @@ _TRACES = ("problem_id", "trace_index", "tokens_sampled", "answer", "correct")
 
 def run_of_folder(folder: Path) -> ComparedRun:
     """Return a run that is there. Raises InputError: it has no answers, or none that can be graded."""
-    return _graded(
-        compared_run(str(folder), folder.name, read_rows(folder, "answers", _ANSWERS, ["source_problem_id"]))
-    )
+    rows = read_rows(folder, "answers", _ANSWERS, ["source_problem_id", "tokens_speculative"])
+    return _graded(compared_run(str(folder), folder.name, rows, speculative_weight(folder)))
 
 
 def run_of_point(point: Point) -> ComparedRun:

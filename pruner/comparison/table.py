@@ -29,7 +29,7 @@ class ComparedRun:
     Attributes:
         problems: names, in order; all arrays are [problems].
         correct: share of its repetitions that are right.
-        judge_net: the judge's tokens, weighted as in the run's config; net = tokens + judge_net.
+        judge_net: the judge's tokens, weighted as in the run's config; net = tokens + judge_net + speculative_net.
         rounds: how often traces were started; NaN where that is not known.
     """
 
@@ -47,10 +47,11 @@ class ComparedRun:
     traces: Floats
     judge_calls: Floats
     rounds: Floats
+    speculative_net: Floats
 
     @property
     def judge_net(self) -> Floats:
-        return self.tokens_net - self.tokens
+        return self.tokens_net - self.tokens - self.speculative_net
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,21 @@ class ComparisonRow:
         return self.accuracy.value
 
 
-def compared_run(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> ComparedRun:
-    """Sum up the answers' rows of one run; problems without a gold answer are left out."""
+def compared_run(
+    run: str, settings: str, rows: Sequence[Mapping[str, Any]], speculative_weight: float = 1.0
+) -> ComparedRun:
+    """Sum up the answers' rows of one run; problems without a gold answer are left out.
+
+    Args:
+        rows: tokens_speculative and rounds where they are known.
+        speculative_weight: of the run's config.
+    """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["correct"] is not None:
             groups.setdefault(source_of(row), []).append(row)
+
+    speculative = [np.mean([row.get("tokens_speculative") or 0 for row in group]) for group in groups.values()]
 
     def mean(column: str) -> Floats:
         return np.array([np.mean([row[column] for row in group]) for group in groups.values()], dtype=np.float64)
@@ -121,6 +131,7 @@ def compared_run(run: str, settings: str, rows: Sequence[Mapping[str, Any]]) -> 
         traces=mean("traces_started"),
         judge_calls=mean("judge_calls"),
         rounds=mean("rounds") if "rounds" in rows[0] else np.full(len(groups), np.nan),
+        speculative_net=speculative_weight * np.array(speculative, dtype=np.float64),
     )
 
 

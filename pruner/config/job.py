@@ -46,7 +46,8 @@ class ProgressConfig(Section):
 
 
 class SpeculateConfig(Section):
-    """ahead: traces of a problem that are begun before its method asks for them, at most; 0: none. share: of the width, at most."""
+    """ahead: traces of a problem that are begun before its method asks for them, at most; 0: none. In conf/config.yaml it is null, which
+    becomes what fits the machine. share: of the width, at most."""
 
     ahead: Natural = 0
     share: Share = 1.0

@@ -20,6 +20,7 @@ LIGHT = {
     "finished": "#2f6fde",
     "pruned": "#b3bccb",
     "judge": "#e0a021",
+    "speculative": "#c3b1e1",
     "lost": "#c8443c",
     "right": "#1f9d74",
     "wrong": "#d1495b",

@@ -88,23 +88,27 @@ def run_tokens(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:
     parts = [
         ("in finished traces", "finished", [each.tokens_finished / each.problems for each in shown]),
         ("in pruned traces", "pruned", [each.tokens_pruned / each.problems for each in shown]),
-        ("judge", "judge", [(each.tokens_net - each.tokens_sampled) / each.problems for each in shown]),
+        ("judge", "judge", [each.tokens_judge_net / each.problems for each in shown]),
+        ("speculative", "speculative", [each.tokens_speculative_net / each.problems for each in shown]),
         ("discarded", "lost", [(each.tokens_discarded or 0) / each.problems for each in shown]),
     ]
     names = [labels[each.run] for each in shown]
     return _bars("tokens", "Where the tokens went", note, names, parts, "tokens per problem")
 
 
-def problem_tokens(rows: Sequence[ProblemRow]) -> Figure:
+def problem_tokens(rows: Sequence[ProblemRow], speculative_weight: float) -> Figure:
     """Where the tokens of each problem of one run went."""
     shown = sorted(rows, key=lambda row: -row.tokens_net)[:_MOST_BARS]
     note = "Sampled tokens by what became of their trace, and the judge's as weighted in net tokens."
     if len(rows) > len(shown):
         note += f" The {len(shown)} costliest of {len(rows)} problems."
+    speculative = [speculative_weight * (row.tokens_speculative or 0) for row in shown]
+    judge = [row.tokens_net - row.tokens_sampled - own for row, own in zip(shown, speculative, strict=True)]
     parts = [
         ("in finished traces", "finished", [float(row.tokens_finished) for row in shown]),
         ("in pruned traces", "pruned", [float(row.tokens_pruned) for row in shown]),
-        ("judge", "judge", [row.tokens_net - row.tokens_sampled for row in shown]),
+        ("judge", "judge", judge),
+        ("speculative", "speculative", speculative),
     ]
     return _bars("tokens", "Where the tokens went", note, [row.problem_id for row in shown], parts, "tokens")
 

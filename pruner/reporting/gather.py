@@ -54,6 +54,7 @@ class ProblemRow:
     tokens_sampled: int
     tokens_finished: int
     tokens_pruned: int
+    tokens_speculative: int | None
     tokens_net: float
     judge_calls: int
     wall_s: float

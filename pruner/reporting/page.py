@@ -99,7 +99,7 @@ def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, st
     pruned = f"{totals.traces_pruned:,} of {totals.traces_started:,} traces"
     cards.append(("Pruned", f"{100 * totals.traces_pruned / started:.0f} %", pruned))
     if totals.judge_calls:
-        judge = totals.tokens_net - totals.tokens_sampled
+        judge = totals.tokens_judge_net
         cards.append(
             (
                 "Judge",
@@ -107,6 +107,9 @@ def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, st
                 f"of net tokens; {totals.judge_calls:,} calls",
             )
         )
+    if totals.tokens_speculative:
+        of = f"tokens in {totals.traces_speculative:,} traces that were not asked for"
+        cards.append(("Speculative", short(totals.tokens_speculative), of))
     if totals.tokens_discarded or (totals.attempts or 1) > 1:
         cards.append(("Lost by stops", short(totals.tokens_discarded or 0), f"tokens, in {totals.attempts} attempts"))
     if totals.cost is not None:

@@ -24,9 +24,11 @@ def timeline(found: Timeline | None) -> Figure:
         or len({a for bar in found.bars for a in bar.attempts}) > 1
     ):
         note += " Underlined: sampled after the job was stopped and went on."
+    if any(bar.status == "speculative" for bar in found.bars):
+        note += " Below: speculative traces, sampled in idle width and never asked for."
     if not found.commits:
         note += f" When things happened is not shown: {found.why_no_times}."
-    bars = sorted(found.bars, key=lambda bar: (bar.cluster_index is None, bar.cluster_index or 0, bar.trace_index))
+    bars = sorted(found.bars, key=_place)
     step = 11 if len(bars) <= 48 else 520 / len(bars)
     height = 120 + max(8, len(bars)) * step + (150 if found.commits else 0)
 
@@ -41,9 +43,14 @@ def timeline(found: Timeline | None) -> Figure:
     return render(name, title, note, draw, height, is_wide=True)
 
 
+def _place(bar: Bar) -> tuple[bool, bool, int, int]:
+    """Return where a trace is drawn: by cluster, and below all those that nobody asked for."""
+    return bar.status == "speculative", bar.cluster_index is None, bar.cluster_index or 0, bar.trace_index
+
+
 def _traces(axes: Any, bars: Sequence[Bar], found: Timeline, palette: Palette) -> None:
     unit, word = unit_of([float(bar.tokens) for bar in bars])
-    for status, role in (("finished", "finished"), ("pruned", "pruned")):
+    for status, role in (("finished", "finished"), ("pruned", "pruned"), ("speculative", "speculative")):
         rows = [row for row, bar in enumerate(bars) if bar.status == status]
         if rows:
             prefixes = [bars[row].tokens_prefix / unit for row in rows]

@@ -118,7 +118,7 @@ def export_replay(results: Results, root: Path, run: str, target: Path) -> dict[
         nonlocal pruned
         for part in _parts(results, [run], "traces"):
             rows = part.to_pylist()
-            pruned += sum(row["status"] != "finished" for row in rows)
+            pruned += sum(row["status"] == "pruned" for row in rows)
             recorded = [_recorded(row, problems, confidence, probes) for row in rows if row["status"] == "finished"]
             yield pa.Table.from_pylist(recorded, schema=RECORDED)
 

@@ -148,6 +148,21 @@ def cuts_of(folder: Path) -> Cuts:
     return Cuts(*found, align_tokens=found[1] if is_aligned else None, typical_tokens=typical)
 
 
+def speculative_weight(folder: Path) -> float:
+    """Return what a speculative token of a run counts in its net tokens; 1 in runs that did not know them.
+
+    Raises:
+        InputError: the folder is no run's.
+    """
+    try:
+        weight = json.loads((folder / "run.json").read_text())["config"]["accounting"].get("speculative_weight", 1.0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"run {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
+    if type(weight) not in (int, float) or not 0 <= weight <= MAX_COUNT:
+        raise InputError(f"{folder / 'run.json'}: accounting.speculative_weight is {weight!r}, expected a number.")
+    return float(weight)
+
+
 @dataclass(frozen=True)
 class FinishedTrace:
     """A finished trace of a run: what it says and what it answered."""

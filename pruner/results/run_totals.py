@@ -56,11 +56,27 @@ class RunTotals:
     delta: float | None
     traces_speculative: int
     tokens_speculative: int
+    speculative_weight: float | None
     baseline: str
     baseline_run: str | None
     accuracy_baseline: float | None
     tokens_baseline: float | None
     saved: float | None
+
+    @property
+    def weight_of_speculative(self) -> float:
+        """What a speculative token counts in net tokens; 1 in runs that did not know them."""
+        return 1.0 if self.speculative_weight is None else self.speculative_weight
+
+    @property
+    def tokens_speculative_net(self) -> float:
+        """The speculative tokens, weighted as in net tokens."""
+        return self.tokens_speculative * self.weight_of_speculative
+
+    @property
+    def tokens_judge_net(self) -> float:
+        """The judge's tokens, weighted as in net tokens."""
+        return self.tokens_net - self.tokens_sampled - self.tokens_speculative_net
 
     @property
     def tokens_judge_read(self) -> int:

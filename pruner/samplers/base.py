@@ -234,6 +234,11 @@ class SamplerConfig(Choice):
         """
         return {}
 
+    @classmethod
+    def default_ahead(cls, is_plan: bool) -> int:
+        """Return how many traces of a problem are begun before its method asks for them, where speculate.ahead is null. As above."""
+        return 0
+
     @property
     def num_restarts(self) -> int:
         """How often the engine is started again after it died."""

@@ -24,6 +24,9 @@ from pruner.settings.section import Gpus, Natural, Positive, Seconds
 
 # Exactness costs little on a CPU and more than half of the speed on a GPU, where more must run at once, and longer.
 _CPU_DEFAULTS = {"exact": True, "aligned": False, "segment_tokens": 256, "max_running_traces": 64}
+# Half of the time for about as many speculative tokens as others; 15 takes a fifth less time for twice as many (slurm/README.md). On a
+# CPU a wider engine is hardly faster, so that they cost time.
+_GPU_AHEAD = 7
 _GPU_DEFAULTS = {"exact": False, "aligned": True, "segment_tokens": 1024, "max_running_traces": 256}
 
 
@@ -95,6 +98,10 @@ class VllmSamplerConfig(SamplerConfig):
     def device_defaults(cls, is_plan: bool) -> dict[str, Any]:
         num_gpus = planned_devices() if is_plan else num_devices()
         return _GPU_DEFAULTS if num_gpus else _CPU_DEFAULTS
+
+    @classmethod
+    def default_ahead(cls, is_plan: bool) -> int:
+        return _GPU_AHEAD if (planned_devices() if is_plan else num_devices()) else 0
 
     @property
     def align_tokens(self) -> int | None:

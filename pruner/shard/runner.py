@@ -400,6 +400,8 @@ class Runner:
         saved = max(0, int(estimate - row.tokens_sampled)) if estimate is not None else 0
         status = self._status
         status.problems_done += 1
+        # They were counted when they ended, asked for or not.
+        status.traces_finished -= sum(each.status == "speculative" and each.finish_reason is not None for each in traces)
         status.traces_pruned += row.traces_pruned
         status.tokens_saved += saved
 

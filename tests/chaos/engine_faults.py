@@ -50,7 +50,7 @@ def disturb(folder: Path, faults: int, seed: int) -> Counter[str]:
     references = {}
     for number, name in enumerate(METHODS):
         (folder / f"method{number}").mkdir()
-        references |= make_references(folder / f"method{number}", *name.split())
+        references |= make_references(folder / f"method{number}", {name: tuple(name.split())})
     log = folder / "faults.log"
     log.touch()
     number = 0

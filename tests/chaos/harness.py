@@ -1,6 +1,6 @@
 """Start the main job with the simulated sampler, do something bad to it at a random moment, resume it, compare.
 
-    python -m tests.chaos.harness --kills 1000 --seed 0 [method=deepconf_online ...]
+    python -m tests.chaos.harness --kills 1000 --seed 0 [--variants speculative] [method=deepconf_online ...]
 
 Each attempt is a process of its own, forked from one that has imported everything, so that most of its life is work and
 a thousand kills take minutes. It prints how many of what it did, and ends with 1 at the first difference.
@@ -20,11 +20,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 import jobs.run  # noqa: F401  # what the forked processes need not import again
 import pruner.answers.reader
@@ -66,6 +68,12 @@ VARIANTS = {
     "deepprune, reasoning words": ("prefix=reasoning_words", "prefix.count=3"),
     "deepprune, oracle": ("judge=oracle", "judge.source={cons}"),
     "deepprune, checkpoint on scratch": ("checkpoint.dir={root}/scratch", "checkpoint.copy_every_s=0.05"),
+}
+# Those that offer traces ahead, once more with some: compared with what they give without.
+AHEAD = ("speculate.ahead=5", "sampler.max_running_traces=24")
+VARIANTS |= {
+    f"{name}, speculative": (*VARIANTS[name], *AHEAD)
+    for name in ("adaptive", "certified", "consol", "deepprune_worth", "esc", "first_k_equal", "mars", "worth")
 }
 TABLES = ("answers", "traces", "verdicts", "probes")
 # What is done to an attempt, and how often in a hundred.
@@ -249,8 +257,16 @@ def results(root: Path) -> list[bytes]:
     found = audit(root / "run")
     if found.faults or found.unchecked:
         raise Difference(str(found))
-    tables = [table(root, name) for name in TABLES]
+    tables = [without_speculation(table(root, name), name) for name in TABLES]
     return [repr((each.schema.names, each.to_pylist())).encode() for each in tables]
+
+
+def without_speculation(found: pa.Table, name: str) -> pa.Table:
+    """Return a table of a run as it is without speculative traces: how many of them there are depends on timing."""
+    if name == "traces":
+        return found.filter(pc.field("status") != "speculative")
+    # The audit has checked them; all else that they are the sum of is here.
+    return found.drop_columns("tokens_net") if name == "answers" else found
 
 
 @dataclass(frozen=True)
@@ -263,14 +279,13 @@ class Reference:
     took_s: float
 
 
-def make_references(folder: Path, *overrides: str) -> dict[str, Reference]:
-    """Run what is to be hurt, undisturbed: the overrides, or every variant."""
+def make_references(folder: Path, variants: Mapping[str, tuple[str, ...]]) -> dict[str, Reference]:
+    """Run what is to be hurt, undisturbed and without speculation."""
     found = {}
-    variants = {" ".join(overrides): overrides} if overrides else VARIANTS
     for number, (name, each) in enumerate(variants.items()):
         root = folder / f"reference{number}"
         started = time.monotonic()
-        run(root, *filled_in(each, folder, root))
+        run(root, *filled_in(each, folder, root), "speculate.ahead=0")
         took_s = time.monotonic() - started
         tokens = {key: ids for key, (ids, _) in segments(root).items()}
         found[name] = Reference(each, results(root), tokens, took_s)
@@ -281,15 +296,20 @@ def filled_in(overrides: tuple[str, ...], folder: Path, root: Path) -> list[str]
     return [each.format(root=root, cons=folder / "reference0/run") for each in overrides]
 
 
-def kill_many(folder: Path, kills: int, seed: int, *overrides: str) -> Counter[str]:
+def kill_many(
+    folder: Path, kills: int, seed: int, variants: Mapping[str, tuple[str, ...]] = VARIANTS
+) -> Counter[str]:
     """Hurt attempts until so many were killed or signalled; return how many of what happened.
+
+    Args:
+        variants: name -> overrides, in turn.
 
     Raises:
         Difference: something was lost, doubled or came out differently.
     """
     draw = random.Random(seed)
     done: Counter[str] = Counter()
-    references = make_references(folder, *overrides)
+    references = make_references(folder, variants)
     number = 0
     while done["kills and signals"] < kills:
         name = list(references)[number % len(references)]
@@ -299,8 +319,11 @@ def kill_many(folder: Path, kills: int, seed: int, *overrides: str) -> Counter[s
         committed = hurt_to_the_end(root, mine, references[name].took_s + 0.6, draw, done)
         if results(root) != references[name].results:
             raise Difference(f"run {number} ({name}): other results")
-        if {key: ids for key, (ids, _) in committed.items()} != references[name].tokens:
+        tokens = {key: ids for key, (ids, _) in committed.items()}
+        own = {key: tokens.get(key) for key in references[name].tokens}
+        if own != references[name].tokens or (len(own) < len(tokens) and "speculat" not in name):
             raise Difference(f"run {number} ({name}): other segments")
+        done["speculative segments"] += len(tokens) - len(own)
         done["runs finished and equal"] += 1
         done[f"  of {name}"] += 1
         done["segments compared"] += len(committed)
@@ -354,12 +377,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kill simulated runs at random moments and compare.")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--variants", default="", help="only variants whose name contains this")
     parser.add_argument("overrides", nargs="*", help="of the main job's config; none: every variant in turn")
     arguments = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            done = kill_many(Path(folder), arguments.kills, arguments.seed, *arguments.overrides)
+            variants = {name: each for name, each in VARIANTS.items() if arguments.variants in name}
+            if arguments.overrides:
+                variants = {" ".join(arguments.overrides): tuple(arguments.overrides)}
+            done = kill_many(Path(folder), arguments.kills, arguments.seed, variants)
         except Difference as error:
             print(f"DIFFERENCE: {error}", file=sys.stderr)
             return 1

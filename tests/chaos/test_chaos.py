@@ -48,7 +48,7 @@ def test_the_harness_notices_what_it_looks_for(tmp_path, monkeypatch):
 
     monkeypatch.setattr(harness, "results", lambda root: [str(root).encode()])
     with pytest.raises(Difference, match="other results"):
-        kill_many(tmp_path, 1, 0, "method=cons")
+        kill_many(tmp_path, 1, 0, {"cons": ("method=cons",)})
     assert report(harness.Counter(SIGKILL=2)).split() == ["2", "SIGKILL"]
 
 

@@ -16,7 +16,7 @@ import pytest
 from pruner.results.audit import audit
 from tests.job_processes import ENGINE, PROJECT, command, run
 
-MEASURED = ("attempts", "wall_s", "gpu_seconds")
+MEASURED = ("attempts", "wall_s", "gpu_seconds", "traces_speculative", "tokens_speculative")
 SMALL = (
     "problems.limit=6",
     "budget=6",

@@ -47,7 +47,7 @@ def test_json_in_a_script_cannot_end_it():
 
 def test_figures_of_nothing_say_so(totals, rows):
     assert "gold answers" in figures.pareto([], "x").empty
-    assert "No token" in figures.problem_tokens([]).empty
+    assert "No token" in figures.problem_tokens([], 1.0).empty
     assert figures.clusters([]).empty and figures.margins([]).empty and timeline(None).empty
     assert "both traces finished" in figures.calibration([], "x", True).empty
     nothing = [replace(row, votes_total=0.0, vote_counts=[], cluster_sizes=[]) for row in rows]
@@ -65,7 +65,7 @@ def test_figures_follow_the_pages_colours_and_stand_beside_each_other(rows):
 
 def test_names_with_dollars_and_markup_are_drawn_as_they_are(rows):
     odd = [replace(row, problem_id=f"$x_{i}$ <b>&") for i, row in enumerate(rows)]
-    assert "&lt;b&gt;&amp;" in figures.problem_tokens(odd).svg
+    assert "&lt;b&gt;&amp;" in figures.problem_tokens(odd, 1.0).svg
 
 
 def test_each_set_of_problems_has_a_front_of_its_own(totals):

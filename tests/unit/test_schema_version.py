@@ -10,7 +10,11 @@ from pruner.checkpoint.database import create, open_database
 from pruner.rows import AnswerRow, TraceRow
 
 # The columns of every version since the guard was written. Never change an entry: add one, with the next SCHEMA_VERSION.
-RECORDED = {4: "7c456d57666c6dd2d6b41f8037217d84", 5: "e67cdbe4bce15c573343870725ba5d88"}
+RECORDED = {
+    4: "7c456d57666c6dd2d6b41f8037217d84",
+    5: "3d97d3a65bbc1c2df0326ff4b5dbd70a",
+    6: "e67cdbe4bce15c573343870725ba5d88",
+}
 ADVICE = (
     "The columns of a checkpoint's tables or of a run's tables changed. They are version {version}'s only if it is new: then add\n"
     "    {version}: {found!r}\nto RECORDED here. If {version} is there already, first raise SCHEMA_VERSION in pruner/__init__.py and add the "

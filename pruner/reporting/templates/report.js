@@ -137,7 +137,7 @@ function traces(list, problem, payload) {
     const row = make("button", "trace is-" + trace.status);
     row.type = "button";
     const fate = trace.status === "finished" ? (trace.finish_reason === "length" ? "finished (cap)" : "finished")
-      : "pruned" + (trace.prune_reason ? ", " + trace.prune_reason : "");
+      : trace.status === "pruned" ? "pruned" + (trace.prune_reason ? ", " + trace.prune_reason : "") : "speculative, never asked for";
     const track = make("span", "track"), before = make("i", "in-prefix"), after = make("i", "beyond");
     track.style.width = 100 * trace.tokens / longest + "%";
     before.style.width = 100 * trace.prefix / Math.max(1, trace.tokens) + "%";
