@@ -1,4 +1,4 @@
-"""Benchmarks that anyone can run: python -m jobs.bench bench=engine|orchestrator|checkpoint|resume|judge|report
+"""Benchmarks that anyone can run: python -m jobs.bench bench=engine|orchestrator|checkpoint|resume|judge|report|speculation
 
 Each writes what it measured to <target>/<bench>.parquet and .md, prints the latter and ends with one line of JSON. What they gave
 on the machine this was made on is in tests/bench/RESULTS.md.

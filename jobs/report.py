@@ -89,7 +89,9 @@ def _content(
     row = _chosen(options.problem, mine, focus.run)
     drawn = [
         figures.pareto(points([*runs, *beside]), focus.run),
-        figures.run_tokens(runs, labels) if len(runs) > 1 else figures.problem_tokens(mine, focus.weight_of_speculative),
+        figures.run_tokens(runs, labels)
+        if len(runs) > 1
+        else figures.problem_tokens(mine, focus.weight_of_speculative),
         figures.clusters(mine),
         figures.margins(mine),
         figures.calibration(calibrations(results, judged), focus.run, bool(judged)),

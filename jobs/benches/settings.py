@@ -10,7 +10,7 @@ from pruner.settings.section import FilePath, Positive, Section, local_path
 
 
 class BenchConfig(Section):
-    bench: Literal["engine", "orchestrator", "checkpoint", "resume", "judge", "report"]
+    bench: Literal["engine", "orchestrator", "checkpoint", "resume", "judge", "report", "speculation"]
     target: FilePath
     scratch: FilePath | None
     repeats: Positive

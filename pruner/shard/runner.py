@@ -283,10 +283,12 @@ class Runner:
 
     def _make_room(self) -> None:
         """Cancel speculative requests, the least worthy first, where they would keep the engine or its cache from what is needed."""
-        while self._queue and self._speculative:
-            is_full = self._sampler.num_running + len(self._queue) > self._config.max_running
-            if not is_full and self._fits(self._queue[0][-1]):
-                return
+        if not self._queue or not self._speculative:
+            return
+        excess = self._sampler.num_running + len(self._queue) - self._config.max_running
+        if excess > 0:
+            self._cancel(heapq.nsmallest(excess, self._speculative, key=self._speculative.__getitem__))
+        while self._speculative and not self._fits(self._queue[0][-1]):
             self._cancel([min(self._speculative, key=self._speculative.__getitem__)])
 
     def _speculate(self) -> None:
@@ -401,7 +403,9 @@ class Runner:
         status = self._status
         status.problems_done += 1
         # They were counted when they ended, asked for or not.
-        status.traces_finished -= sum(each.status == "speculative" and each.finish_reason is not None for each in traces)
+        status.traces_finished -= sum(
+            each.status == "speculative" and each.finish_reason is not None for each in traces
+        )
         status.traces_pruned += row.traces_pruned
         status.tokens_saved += saved
 

@@ -13,6 +13,7 @@ from pruner.samplers.base import Sampler
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 from pruner.shard import wiring
 from pruner.shard.attempt import killed_attempt, this_process
+from pruner.shard.case import Case
 from pruner.shard.inputs import Inputs, read_inputs
 from pruner.shard.runner import Engines, FactStore, Hooks, KnownFacts, Runner, RunnerConfig, Status, Workload
 from pruner.traces import Problem
@@ -73,9 +74,12 @@ class Workbench:
         num_problems: int,
         known: KnownFacts,
         should_stop: Callable[[Status], bool] = lambda status: False,
+        case_of: Callable[[Case], Case] = lambda case: case,
     ) -> Runner:
+        """Return a runner over these problems. case_of: given each case, returns what the runner works with in its place."""
         config = self.config
         prompts = wiring.make_prompts(config, self.inputs)
+        open_case = wiring.case_opener(config, self.inputs, prompts)
         latest = [Status(0, 0)]
         return Runner(
             config=RunnerConfig(
@@ -92,7 +96,7 @@ class Workbench:
                 num_problems=num_problems,
                 num_done=0,
                 prompts=prompts,
-                open_case=wiring.case_opener(config, self.inputs, prompts),
+                open_case=lambda prompted, facts: case_of(open_case(prompted, facts)),
                 known=known,
             ),
             engines=Engines(self.sampler),

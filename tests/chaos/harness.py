@@ -296,9 +296,7 @@ def filled_in(overrides: tuple[str, ...], folder: Path, root: Path) -> list[str]
     return [each.format(root=root, cons=folder / "reference0/run") for each in overrides]
 
 
-def kill_many(
-    folder: Path, kills: int, seed: int, variants: Mapping[str, tuple[str, ...]] = VARIANTS
-) -> Counter[str]:
+def kill_many(folder: Path, kills: int, seed: int, variants: Mapping[str, tuple[str, ...]] = VARIANTS) -> Counter[str]:
     """Hurt attempts until so many were killed or signalled; return how many of what happened.
 
     Args:

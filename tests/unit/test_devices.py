@@ -58,14 +58,18 @@ def test_a_sampler_is_refused_before_anything_is_loaded(a_card):
 def test_what_the_config_leaves_open_is_what_fits_the_machine(monkeypatch):
     def resolved(gpus):
         monkeypatch.setattr(vllm_engines, "num_devices", lambda: gpus)
-        sampler = config().sampler
-        return sampler.exact, sampler.segment_tokens, sampler.max_running_traces, sampler.align_tokens
+        found = config()
+        sampler = found.sampler
+        values = (sampler.exact, sampler.segment_tokens, sampler.max_running_traces, sampler.align_tokens)
+        return *values, found.speculate.ahead
 
-    assert resolved(0) == (True, 256, 64, None)
-    assert resolved(1) == (False, 1024, 256, 32)
+    assert resolved(0) == (True, 256, 64, None, 0)
+    assert resolved(1) == (False, 1024, 256, 32, 7)
     monkeypatch.setattr(vllm_engines, "num_devices", lambda: 1)
     chosen = config("sampler.exact=true", "sampler.segment_tokens=64").sampler
     assert (chosen.exact, chosen.segment_tokens) == (True, 64)
+    assert config("speculate.ahead=3").speculate.ahead == 3
+    assert config("accounting.price_per_million_tokens=2").speculate.ahead == 0, "paid by the token"
 
 
 def test_exactness_on_a_gpu_belongs_to_its_card_and_vllm(monkeypatch):
