@@ -58,11 +58,11 @@ class Prune:
 
 @dataclass(frozen=True)
 class Guess:
-    """A trace that the method may ask for next. Free to be wrong: it decides nothing but what idle width is used for.
+    """A trace that the method may ask for next. Whether it does is free: that decides nothing but what idle width is used for.
 
     Attributes:
         worth: what it may be worth now; of many problems' guesses the greatest goes first.
-        until_tokens: how far the method would want it first; None: to its end.
+        until_tokens: of the `Extend` with which it would ask for it first. A segment ends there, so this has to be right.
     """
 
     trace_index: int

@@ -152,6 +152,7 @@ class Case:
         self._in_flight: set[Key] = set()
         self._ahead: dict[int, Trace] = {}  # traces that the method has not asked for, as far as they are known
         self._speculative: set[Key] = set()  # requested of these
+        self._guessed_until: dict[int, int | None] = {}  # of traces that were begun ahead, until the method asks for them
         self._wanted: list[Key] = []
         self._asked: set[ProbeKey] = set()
         self._unkeyed: dict[ProbeKey, Probe] = {}
@@ -204,6 +205,7 @@ class Case:
     def speculate(self, offer: Offer) -> Request:
         """Return the request for an offered segment; what it gives is taken in as anything else."""
         self._speculative.add(offer.key)
+        self._guessed_until[offer.key.trace_index] = offer.until_tokens
         return self._segment_request(self._ahead[offer.key.trace_index], offer.until_tokens)
 
     def drop(self, key: Key) -> None:
@@ -336,6 +338,9 @@ class Case:
                 self.answer = action
 
     def _extend(self, action: Extend) -> None:
+        if self._guessed_until:
+            guessed = self._guessed_until.pop(action.trace_index, action.until_tokens)
+            assert guessed == action.until_tokens, f"{type(self.method).__name__} guessed until {guessed}, it asks for {action}"
         trace = self._trace(action.trace_index)
         key = trace.next_key
         known = self.facts.get(key)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruner.methods.base import Guess
+from pruner.methods.base import Extend, Guess
 from pruner.shard.case import PromptedProblem
 from pruner.traces import Segment, SegmentKey
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore, open_case, problems, run_once, simulated
@@ -159,3 +159,12 @@ def test_guesses_are_in_order_and_worth_less_the_further_they_are():
     guesses = method.guesses(6)
     assert [guess.trace_index for guess in guesses] == list(range(2, 8))
     assert all(a.worth > b.worth for a, b in pairwise(guesses)) and guesses[0] == Guess(2, 1 / 3)
+
+
+def test_a_wrong_guess_of_where_a_segment_ends_is_a_fault_of_the_method():
+    case = open_case("worth", 8, PROMPTED, [])
+    case.begin()
+    case.method.guesses = lambda limit: [Guess(2, 1.0, 5)]
+    case.speculate(case.offers(1)[0])
+    with pytest.raises(AssertionError, match="Worth guessed until 5"):
+        case._extend(Extend(2))
