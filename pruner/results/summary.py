@@ -101,7 +101,8 @@ def _discarded(totals: RunTotals) -> list[str]:
         return []
     attempts = f"{totals.attempts} attempts" if totals.attempts != 1 else "1 attempt"
     note = f"; what {unknown} of them lost is not known" if unknown else ""
-    return [f"{lost:,} tokens sampled and lost in {attempts}{note}"]
+    cause = " by stops and with cancelled speculative traces" if totals.traces_speculative else ""
+    return [f"{lost:,} tokens sampled and lost{cause} in {attempts}{note}"]
 
 
 def _judge(totals: RunTotals) -> list[str]:
