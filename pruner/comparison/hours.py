@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.comparison.points import Point, begin_process, finished, prepare
+from pruner.comparison.points import Point, in_processes, prepare
 from pruner.comparison.table import ComparedRun, thousands
 from pruner.files import write_atomically
 from pruner.results.formats import markdown_table
@@ -65,7 +64,8 @@ def clock_points(
         else:
             found[point.file] = known
             on_done()
-    for point, runs in _clocked(todo, clock, processes, should_stop):
+    calls = [(point, partial(clocked_point, point, clock)) for point in todo]
+    for point, runs in in_processes(calls, processes, should_stop) if todo else ():
         table = pa.Table.from_pylist([asdict(run) for run in runs]).replace_schema_metadata(
             {"point": given[point.file]}
         )
@@ -84,17 +84,6 @@ def _read(file: Path, given: str) -> list[ClockedRun] | None:
     if (table.schema.metadata or {}).get(b"point") != given.encode():
         return None
     return [ClockedRun(**row) for row in table.to_pylist()]
-
-
-def _clocked(
-    points: Sequence[Point], clock: Clock, processes: int, should_stop: Callable[[], bool]
-) -> Iterator[tuple[Point, list[ClockedRun]]]:
-    if not points or should_stop():
-        return
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, context, begin_process) as pool:
-        futures = {pool.submit(clocked_point, point, clock): point for point in points}
-        yield from finished(pool, futures, should_stop)
 
 
 def clocked_point(point: Point, clock: Clock) -> list[ClockedRun]:

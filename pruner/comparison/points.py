@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -128,19 +128,15 @@ def consult_points(
     if not todo or should_stop():
         return not should_stop()
     _read_answers(todo)
-    context = multiprocessing.get_context("fork")  # what was read is there at once
-    with ProcessPoolExecutor(processes, context, begin_process) as pool:
-        futures = {
-            pool.submit(consulted, point, chunk, processes): point for point in todo for chunk in range(processes)
-        }
-        for point, table in _joined(finished(pool, futures, should_stop), processes):
-            table = table.replace_schema_metadata({"point": given[point.file]})
-            write_atomically(point.file, lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
-            on_done(point)
+    calls = [(point, partial(consulted, point, chunk, processes)) for point in todo for chunk in range(processes)]
+    for point, table in _joined(in_processes(calls, processes, should_stop), processes):
+        table = table.replace_schema_metadata({"point": given[point.file]})
+        write_atomically(point.file, lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
+        on_done(point)
     return not should_stop()
 
 
-def begin_process() -> None:
+def _begin() -> None:
     """Leave signals that reach every process to the parent, and do not outlive it."""
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
@@ -157,26 +153,30 @@ def _read_answers(points: Sequence[Point]) -> None:
             answers.read_all(recorded_answers(replay))
 
 
-def finished(
-    pool: ProcessPoolExecutor, futures: Mapping[Future[Result], Point], should_stop: Callable[[], bool]
+def in_processes(
+    calls: Sequence[tuple[Point, Callable[[], Result]]], processes: int, should_stop: Callable[[], bool]
 ) -> Iterator[tuple[Point, Result]]:
-    """Yield each point with what its processes return as they do, until it is to stop; at the end no process is left.
+    """Yield each call's point with what the call returns, as they end, until it is to stop; at the end no process is left.
+
+    Args:
+        calls: what was read before is there in every process.
 
     Raises:
         InputError: of a point, with its name.
         ChildProcessError: a process died.
     """
-    open_ = dict(futures)
-    try:
-        while open_ and not should_stop():
-            done, _ = wait(open_, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for future in done:
-                point = open_.pop(future)
-                yield point, _result(future, point)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _begin) as pool:
+        open_ = {pool.submit(call): point for point, call in calls}
+        try:
+            while open_ and not should_stop():
+                done, _ = wait(open_, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+                for future in done:
+                    point = open_.pop(future)
+                    yield point, _result(future, point)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
 
 
 def _joined(tables: Iterable[tuple[Point, pa.Table]], chunks: int) -> Iterator[tuple[Point, pa.Table]]:

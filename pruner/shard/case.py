@@ -152,7 +152,9 @@ class Case:
         self._in_flight: set[Key] = set()
         self._ahead: dict[int, Trace] = {}  # traces that the method has not asked for, as far as they are known
         self._speculative: set[Key] = set()  # requested of these
-        self._guessed_until: dict[int, int | None] = {}  # of traces that were begun ahead, until the method asks for them
+        self._guessed_until: dict[
+            int, int | None
+        ] = {}  # of traces that were begun ahead, until the method asks for them
         self._wanted: list[Key] = []
         self._asked: set[ProbeKey] = set()
         self._unkeyed: dict[ProbeKey, Probe] = {}
@@ -340,7 +342,9 @@ class Case:
     def _extend(self, action: Extend) -> None:
         if self._guessed_until:
             guessed = self._guessed_until.pop(action.trace_index, action.until_tokens)
-            assert guessed == action.until_tokens, f"{type(self.method).__name__} guessed until {guessed}, it asks for {action}"
+            assert guessed == action.until_tokens, (
+                f"{type(self.method).__name__} guessed until {guessed}, it asks for {action}"
+            )
         trace = self._trace(action.trace_index)
         key = trace.next_key
         known = self.facts.get(key)

@@ -112,13 +112,17 @@ def test_with_an_engines_speed_there_are_hours_with_and_without_speculation(trac
     result = compare(traces, tmp_path, ["method=worth"], *speed)
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "compare.md").read_text().partition("## Hours")[2]
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")][2:]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")][
+        2:
+    ]
     [cons, slow, fast] = lines
     assert (cons[0], slow[0], slow[2], fast[2]) == ("cons", "worth", "0", "2")
     assert float(fast[4]) < float(slow[4]) and slow[3] == fast[3] and slow[6] == "0.0" and float(fast[6]) > 0
     assert (tmp_path / "hours.png").stat().st_size and (tmp_path / "hours.svg").stat().st_size
     again = compare(traces, tmp_path, ["method=worth"], *speed)
-    assert "points clocked 2/2" in again.stderr and (tmp_path / "compare.md").read_text().partition("## Hours")[2] == page
+    assert (
+        "points clocked 2/2" in again.stderr and (tmp_path / "compare.md").read_text().partition("## Hours")[2] == page
+    )
 
 
 @pytest.mark.parametrize("curve", ["[[4,2],[2,4]]", "[[1,0]]"])

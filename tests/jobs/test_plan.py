@@ -16,7 +16,13 @@ def test_the_job_prints_a_table_and_ends_with_json():
 
 def test_a_recording_is_planned_by_the_number_of_traces_ahead(tmp_path):
     path = write(tmp_path / "t.parquet", [[20, 30, 10], [10, 40, 5]], [["1", "2", "3"], ["1", "1", "1"]])
-    arguments = ["curve=[[1,20],[64,240]]", f"recording={path}", "budget=3", "ahead=[0,2]", "overrides=['method=worth']"]
+    arguments = [
+        "curve=[[1,20],[64,240]]",
+        f"recording={path}",
+        "budget=3",
+        "ahead=[0,2]",
+        "overrides=['method=worth']",
+    ]
     result = run("plan", *arguments)
     assert result.returncode == 0, result.stderr
     assert "| speculate.ahead | wall time, h |" in result.stdout

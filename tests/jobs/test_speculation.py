@@ -50,6 +50,9 @@ def test_a_replay_and_an_export_leave_them_aside(root, tmp_path):
 def test_the_report_draws_them_apart(root):
     result = run("report", str(root))
     assert result.returncode == 0, result.stderr
-    bars = (Bar(0, "finished", None, "1", 1, None, 9, 0, (9,)), Bar(1, "speculative", None, None, None, None, 5, 0, (5,)))
+    bars = (
+        Bar(0, "finished", None, "1", 1, None, 9, 0, (9,)),
+        Bar(1, "speculative", None, None, None, None, 5, 0, (5,)),
+    )
     drawn = timeline(Timeline("r", "p", bars, ()))
     assert "speculative (1)" in drawn.svg and "never asked for" in drawn.note
