@@ -95,7 +95,13 @@ class NotedCase:
 def measure(
     ahead: int, num_problems: int, segment_tokens: int, overrides: list[str], scratch: str | None
 ) -> dict[str, Any]:
-    own = ["method=worth", f"speculate.ahead={ahead}", "sampler.step_s=0.005", "sampler.accuracy=0.5"]
+    own = [
+        "method=worth",
+        "model.typical_tokens=null",
+        f"speculate.ahead={ahead}",
+        "sampler.step_s=0.005",
+        "sampler.accuracy=0.5",
+    ]
     bench = Workbench.of(main_config(simulated_overrides(segment_tokens, [*own, *overrides])))
     assert isinstance(bench.sampler, SimulatedSampler)
     sampler, problems = Clocked(bench.sampler), fake_problems(128 * num_problems)
