@@ -59,13 +59,13 @@ def recorded_table(result: dict[str, Any]) -> str:
     """Return what a recording takes by `speculate.ahead`, one line per number; tokens are per problem."""
     head = (
         f"{result['problems']:,} recorded problems, N = {result['budget']:,}, method={result['method']}, "
-        f"{result['max_running']:,} traces at once, mean of {result['orders']:,} orders of the traces"
+        f"{result['max_running']:,} traces at once, mean over {result['orders']:,} order{'' if result['orders'] == 1 else 's'} of the traces"
     )
     names = ("speculate.ahead", "wall time, h", "tokens per problem", "speculative", "judge", "net", "accuracy")
     rows = [
         [
             str(each["ahead"]),
-            f"{each['wall_hours']:,.2f}",
+            f"{each['wall_hours']:,.3g}",
             *(f"{each[name]:,.0f}" for name in ("tokens", "tokens_speculative", "tokens_judge", "tokens_net")),
             "" if each["accuracy"] is None else f"{each['accuracy']:.1%}",
         ]

@@ -122,7 +122,9 @@ def plan_recorded(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     job = compose([*config.overrides, *source])
     recorded = len(read_inputs(job).problems.problems)
     repeats = math.ceil((config.num_problems or recorded) / recorded)
-    engine = StatedEngine(stated_curve(config), config.max_running or job.sampler.max_running_traces)
+    # The engine that is planned for is not the replay.
+    planned = compose(["dry_run=true", *(each for each in config.overrides if not each.startswith("sampler"))])
+    engine = StatedEngine(stated_curve(config), config.max_running or planned.sampler.max_running_traces)
     found = [clocked_orders(job, engine, ahead, config.orders, repeats) for ahead in config.ahead]
     stated = {"method": job.method.name, "budget": config.budget, "max_running": engine.width, "orders": config.orders}
     return {**stated, "problems": found[0].problems, "by_ahead": [asdict(each) for each in found]}
