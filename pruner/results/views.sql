@@ -14,7 +14,7 @@ SELECT parse_path(filename)[-2] AS run, written->>'method' AS method, written->>
     md5(list_filter(
         map_entries(TRY(from_json(written->'identity', '"MAP(VARCHAR, VARCHAR)"'))),
         lambda entry: NOT regexp_matches(entry.key,
-            '^(method|judge|prefix|accounting|fingerprint\.(judge|adapter)|model\.(probe|prefix_tokens)|sampler\.cache_block_tokens)($|\.)'))::VARCHAR) AS setting,
+            '^(method|judge|prefix|accounting|fingerprint\.(judge|adapter)|model\.(probe|prefix_tokens|typical_tokens)|sampler\.cache_block_tokens)($|\.)'))::VARCHAR) AS setting,
     written->'config' AS config
 FROM (SELECT filename, TRY_CAST(content AS JSON) AS written FROM read_text('outputs/*/run.json')) WHERE written IS NOT NULL;
 

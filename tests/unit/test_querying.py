@@ -1,6 +1,7 @@
 """SQL over results: views, shipped queries, formats, and that nothing else can be read and nothing written."""
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -10,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.compose import main_config
 from pruner import SCHEMA_VERSION
 from pruner.comparison.curves import run_of_folder
 from pruner.comparison.table import table as compared_table
+from pruner.config.identity import identity
 from pruner.errors import InputError
+from pruner.methods.registry import METHODS
 from pruner.reporting.gather import curve_at_k, points
 from pruner.results.named_queries import literal, parse_parameters, read_queries
 from pruner.results.query import Results, read_totals
@@ -342,3 +346,17 @@ def test_certified_answers_are_counted(tmp_path):
         (totals,) = read_totals(results)
     assert (row["certified"], row["share"], row["accuracy"], row["accuracy_of_others"]) == (3, 0.375, 0.6667, 0.2)
     assert totals.problems_certified == 3
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_method_samples_the_traces_of_cons_so_that_its_baseline_is_found(method):
+    """Whatever a method adds to what its run belongs to is left out of the view's `setting`."""
+    own, cons = (
+        identity(main_config([f"method={name}", "model.typical_tokens=29", "judge=probe"]), {})
+        for name in (method, "cons")
+    )
+    [left_out] = re.findall(
+        r"regexp_matches\(entry\.key,\s+'(.+?)'\)", (PROJECT / "pruner/results/views.sql").read_text()
+    )
+    differing = {key for key in own.keys() | cons.keys() if own.get(key) != cons.get(key)}
+    assert not {key for key in differing if not re.search(left_out, key)}
