@@ -1,6 +1,7 @@
 """Methods side by side: every point on the same recorded traces, or runs that are there; a table and a picture.
 
-    python -m jobs.compare sources=[traces.parquet] target=outputs/compare/mine budget=64 resample=20
+    python -m jobs.compare                        # on the shipped recording, conf/recordings/
+    python -m jobs.compare sources=[traces.parquet] target=outputs/compare/mine resample=20
     python -m jobs.compare "runs=[outputs/default,'outputs/method=cons']" target=outputs/compare/demo
 
 A point is a setting of the main job. On recorded traces each is consulted in memory, several at a time; the rows are those that a run
@@ -40,6 +41,7 @@ from pruner.comparison.table import flat_row, table
 from pruner.config.job import Config
 from pruner.errors import InputError
 from pruner.files import write_atomically
+from pruner.recording import Recording
 from pruner.settings.section import (
     Budget,
     FilePath,
@@ -57,16 +59,19 @@ from pruner.settings.section import (
     parse_as,
 )
 from pruner.shard.clocked import ClockedRun, StatedEngine
+from pruner.shard.inputs import read_inputs
 from pruner.shard.planning import Curve
 from pruner.shard.progress import Countdown
 from pruner.traces import hash64
 
 BASELINE = "method=cons"
+SHIPPED = "conf/recordings/gsm8k_qwen25_coder_1p5b.parquet"
+_MOST_TRACES = 64
 
 
 class CompareConfig(Section):
     """sources: recorded traces; every point runs on each. runs: folders of runs that are there instead. points: overrides of
-    the main job, separated by spaces. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens per problem at which
+    the main job, separated by spaces; with a question mark before them they are left out where a recording has no confidences or no probes. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens per problem at which
     frontiers are shown, also with settings chosen on other problems, over `folds` folds. against: methods whose settings the others are
     compared with at equal tokens, cons@k among them. knob: the setting by which the points of a method are a curve.
     curve: one engine's speed, for the time that each setting takes, by the numbers of traces `ahead`; None: no times."""
@@ -76,7 +81,7 @@ class CompareConfig(Section):
     target: FilePath
     points: tuple[str, ...]
     common: tuple[str, ...]
-    budget: Budget
+    budget: Budget | None
     resample: Orders | None
     seed: Seed
     processes: Processes
@@ -95,8 +100,10 @@ class CompareConfig(Section):
 @entry.task
 def main(cfg: DictConfig) -> int:
     config = parse_as(CompareConfig, entry.plain(cfg))
-    if bool(config.sources) == bool(config.runs):
-        raise InputError("compare: expected either sources=[...] (recorded traces) or runs=[...] (folders of runs).")
+    if config.sources and config.runs:
+        raise InputError("compare: expected either sources=[...] (recorded traces) or runs=[...] (folders of runs), got both.")
+    if not config.sources and not config.runs:
+        config = config.model_copy(update={"sources": (SHIPPED,)})
     target = local_path(config.target)
     if config.runs:
         runs = [run_of_folder(Path(name)) for name in config.runs]
@@ -114,7 +121,8 @@ def main(cfg: DictConfig) -> int:
 
 def consult(config: CompareConfig, target: Path, stop: StopSignals) -> Compared | None:
     """Consult every point on every recording, and plain voting; return None if it was stopped."""
-    chosen = [points_of(config, source, target) for source in sources(config)]
+    config = config.model_copy(update={"budget": config.budget or recorded_budget(config)})
+    chosen = points_of(config, target)
     display = Countdown(sum(len(each) for each in chosen), "points")
     try:
         for each in chosen:
@@ -158,25 +166,66 @@ def sources(config: CompareConfig) -> list[str]:
     return list(config.sources)
 
 
-def points_of(config: CompareConfig, source: str, target: Path) -> list[Point]:
-    """Return all points on one recording, the baseline first; what a point sets wins over what is common."""
+def recorded_budget(config: CompareConfig) -> int:
+    """Return how many traces every problem of all recordings has, 64 at most."""
+    found = [len(each.traces) for source in sources(config) for each in recording_of(config, source).problems.values()]
+    return min(_MOST_TRACES, *found)
+
+
+def recording_of(config: CompareConfig, source: str) -> Recording:
+    """Return a recording as the points read it."""
+    replay = read_inputs(composed(BASELINE, overrides_of(config, source, BASELINE))).replay
+    assert replay is not None
+    return replay.recording
+
+
+def points_of(config: CompareConfig, target: Path) -> list[list[Point]]:
+    """Return all points on each recording, the baseline first; those with a question mark only where all recordings have what they need."""
+    names = {BASELINE: None}
+    for given in config.points:
+        name = given.removeprefix("?")
+        lacks = lacking(config, name) if name != given else set()
+        if lacks:
+            print(f"left out: {name}: {', '.join(sorted(lacks))}", file=sys.stderr)
+        else:
+            names[name] = None
+    return [[point_of(config, source, name, target) for name in names] for source in sources(config)]
+
+
+def lacking(config: CompareConfig, name: str) -> set[str]:
+    """Return what a point needs and some recording has not, in words."""
+    found = set()
+    for source in sources(config):
+        point = composed(name, overrides_of(config, source, name))
+        problems = recording_of(config, source).problems.values()
+        traces = [trace for problem in problems for trace in problem.traces.values()]
+        if point.method.needs_confidence and not all(trace.confidence for trace in traces):
+            found.add("no confidences are recorded")
+        is_asked = point.method.asked_tokens is not None or (point.method.uses_judge and point.judge.name == "probe")
+        if is_asked and not any(trace.probes for trace in traces):
+            found.add("no probes are recorded")
+    return found
+
+
+def point_of(config: CompareConfig, source: str, name: str, target: Path) -> Point:
+    file = target / "points" / Path(source).stem / f"{label(name)}.parquet"
+    return Point(name, composed(name, overrides_of(config, source, name)), file)
+
+
+def overrides_of(config: CompareConfig, source: str, name: str) -> list[str]:
+    """Return the main job's overrides for a point; what a point sets wins over what is common."""
     common = {
         "sampler": "replay",
         "sampler.source": json.dumps(source),
         # Without orders, a single one as recorded.
         "sampler.resample": "null" if config.resample is None else str(config.resample),
-        "budget": str(config.budget),
+        "budget": str(config.budget or 1),
         "seed": str(config.seed),
     }
-    found = []
-    for name in dict.fromkeys([BASELINE, *config.points]):
-        own = dict(override.partition("=")[::2] for override in (*config.common, *name.split()))
-        if own.get("sampler", "replay") != "replay":
-            raise InputError(f"{name}: it needs an engine. Run it as a job of its own, then compare runs=[...].")
-        overrides = [f"{key}={value}" for key, value in (common | own).items()]
-        file = target / "points" / Path(source).stem / f"{label(name)}.parquet"
-        found.append(Point(name, composed(name, overrides), file))
-    return found
+    own = dict(override.partition("=")[::2] for override in (*config.common, *name.split()))
+    if own.get("sampler", "replay") != "replay":
+        raise InputError(f"{name}: it needs an engine. Run it as a job of its own, then compare runs=[...].")
+    return [f"{key}={value}" for key, value in (common | own).items()]
 
 
 def composed(name: str, overrides: Sequence[str]) -> Config:

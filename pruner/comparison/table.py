@@ -71,6 +71,7 @@ class ComparisonRow:
         saving: 1 - net tokens / tokens of the baseline, cons@N; None without a baseline.
         control: accuracy of cons@k at equal net tokens, between two k by interpolation; None beyond cons@N or without it.
         lead: accuracy above that.
+        rounds: how often traces were started; None for runs that are there, which do not say.
     """
 
     run: str
@@ -86,6 +87,7 @@ class ComparisonRow:
     judge_net: float
     judge_calls: float
     traces: float
+    rounds: float | None
     saving: float | None
     control: float | None
     lead: Interval | None
@@ -226,6 +228,7 @@ def _row(run: ComparedRun, control_: Control | None, draws: Floats) -> Compariso
         judge_net=float(run.judge_net.mean()),
         judge_calls=float(run.judge_calls.mean()),
         traces=float(run.traces.mean()),
+        rounds=None if np.isnan(run.rounds).any() else float(run.rounds.mean()),
         saving=saving,
         control=at_equal,
         lead=lead,
@@ -255,7 +258,7 @@ def ordered_control(found: Control, names: Sequence[str]) -> Control:
 
 
 _HEADER = (
-    *("method", "settings", "accuracy", "cons@k at equal tokens", "lead", "net k tokens", "saving", "traces", "prefix"),
+    *("method", "settings", "accuracy", "cons@k at equal tokens", "lead", "net k tokens", "saving", "traces", "rounds", "prefix"),
     *("finished", "judge"),
 )
 
@@ -280,7 +283,8 @@ def markdown(rows: Sequence[ComparisonRow], heading: str) -> str:
         "",
         "Accuracy: mean over problems (repetitions of one averaged), in brackets the 95 % bootstrap interval over problems. Saving: net",
         "tokens against the baseline, cons with the whole budget, measured on the same traces. Lead: accuracy above plain voting",
-        "(cons@k) at equal net tokens, in points. prefix, finished, judge: thousands of tokens per problem, the judge's weighted.",
+        "(cons@k) at equal net tokens, in points. Rounds: how often traces were started. prefix, finished, judge: thousands of tokens per",
+        "problem, the judge's weighted.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -295,6 +299,7 @@ def _cells(row: ComparisonRow) -> list[str]:
         thousands(row.tokens_net),
         "" if row.saving is None else f"{row.saving:.1%}",
         f"{row.traces:.1f}",
+        "" if row.rounds is None else f"{row.rounds:.1f}",
         *(thousands(each) for each in (row.tokens_prefix, row.tokens_finished, row.judge_net)),
     ]
 
