@@ -101,7 +101,9 @@ class CompareConfig(Section):
 def main(cfg: DictConfig) -> int:
     config = parse_as(CompareConfig, entry.plain(cfg))
     if config.sources and config.runs:
-        raise InputError("compare: expected either sources=[...] (recorded traces) or runs=[...] (folders of runs), got both.")
+        raise InputError(
+            "compare: expected either sources=[...] (recorded traces) or runs=[...] (folders of runs), got both."
+        )
     if not config.sources and not config.runs:
         config = config.model_copy(update={"sources": (SHIPPED,)})
     target = local_path(config.target)

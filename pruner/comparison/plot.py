@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pruner.pareto import pareto_front
 # Distinguishable without red against green. Source: Okabe and Ito 2008.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _MARKERS = "osD^vP*X"
+_ORACLE = "judge=oracle"
 
 
 def plot_pareto(rows: Sequence[ComparisonRow], control: Control | None, target: Path) -> list[Path]:
@@ -25,7 +27,10 @@ def plot_pareto(rows: Sequence[ComparisonRow], control: Control | None, target: 
     if control is not None:
         tokens, correct = control.tokens.mean(axis=0) / 1000, 100 * control.correct.mean(axis=0)
         axes.plot(tokens, correct, color="0.6", linewidth=1.5, label="cons@k, k = 1..N", zorder=1)
-    _draw(axes, [(row.method, row.tokens_net / 1000, 100 * row.mean_accuracy) for row in rows])
+    _draw(
+        axes,
+        [_Point(_series(row.method, row.settings), row.tokens_net / 1000, 100 * row.mean_accuracy) for row in rows],
+    )
     axes.set(xlabel="net tokens per problem, thousands (log scale)", ylabel="accuracy of the answer, %", xscale="log")
     return _saved(figure, axes, target / "pareto")
 
@@ -40,7 +45,11 @@ def plot_hours(rows: Sequence[HoursRow], target: Path) -> list[Path]:
     _draw(
         axes,
         [
-            (f"{row.method}, {row.ahead} ahead" if row.method in several else row.method, row.hours, 100 * row.accuracy)
+            _Point(
+                _series(row.method, row.settings) + (f", {row.ahead} ahead" if row.method in several else ""),
+                row.hours,
+                100 * row.accuracy,
+            )
             for row in rows
         ],
     )
@@ -48,25 +57,44 @@ def plot_hours(rows: Sequence[HoursRow], target: Path) -> list[Path]:
     return _saved(figure, axes, target / "hours")
 
 
-def _draw(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
-    """Draw points (series, x, y), a colour and a marker for each series, and the Pareto front."""
-    front = pareto_front(points, lambda point: point[1], lambda point: point[2])
+@dataclass(frozen=True)
+class _Point:
+    series: str
+    x: float
+    y: float
+
+    @property
+    def is_real(self) -> bool:
+        """False with a judge that looks the answers up: a bound, not a method."""
+        return _ORACLE not in self.series
+
+
+def _series(method: str, settings: str) -> str:
+    return f"{method}, {_ORACLE}" if _ORACLE in settings.split() else method
+
+
+def _draw(axes: Any, points: Sequence[_Point]) -> None:
+    """Draw points, a colour and a marker for each series, and the Pareto front of those that are no bound."""
+    front = pareto_front([each for each in points if each.is_real], lambda point: point.x, lambda point: point.y)
     axes.plot(
-        [x for _, x, _ in front],
-        [y for _, _, y in front],
+        [each.x for each in front],
+        [each.y for each in front],
         color="black",
         linewidth=0.8,
         linestyle=":",
         label="Pareto front",
         zorder=2,
     )
-    for number, series in enumerate(dict.fromkeys(name for name, _, _ in points)):
-        own = sorted((x, y) for name, x, y in points if name == series)
+    for number, series in enumerate(dict.fromkeys(each.series for each in points)):
+        own = sorted((each.x, each.y) for each in points if each.series == series)
+        colour = _COLOURS[number % len(_COLOURS)]
         axes.plot(
             [x for x, _ in own],
             [y for _, y in own],
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
+            color=colour,
+            # Another shape once the colours are used up; hollow where it is a bound.
+            marker=_MARKERS[(number + number // len(_COLOURS)) % len(_MARKERS)],
+            markerfacecolor="none" if _ORACLE in series else colour,
             linestyle="none",
             label=series,
             zorder=3,
@@ -74,6 +102,11 @@ def _draw(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
 
 
 def _saved(figure: Any, axes: Any, path: Path) -> list[Path]:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25, which="both", linewidth=0.5)
     axes.legend(fontsize=8)
     files = [path.with_suffix(f".{kind}") for kind in ("png", "svg")]

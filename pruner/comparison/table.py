@@ -258,7 +258,18 @@ def ordered_control(found: Control, names: Sequence[str]) -> Control:
 
 
 _HEADER = (
-    *("method", "settings", "accuracy", "cons@k at equal tokens", "lead", "net k tokens", "saving", "traces", "rounds", "prefix"),
+    *(
+        "method",
+        "settings",
+        "accuracy",
+        "cons@k at equal tokens",
+        "lead",
+        "net k tokens",
+        "saving",
+        "traces",
+        "rounds",
+        "prefix",
+    ),
     *("finished", "judge"),
 )
 
