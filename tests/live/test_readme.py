@@ -38,7 +38,8 @@ def name_of(value: object) -> str:
 
 def test_the_readme_names_the_test_command():
     assert (README, TEST_COMMAND) in blocks()
-    assert [block for path, block in COMMANDS if path == README][:2] == list(DEMO_COMMANDS)
+    first_minute, *runs = [block for path, block in COMMANDS if path == README]
+    assert first_minute.endswith("-m jobs.compare") and runs[:2] == list(DEMO_COMMANDS)
 
 
 def test_no_command_is_in_two_documents():
@@ -58,7 +59,7 @@ def test_every_command_works(demo_project, document, block):
         assert f"{DEMO_PROBLEMS} problems, results in outputs/default" in result.stdout
         assert "by vote" in result.stdout and "saved" in result.stdout
     if "jobs.query leaderboard" in block:
-        assert "cons" in result.stdout and "deepprune" in result.stdout
+        assert "cons" in result.stdout and "worth" in result.stdout
     if "--signal=INT" in block:
         assert "exit code 75" in result.stdout and "resumable" in result.stdout
         assert "56 problems, results in .cache/example" in result.stdout
