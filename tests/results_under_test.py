@@ -37,7 +37,11 @@ def problem_set(path: Path, count: int = 8) -> Path:
 def make_sweep(root: Path) -> Path:
     """Run a baseline and two pruned runs; return the folder of the runs. Traces get hostile text."""
     path = problem_set(root.with_suffix(".parquet"))
-    for name, *overrides in (("cons", "method=cons"), ("deepprune",), ("deepprune,tau", "method.tau=0.8")):
+    for name, *overrides in (
+        ("cons", "method=cons"),
+        ("deepprune", "method=deepprune"),
+        ("deepprune,tau", "method=deepprune", "method.tau=0.8"),
+    ):
         result = run("run", *OVERRIDES, f"problems.path={path}", f"run.root={root}", f"run.name='{name}'", *overrides)
         assert result.returncode == 0, result.stderr
         file = root / name / "traces/shard=0000.parquet"

@@ -41,7 +41,8 @@ def page(rows: Sequence[ComparisonRow], compared: Compared, view: View) -> str:
         ValueError: no run of a method that the others are compared with.
     """
     runs, control = compared.runs, compared.control
-    text = table.markdown(rows, f"# {rows[0].problems} problems, {rows[0].repetitions} orders of the traces each")
+    orders = f"{rows[0].repetitions} order{'s' if rows[0].repetitions > 1 else ''}"
+    text = table.markdown(rows, f"# {rows[0].problems} problems, {orders} of the traces each")
     if view.marks:
         best = frontier.frontiers(rows, control, view.marks)
         text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(best, view.marks)}"

@@ -74,6 +74,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
     slurm.check_one_node()
     inputs = read_inputs(config)
     wiring.check_models(config, inputs)
+    print_warnings(unasked_judge(config))
     folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
     record = RunRecord(
         identity(config, fingerprints(config, inputs)), config.shard.count, start.values, start.hydra_files
@@ -94,6 +95,13 @@ def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
         report_done(shard)
     _print_summary(folder)
     return True
+
+
+def unasked_judge(config: Config) -> list[str]:
+    """Return a warning where a judge was chosen that the method never asks."""
+    if config.method.uses_judge or config.judge.name == "probe":
+        return []
+    return [f"judge={config.judge.name} is not used: method={config.method.name} compares no traces"]
 
 
 def _open_shard(config: Config, inputs: Inputs, folder: RunFolder, store: Store) -> Shard:

@@ -131,6 +131,28 @@ def test_a_curve_that_is_none_is_refused(traces, tmp_path, curve):
     assert result.returncode == 2 and "curve" in result.stderr and "Traceback" not in result.stderr, result.stderr
 
 
+def test_a_point_with_a_question_mark_is_left_out_where_it_cannot_work(traces, tmp_path):
+    points = ["method=worth", "?method=deepconf_online", "?method=parallel_probe method.every_tokens=16"]
+    result = compare(traces, tmp_path, points, "resample=2")
+    assert result.returncode == 0, result.stderr
+    assert "left out: method=deepconf_online: no confidences are recorded" in result.stderr
+    assert "points 3/3" in result.stderr and "| parallel_probe |" in (tmp_path / "compare.md").read_text()
+
+
+def test_without_a_budget_it_is_what_every_problem_has(traces, tmp_path):
+    result = run("compare", f"sources=[{traces}]", f"target={tmp_path}", "points=[]", "resample=2", "bootstrap=50")
+    assert result.returncode == 0, result.stderr
+    assert {row["budget"] for path in files(tmp_path).values() for row in pq.read_table(path).to_pylist()} == {8}
+
+
+def test_without_arguments_it_compares_on_the_shipped_recording(tmp_path):
+    result = run("compare", f"target={tmp_path}", "resample=1", "bootstrap=50")
+    assert result.returncode == 0 and "# 96 problems, 1 order of" in result.stdout, result.stderr
+    assert "left out: method=mars: no probes are recorded" in result.stderr
+    methods = {row["method"] for row in pq.read_table(tmp_path / "compare.parquet").to_pylist()}
+    assert {"cons", "worth", "deepconf_online", "certified", "deepprune"} <= methods
+
+
 def wait_until(holds, what):
     deadline = time.monotonic() + 60
     while not holds():

@@ -17,7 +17,7 @@ from pruner.results.query import Results
 from pruner.results.status import read_manifest
 from tests.job_processes import PROJECT
 
-OVERRIDES = ("sampler=simulated", "problems.limit=6", "budget=8", "sampler.max_running_traces=6")
+OVERRIDES = ("method=deepprune", "sampler=simulated", "problems.limit=6", "budget=8", "sampler.max_running_traces=6")
 MEASURED = ["attempts", "wall_s", "gpu_seconds"]
 
 

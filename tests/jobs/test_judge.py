@@ -66,7 +66,14 @@ def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     result = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval2", judges, "bootstrap=20")
     assert "was trained on 4 of these 6 problems (p1, p2, p4, p5)" in result.stderr
 
-    bare = run("run", "dry_run=true", "judge=trained", f"judge.path={tmp_path}/judge/fold_1", "method.tau=auto")
+    bare = run(
+        "run",
+        "dry_run=true",
+        "method=deepprune",
+        "judge=trained",
+        f"judge.path={tmp_path}/judge/fold_1",
+        "method.tau=auto",
+    )
     assert bare.returncode == 2 and "method.tau: got auto, but the judge trained has no threshold" in bare.stderr
     scores = run("eval_judge", f"pairs=[{pairs_file}]", f"target={tmp_path}/eval3", "judges=[tfidf]", calibrate)
     assert (
@@ -146,7 +153,7 @@ def test_an_evaluation_refuses_what_is_no_judge_or_was_cut_otherwise(tmp_path, p
 
 def test_the_main_job_refuses_a_judge_that_does_not_fit_before_any_model_is_loaded(tmp_path, pairs_file):
     assert train(pairs_file, tmp_path / "judge").returncode == 0
-    command = ("run", f"run.root={tmp_path}", "judge=trained", f"judge.path={tmp_path}/judge")
+    command = ("run", f"run.root={tmp_path}", "method=deepprune", "judge=trained", f"judge.path={tmp_path}/judge")
     result = run(*command, "prefix.max_tokens=16", "run.name=a")
     assert result.returncode == 2 and "Set prefix=fixed prefix.max_tokens=12" in result.stderr
     result = run(*command, f"judge.path={tmp_path}/nowhere", "run.name=b")

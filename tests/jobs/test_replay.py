@@ -33,8 +33,8 @@ def main_job(root, name, *overrides, code=0):
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
     main_job(folder, "cons", *SIMULATED, "method=cons")
-    main_job(folder, "pruned", *SIMULATED, "shard.index=0", "shard.count=2")
-    main_job(folder, "pruned", *SIMULATED, "shard.index=1", "shard.count=2")
+    main_job(folder, "pruned", *SIMULATED, "method=deepprune", "shard.index=0", "shard.count=2")
+    main_job(folder, "pruned", *SIMULATED, "method=deepprune", "shard.index=1", "shard.count=2")
     return folder
 
 
@@ -45,13 +45,14 @@ def test_a_replayed_run_has_the_same_answers_and_the_same_accounting(root, judge
         f"again_{judge}",
         *REPLAY,
         f"sampler.source={root}/pruned",
+        "method=deepprune",
         f"judge={judge}",
     )
     assert rows(root / f"again_{judge}") == rows(root / "pruned")
 
 
 def test_another_method_replays_a_run_in_which_all_traces_finished(root):
-    main_job(root, "other", *REPLAY, f"sampler.source={root}/cons", "judge=oracle")
+    main_job(root, "other", *REPLAY, f"sampler.source={root}/cons", "method=deepprune", "judge=oracle")
     found = rows(root / "other")
     assert {row["problem_id"] for row in found} == {row["problem_id"] for row in rows(root / "cons")}
     assert sum(row["traces_pruned"] for row in found) > 0
@@ -77,14 +78,14 @@ def test_a_pruned_trace_is_not_made_longer(root):
     ],
 )
 def test_what_cannot_be_replayed_is_refused_in_one_line(root, tmp_path, overrides, message):
-    result = main_job(tmp_path, "run", *REPLAY, f"sampler.source={root}/cons", *overrides, code=2)
+    result = main_job(tmp_path, "run", *REPLAY, f"sampler.source={root}/cons", "method=deepprune", *overrides, code=2)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
     assert len(errors) == 1 and message in errors[0], result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_a_judge_of_a_replay_is_refused_elsewhere(tmp_path):
-    result = main_job(tmp_path, "run", *SIMULATED, "judge=noisy_oracle", code=2)
+    result = main_job(tmp_path, "run", *SIMULATED, "method=deepprune", "judge=noisy_oracle", code=2)
     assert "noisy_oracle" in result.stderr
 
 
@@ -129,7 +130,7 @@ def test_compare_takes_runs_that_are_there(root, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected either sources="),
+        (["sources=[a]", "runs=[b]"], "expected either sources="),
         (["sources=[nowhere.parquet]"], "expected a run's folder or a Parquet"),
         (["runs=[nowhere]"], "has no answers yet"),
         (["sources=[a]", "processes=0"], "processes: got 0"),

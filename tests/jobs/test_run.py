@@ -32,8 +32,8 @@ def root(tmp_path_factory):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method.tau=1.7"], "method.tau: got 1.7"),
-        (["method.tua=1"], "Could not override 'method.tua'"),
+        (["method.price=-1"], "method.price: got -1"),
+        (["method.prise=1"], "Could not override 'method.prise'"),
         (["method=none"], "Could not find 'method/none'"),
         (["budget=17"], "belongs to another config (budget: 6 -> 17)"),
         (["seed=5"], "seed: 0 -> 5"),
@@ -43,7 +43,10 @@ def root(tmp_path_factory):
         (["problems.path=README.md"], "unreadable or truncated"),
         (["problems=gpqa"], "problems.path must be set"),
         (["sampler=vllm", "model.path=./nowhere"], "model.path: got './nowhere', expected a model folder"),
-        (["sampler=vllm", "judge=llm", "judge.adapter=./nowhere"], "judge.adapter: got './nowhere'"),
+        (
+            ["sampler=vllm", "method=deepprune", "judge=llm", "judge.adapter=./nowhere"],
+            "judge.adapter: got './nowhere'",
+        ),
         (["a b"], "config:"),
     ],
 )
@@ -86,12 +89,18 @@ def test_lost_parquet_is_written_again_from_the_checkpoint(root):
     assert pq.read_table(path).equals(before)
 
 
-def test_weights_of_the_accounting_may_change_afterwards(root):
-    before = pq.read_table(root / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
-    override = "accounting.judge_prompt_weight=5.0"
-    assert run("run", *SIMULATED, f"run.root={root}", "run.name=run", override).returncode == 0
-    after = pq.read_table(root / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
+def test_weights_of_the_accounting_may_change_afterwards(tmp_path):
+    job = ("run", *SIMULATED, "method=deepprune", f"run.root={tmp_path}", "run.name=run")
+    assert run(*job).returncode == 0
+    before = pq.read_table(tmp_path / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
+    assert run(*job, "accounting.judge_prompt_weight=5.0").returncode == 0
+    after = pq.read_table(tmp_path / "run/answers/shard=0000.parquet")["tokens_net"].to_pylist()
     assert all(new > old for old, new in zip(before, after, strict=True))
+
+
+def test_a_judge_that_is_not_asked_is_said(tmp_path):
+    result = run("run", *SIMULATED, "judge=oracle", f"run.root={tmp_path}", "run.name=run")
+    assert result.returncode == 0 and "judge=oracle is not used: method=worth compares no traces" in result.stderr
 
 
 def test_columns_are_documented_and_carried(root):
@@ -158,7 +167,14 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_code_1(tmp_path):
 
 
 def test_a_dry_run_prints_every_engine_and_starts_none(tmp_path):
-    arguments = ["judge=llm", "judge.colocate=false", "model=qwen3_32b", "judge.path=some/judge", "dry_run=true"]
+    arguments = [
+        "method=deepprune",
+        "judge=llm",
+        "judge.colocate=false",
+        "model=qwen3_32b",
+        "judge.path=some/judge",
+        "dry_run=true",
+    ]
     result = run("run", *arguments, f"run.root={tmp_path}")
     assert result.returncode == 0, result.stderr
     plan = json.loads(result.stdout)
@@ -195,7 +211,7 @@ def test_a_sweep_gives_each_point_its_folder_and_does_nothing_twice(tmp_path):
 def test_everything_is_shown_by_cfg_job():
     result = run("run", "--cfg", "job")
     assert result.returncode == 0
-    for word in ("tau: 0.5", "segment_tokens: null", "judge_prompt_weight", "every_segments"):
+    for word in ("price: 0.001", "segment_tokens: null", "judge_prompt_weight", "every_segments"):
         assert word in result.stdout
 
 

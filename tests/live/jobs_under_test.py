@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,7 +46,7 @@ def run_job(root: Path, *overrides: str, code: int = 0) -> subprocess.CompletedP
 
     That saves the seconds that vLLM's imports take. `start_job` and the documents' commands run what users get.
     """
-    arguments = [f"run.root={root}", "run.name=run", *overrides]
+    arguments = [f"run.root={root}", "run.name=run", *with_a_judge(overrides)]
     if code == 0 and not any(override.startswith("sampler=") for override in overrides):
         result = run_live("run", *arguments, "sampler.in_process=true")
     else:
@@ -54,6 +55,12 @@ def run_job(root: Path, *overrides: str, code: int = 0) -> subprocess.CompletedP
     if code == 0:
         assert_accounting_agrees(root / "run")
     return result
+
+
+def with_a_judge(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of a live run, of DeepPrune where they name no method: it uses the judge as well."""
+    names = {override.partition("=")[0] for override in overrides}
+    return [*overrides] if names & {"method", "sampler"} else ["method=deepprune", *overrides]
 
 
 def run_live(job: str, *arguments: str) -> subprocess.CompletedProcess:
@@ -69,7 +76,7 @@ def assert_accounting_agrees(folder: Path) -> None:
 
 def start_job(root: Path, *overrides: str) -> subprocess.Popen:
     log = open(root / "log.txt", "a")
-    arguments = [f"run.root={root}", "run.name=run", *overrides]
+    arguments = [f"run.root={root}", "run.name=run", *with_a_judge(overrides)]
     return subprocess.Popen(command("run", *arguments), cwd=PROJECT, stdout=log, stderr=log)
 
 

@@ -211,7 +211,15 @@ def test_the_oracle_looks_into_a_finished_run_of_the_same_traces(tmp_path):
         assert whole[row["problem_id"], row["trace_index"]]["text"].startswith(row["text"])
     assert {row["score"] for row in table(tmp_path / "deep", "verdicts").to_pylist()} <= {0.0, 1.0}
     source = f"judge.source={tmp_path}/cons/run"
-    other = (*SMALL, "sampler.segment_tokens=12", "sampler.in_process=true", "judge=oracle", source, "seed=1")
+    other = (
+        *SMALL,
+        "sampler.segment_tokens=12",
+        "sampler.in_process=true",
+        "method=deepprune",
+        "judge=oracle",
+        source,
+        "seed=1",
+    )
     result = run_live("run", f"run.root={tmp_path}/no", "run.name=run", *other)
     assert result.returncode == 2, result.stderr
     assert "has another trace there" in result.stderr or "no such trace" in result.stderr

@@ -11,7 +11,13 @@ pytestmark = pytest.mark.live
 
 @pytest.mark.parametrize("judge", ["probe", "recorded"])
 def test_a_live_run_replayed_has_its_answers_and_its_accounting(uninterrupted, tmp_path, judge):
-    overrides = ("sampler=replay", f"sampler.source={uninterrupted}/run", "budget=6", f"judge={judge}")
+    overrides = (
+        "sampler=replay",
+        "method=deepprune",
+        f"sampler.source={uninterrupted}/run",
+        "budget=6",
+        f"judge={judge}",
+    )
     run_job(tmp_path, *overrides)
     left, right = (table(root, "answers").drop_columns(["judge", "problem_set"]) for root in (tmp_path, uninterrupted))
     names = [name for name in right.column_names if name in left.column_names]

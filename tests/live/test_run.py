@@ -99,9 +99,7 @@ def test_voting_beats_a_single_trace_and_pruning_saves_tokens(demo_project):
     assert all(row["status"] != "failed" and row["votes_total"] > 0 and row["tokens_sampled"] > 0 for row in cons)
     net = sum(row["tokens_net"] for row in cons)
     with_probes = sum(row["tokens_sampled"] + row["tokens_judge_output"] for row in pruned)
-    print(
-        f"tokens: cons {net:.0f}, deepprune {with_probes} with probes, {sum(r['tokens_net'] for r in pruned):.0f} net"
-    )
+    print(f"tokens: cons {net:.0f}, worth {with_probes}, {sum(r['tokens_net'] for r in pruned):.0f} net")
     assert with_probes < net and sum(row["tokens_net"] for row in pruned) < net
     with duckdb.connect() as connection:
         connection.execute(

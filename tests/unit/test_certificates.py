@@ -48,7 +48,7 @@ def test_a_page_has_the_sections_that_were_asked_for():
     control = Control(names, np.array([[0.0, 1.0]] * 3), np.array([[50.0, 100.0]] * 3))
     lines = table(runs, control, 9, 0)
     plain = page(lines, Compared(runs, control), View((), 5, (), None, 9, 0))
-    assert plain.startswith("# 3 problems, 1 orders") and "\n## " not in plain
+    assert plain.startswith("# 3 problems, 1 order of") and "\n## " not in plain
     whole = page(
         lines, Compared(runs, control, [certificate_row("", FOUND)]), View((100,), 2, ("adaptive",), None, 9, 0)
     )

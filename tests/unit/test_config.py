@@ -57,7 +57,7 @@ def test_sets_that_a_user_brings_ask_for_their_path(name):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("method.tau=1.7", "method.tau: got 1.7"),
+        ("method.price=-1", "method.price: got -1"),
         ("budget=0", "budget: got 0"),
         ("budget=x", "budget: got 'x'"),
         ("shard.index=3", "index: got 3, expected a number below count = 1"),
@@ -115,7 +115,7 @@ REPLAY = ("sampler=replay", "sampler.source=x")
 )
 def test_a_judge_that_cannot_judge_a_samplers_traces_is_refused(overrides, message):
     with pytest.raises(InputError) as caught:
-        config(*overrides)
+        config(*overrides, "method=deepprune")
     assert message in str(caught.value)
     config(*overrides, "method=cons")  # which asks no judge
 
@@ -140,7 +140,7 @@ def test_identity_leaves_out_what_cannot_change_results():
     online = identity(config("method=deepconf_online"), {})
     for override in ("keep=0.9", "consensus=null", "wave=1", "window=16", "warmup=4"):
         assert differing_keys(online, identity(config("method=deepconf_online", f"method.{override}"), {}))
-    for override in ("seed=1", "budget=3", "model.sampling.temperature=0.1", "method.tau=0.2", "sampler.exact=false"):
+    for override in ("seed=1", "budget=3", "model.sampling.temperature=0.1", "method.price=0.2", "sampler.exact=false"):
         assert differing_keys(base, identity(config(override), {}))
 
 
@@ -182,8 +182,8 @@ def test_settings_that_came_later_leave_the_identity_of_earlier_runs_as_it_was()
         assert differing_keys(before, identity(config(override), {})) == [
             f"{key}: unset -> {identity(config(override), {})[key]}"
         ]
-    with_opening = identity(config("judge=llm", "judge.opening='</think>'"), {})
-    assert with_opening.keys() - identity(config("judge=llm"), {}).keys() == {"judge.opening"}
+    with_opening = identity(config("method=deepprune", "judge=llm", "judge.opening='</think>'"), {})
+    assert with_opening.keys() - identity(config("method=deepprune", "judge=llm"), {}).keys() == {"judge.opening"}
 
 
 def test_a_date_that_is_none_is_refused():

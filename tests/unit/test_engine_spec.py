@@ -52,7 +52,7 @@ def test_sampler_and_judge_share_a_card_where_its_memory_holds_both():
 
 def planned(monkeypatch, gpus, *overrides):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    return wiring.plan(main_config(["model=deepseek_8b", "dry_run=true", *overrides]))
+    return wiring.plan(main_config(["model=deepseek_8b", "method=deepprune", "dry_run=true", *overrides]))
 
 
 def test_a_plan_says_every_engine_its_process_and_its_cards(monkeypatch):

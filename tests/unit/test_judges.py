@@ -160,7 +160,9 @@ def test_a_prompt_may_do_without_the_question():
 
 def test_the_published_judge_says_what_is_missing_and_works_once_it_is_there():
     given = ["judge.path=x", "judge.prompt='{left} | {right}'", "judge.labels=[identical,different]"]
-    found = config("judge=deepprune_4b", *given, "method.similarity=decisions", "method.assign=oldest")
+    found = config(
+        "method=deepprune", "judge=deepprune_4b", *given, "method.similarity=decisions", "method.assign=oldest"
+    )
     assert (found.judge.name, found.judge.colocate, found.judge.labels) == ("llm", False, ("identical", "different"))
 
 

@@ -115,7 +115,7 @@ def test_lengths_come_from_a_run_or_a_file(tmp_path):
         ({"curve": [[4, 1.0], [2, 2.0]]}, "curve: got"),
         ({"wall_hours": 0.0001}, "wall_hours: one problem alone"),
         ({"simulated_segments": 1}, "simulated_segments: one problem has about"),
-        ({"overrides": ["method.tau=3"]}, "method.tau"),
+        ({"overrides": ["method.price=-1"]}, "method.price"),
     ],
 )
 def test_what_cannot_be_planned_is_reported(changes, message):
