@@ -64,10 +64,18 @@ VARIANTS = {
     name: (f"method={name}", *SETTINGS.get(name, ()))
     for name in sorted(METHODS, key=lambda name: (name != "cons", name))
 } | {
-    "deepprune, first cluster, representatives": ("method.assign=first", "method.answer=representatives"),
-    "deepprune, reasoning words": ("prefix=reasoning_words", "prefix.count=3"),
-    "deepprune, oracle": ("judge=oracle", "judge.source={cons}"),
-    "deepprune, checkpoint on scratch": ("checkpoint.dir={root}/scratch", "checkpoint.copy_every_s=0.05"),
+    "deepprune, first cluster, representatives": (
+        "method=deepprune",
+        "method.assign=first",
+        "method.answer=representatives",
+    ),
+    "deepprune, reasoning words": ("method=deepprune", "prefix=reasoning_words", "prefix.count=3"),
+    "deepprune, oracle": ("method=deepprune", "judge=oracle", "judge.source={cons}"),
+    "deepprune, checkpoint on scratch": (
+        "method=deepprune",
+        "checkpoint.dir={root}/scratch",
+        "checkpoint.copy_every_s=0.05",
+    ),
 }
 # Those that offer traces ahead, once more with some: compared with what they give without.
 AHEAD = ("speculate.ahead=5", "sampler.max_running_traces=24")

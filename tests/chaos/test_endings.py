@@ -51,7 +51,9 @@ pruner.results.writer._write_traces = lambda *given: calls.append(1) or ({KILL} 
     assert run(tmp_path, patch=patch).returncode == -signal.SIGKILL
     assert progress(tmp_path)["state"] == "writing" and states(tmp_path) == ["resumable"]
     assert run(tmp_path).returncode == 0 and states(tmp_path) == ["done"]
-    assert pq.read_table(tmp_path / "run/traces/shard=0000.parquet").num_rows == 60
+    answers = pq.read_table(tmp_path / "run/answers/shard=0000.parquet", columns=["traces_started"])
+    started = sum(answers["traces_started"].to_pylist())
+    assert pq.read_table(tmp_path / "run/traces/shard=0000.parquet").num_rows == started > 0
 
 
 def test_a_shard_without_problems_is_done(tmp_path):

@@ -128,7 +128,7 @@ def write_run(root):
     ["2>&-", ">&-", "<&- >&- 2>&-", "2>&1 >/dev/null | true", "2>&1 | true", "2>/dev/full"],
 )
 def test_a_job_works_on_when_nobody_reads_what_it_prints(tmp_path, streams):
-    arguments = " ".join((*SMALL, f"run.root={tmp_path}", "progress.interval_s=0.01"))
+    arguments = " ".join((*SMALL, "method=cons", f"run.root={tmp_path}", "progress.interval_s=0.01"))
     line = f"set -o pipefail; {sys.executable} -m jobs.run {arguments} {streams}"
     assert subprocess.run(["bash", "-c", line], cwd=PROJECT, capture_output=True, timeout=120).returncode == 0
     assert states(tmp_path) == ["done"]

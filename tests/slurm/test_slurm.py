@@ -123,7 +123,9 @@ def test_bad_input_and_what_a_user_cancels_do_not_come_back(tmp_path):
 
 
 def test_an_allocation_of_two_gpus_is_split_between_sampler_and_judge(tmp_path):
-    job = submit(tmp_path, "judge=llm", "judge.colocate=false", "dry_run=true", options=("--gpus=2",))
+    job = submit(
+        tmp_path, "method=deepprune", "judge=llm", "judge.colocate=false", "dry_run=true", options=("--gpus=2",)
+    )
     wait_until(lambda: has_ended(job), "the dry run ends", tmp_path)
     plan = (tmp_path / f"log-{job}_0.txt").read_text()
     assert plan.index('"CUDA_VISIBLE_DEVICES": "0"') < plan.index('"judge"') < plan.index('"CUDA_VISIBLE_DEVICES": "1"')
