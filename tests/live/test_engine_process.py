@@ -24,6 +24,7 @@ from tests.live.jobs_under_test import (
 pytestmark = pytest.mark.live
 APART = ("sampler.in_process=false", "sampler.core_process=true")
 DEMO = (
+    "method=deepprune",
     "problems.limit=12",
     "budget=4",
     "method.k=2",
