@@ -58,9 +58,9 @@ from pruner.settings.section import (
     local_path,
     parse_as,
 )
-from pruner.shard.clocked import ClockedRun, StatedEngine
+from pruner.shard.clocked import ClockedRun
 from pruner.shard.inputs import read_inputs
-from pruner.shard.planning import Curve
+from pruner.shard.planning import Curve, Engine
 from pruner.shard.progress import Countdown
 from pruner.traces import hash64
 
@@ -150,7 +150,7 @@ def clocked(
     if not config.curve:
         return {}
     try:
-        engine = StatedEngine(Curve(config.curve), config.max_running)
+        engine = Engine(Curve(config.curve), config.max_running)
     except ValueError as error:
         raise InputError(f"curve: {error}.") from None
     clock = Clock(engine, config.ahead, config.clocked_orders if config.resample is not None else 1)

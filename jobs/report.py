@@ -89,9 +89,7 @@ def _content(
     row = _chosen(options.problem, mine, focus.run)
     drawn = [
         figures.pareto(points([*runs, *beside]), focus.run),
-        figures.run_tokens(runs, labels)
-        if len(runs) > 1
-        else figures.problem_tokens(mine, focus.weight_of_speculative),
+        figures.run_tokens(runs, labels) if len(runs) > 1 else figures.problem_tokens(mine, focus.speculative_weight),
         figures.clusters(mine),
         figures.margins(mine),
         figures.calibration(calibrations(results, judged), focus.run, bool(judged)),

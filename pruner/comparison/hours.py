@@ -11,18 +11,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.comparison.points import Point, in_processes, prepare
+from pruner.comparison.points import Point, in_processes, is_known, prepare, write_known
 from pruner.comparison.table import ComparedRun, thousands
-from pruner.files import write_atomically
 from pruner.results.formats import markdown_table
-from pruner.shard.clocked import ClockedRun, StatedEngine, clocked_orders
+from pruner.shard.clocked import ClockedRun, clocked_orders
+from pruner.shard.planning import Engine
 
 
 @dataclass(frozen=True)
 class Clock:
     """How time is stated. aheads: numbers for speculate.ahead. orders: of the traces; a time is their mean."""
 
-    engine: StatedEngine
+    engine: Engine
     aheads: tuple[int, ...]
     orders: int
 
@@ -56,34 +56,17 @@ def clock_points(
     found: dict[Path, list[ClockedRun]] = {}
     files = {point.file: point.file.with_name(f"{point.file.stem}-hours.parquet") for point in points}
     given = {point.file: json.dumps([prepare(point), asdict(clock)]) for point in points}
-    todo = []
     for point in points:
-        known = _read(files[point.file], given[point.file])
-        if known is None:
-            todo.append(point)
-        else:
-            found[point.file] = known
+        if is_known(files[point.file], given[point.file]):
+            found[point.file] = [ClockedRun(**row) for row in pq.read_table(files[point.file]).to_pylist()]
             on_done()
+    todo = [point for point in points if point.file not in found]
     calls = [(point, partial(clocked_point, point, clock)) for point in todo]
     for point, runs in in_processes(calls, processes, should_stop) if todo else ():
-        table = pa.Table.from_pylist([asdict(run) for run in runs]).replace_schema_metadata(
-            {"point": given[point.file]}
-        )
-        write_atomically(files[point.file], lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
+        write_known(files[point.file], pa.Table.from_pylist([asdict(run) for run in runs]), given[point.file])
         found[point.file] = runs
         on_done()
     return None if should_stop() else found
-
-
-def _read(file: Path, given: str) -> list[ClockedRun] | None:
-    """Return what an earlier call found, if it would be found again."""
-    try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowInvalid):
-        return None
-    if (table.schema.metadata or {}).get(b"point") != given.encode():
-        return None
-    return [ClockedRun(**row) for row in table.to_pylist()]
 
 
 def clocked_point(point: Point, clock: Clock) -> list[ClockedRun]:

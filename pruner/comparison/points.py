@@ -72,13 +72,20 @@ class Point:
     config: Config
     file: Path
 
-    def is_done(self, given: str) -> bool:
-        """Return whether the file holds what would be computed now."""
-        try:
-            metadata = pq.read_schema(self.file).metadata or {}
-        except (OSError, pa.ArrowInvalid):
-            return False
-        return metadata.get(b"point") == given.encode()
+
+def is_known(file: Path, given: str) -> bool:
+    """Return whether a file holds what would be computed now."""
+    try:
+        metadata = pq.read_schema(file).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return False
+    return metadata.get(b"point") == given.encode()
+
+
+def write_known(file: Path, table: pa.Table, given: str) -> None:
+    """Write what was computed, with all that it is a function of."""
+    table = table.replace_schema_metadata({"point": given})
+    write_atomically(file, lambda path: pq.write_table(table, path))
 
 
 def prepare(point: Point) -> str:
@@ -121,7 +128,7 @@ def consult_points(
     given = {point.file: prepare(point) for point in points}
     todo = []
     for point in points:
-        if point.is_done(given[point.file]):
+        if is_known(point.file, given[point.file]):
             on_done(point)
         else:
             todo.append(point)
@@ -130,8 +137,7 @@ def consult_points(
     _read_answers(todo)
     calls = [(point, partial(consulted, point, chunk, processes)) for point in todo for chunk in range(processes)]
     for point, table in _joined(in_processes(calls, processes, should_stop), processes):
-        table = table.replace_schema_metadata({"point": given[point.file]})
-        write_atomically(point.file, lambda path, table=table: pq.write_table(table, path))  # type: ignore[misc]
+        write_known(point.file, table, given[point.file])
         on_done(point)
     return not should_stop()
 

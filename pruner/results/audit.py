@@ -41,7 +41,7 @@ _PROBLEMS = """
     ORDER BY problem_index"""
 _WEIGHTS = (
     "SELECT judge_prompt_weight AS read, judge_cached_weight AS cached, judge_output_weight AS output, "
-    "coalesce(speculative_weight, 1) AS speculative FROM tokens"
+    "speculative_weight AS speculative FROM tokens"
 )
 
 

@@ -56,7 +56,7 @@ class RunTotals:
     delta: float | None
     traces_speculative: int
     tokens_speculative: int
-    speculative_weight: float | None
+    speculative_weight: float
     baseline: str
     baseline_run: str | None
     accuracy_baseline: float | None
@@ -64,14 +64,9 @@ class RunTotals:
     saved: float | None
 
     @property
-    def weight_of_speculative(self) -> float:
-        """What a speculative token counts in net tokens; 1 in runs that did not know them."""
-        return 1.0 if self.speculative_weight is None else self.speculative_weight
-
-    @property
     def tokens_speculative_net(self) -> float:
         """The speculative tokens, weighted as in net tokens."""
-        return self.tokens_speculative * self.weight_of_speculative
+        return self.tokens_speculative * self.speculative_weight
 
     @property
     def tokens_judge_net(self) -> float:

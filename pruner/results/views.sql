@@ -92,10 +92,10 @@ prices AS (
         TRY_CAST(config->'accounting'->>'price_per_gpu_hour' AS DOUBLE) AS per_gpu_hour,
         TRY_CAST(config->'accounting'->>'price_per_million_tokens' AS DOUBLE) AS per_million,
         TRY_CAST(config->'method'->>'delta' AS DOUBLE) AS delta,
-        TRY_CAST(config->'accounting'->>'speculative_weight' AS DOUBLE) AS speculative_weight
+        coalesce(TRY_CAST(config->'accounting'->>'speculative_weight' AS DOUBLE), 1) AS speculative_weight
     FROM runs),
 shared AS (  -- On one engine, the judge's part of the GPUs' time is its part of the weighted tokens.
-    SELECT *, coalesce(1 - (tokens_sampled + coalesce(speculative_weight, 1) * tokens_speculative) / nullif(tokens_net, 0), 0) AS judge_part
+    SELECT *, coalesce(1 - (tokens_sampled + speculative_weight * tokens_speculative) / nullif(tokens_net, 0), 0) AS judge_part
     FROM sums LEFT JOIN lifetimes USING (run) LEFT JOIN prices USING (run))
 SELECT run, method, model, problem_set, judge, budget, seed, problems, accuracy,
     * EXCLUDE (run, method, model, problem_set, judge, budget, seed, problems, accuracy, accuracy_low, accuracy_high,

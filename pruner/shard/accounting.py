@@ -189,10 +189,17 @@ def _with_judge_cost(row: AnswerRow, cost: JudgeCost) -> AnswerRow:
 
 def net_tokens(row: AnswerRow, weights: AccountingConfig) -> float:
     """Return what a problem cost, the judge's tokens weighted; store.Store.answers says the same in SQL."""
+    return row.tokens_sampled + weights.speculative_weight * row.tokens_speculative + judge_tokens(row, weights)
+
+
+def judge_tokens(row: AnswerRow, weights: AccountingConfig) -> float:
+    """Return the judge's part of that."""
     read = weights.judge_prompt_weight * (row.tokens_judge_prompt - row.tokens_judge_cached)
-    known = weights.judge_cached_weight * row.tokens_judge_cached
-    speculative = weights.speculative_weight * row.tokens_speculative
-    return row.tokens_sampled + speculative + read + known + weights.judge_output_weight * row.tokens_judge_output
+    return (
+        read
+        + weights.judge_cached_weight * row.tokens_judge_cached
+        + weights.judge_output_weight * row.tokens_judge_output
+    )
 
 
 def failed_row(run: RunFacts, problem: Problem, tokens_prompt: int, failure: str) -> AnswerRow:

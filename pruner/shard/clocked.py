@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 from pruner.answers.reader import AnswerReader
@@ -19,9 +19,9 @@ from pruner.rows import AnswerRow, TraceRow
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.replay import ReplaySampler, ReplaySamplerConfig
 from pruner.shard import wiring
-from pruner.shard.accounting import net_tokens
+from pruner.shard.accounting import judge_tokens, net_tokens
 from pruner.shard.inputs import read_inputs
-from pruner.shard.planning import Curve
+from pruner.shard.planning import Engine
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig
 from pruner.traces import Fact, Key, SegmentKey
 
@@ -40,11 +40,11 @@ class ClockedReplay:
 
     capacity_tokens: int | None = None
 
-    def __init__(self, replay: Replay, engine: StatedEngine) -> None:
+    def __init__(self, replay: Replay, engine: Engine) -> None:
         self._replay = replay
         self._traces = ReplaySampler(replay)
         self._curve = engine.curve
-        self._width = engine.width
+        self._width = engine.max_running
         self._waiting: list[tuple[int, int, Request]] = []
         self._working: dict[Key, _Working] = {}
         self._order = itertools.count()
@@ -143,15 +143,7 @@ class ClockedRun:
     accuracy: float | None
 
 
-@dataclass(frozen=True)
-class StatedEngine:
-    """An engine as it is stated. width: requests at once."""
-
-    curve: Curve
-    width: int
-
-
-def clocked_run(config: Config, engine: StatedEngine, ahead: int) -> ClockedRun:
+def clocked_run(config: Config, engine: Engine, ahead: int) -> ClockedRun:
     """Return what replaying a config's recording takes, with so many traces of a problem ahead of what its method asks for.
 
     Raises:
@@ -164,7 +156,7 @@ def clocked_run(config: Config, engine: StatedEngine, ahead: int) -> ClockedRun:
     sampler, store = ClockedReplay(inputs.replay, engine), _Answers([])
     with _PatientReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
         runner = Runner(
-            RunnerConfig(engine.width, 1e9, 1 << 30, 0, ahead, config.speculate.share),
+            RunnerConfig(engine.max_running, 1e9, 1 << 30, 0, ahead, config.speculate.share),
             wiring.workload(config, inputs, problems, len(problems), {}),
             Engines(sampler),
             store,
@@ -175,7 +167,7 @@ def clocked_run(config: Config, engine: StatedEngine, ahead: int) -> ClockedRun:
     return _summed(store.rows, sampler, config, ahead)
 
 
-def clocked_orders(config: Config, engine: StatedEngine, ahead: int, orders: int, repeats: int = 1) -> ClockedRun:
+def clocked_orders(config: Config, engine: Engine, ahead: int, orders: int, repeats: int = 1) -> ClockedRun:
     """Return the means over so many runs, each with orders of its own of the recorded traces, whatever the config resamples.
 
     Args:
@@ -208,10 +200,7 @@ def _summed(rows: Sequence[AnswerRow], sampler: ClockedReplay, config: Config, a
         problems=count,
         wall_hours=sampler.clock_s / 3600,
         tokens=sum(row.tokens_sampled for row in rows) / count,
-        tokens_judge=sum(
-            net_tokens(replace(row, tokens_sampled=0, tokens_speculative=0), config.accounting) for row in rows
-        )
-        / count,
+        tokens_judge=sum(judge_tokens(row, config.accounting) for row in rows) / count,
         tokens_speculative=(sum(row.tokens_speculative for row in rows) + sampler.cancelled_tokens) / count,
         tokens_net=(sum(net_tokens(row, config.accounting) for row in rows) + lost) / count,
         accuracy=sum(graded) / len(graded) if graded else None,

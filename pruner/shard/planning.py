@@ -59,8 +59,8 @@ class Engine:
 
     curve: Curve
     max_running: int
-    gpus: int
-    load_s: float
+    gpus: int = 0
+    load_s: float = 0.0
 
 
 @dataclass(frozen=True)

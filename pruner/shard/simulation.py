@@ -33,7 +33,8 @@ from pruner.settings.section import (
     Section,
     local_path,
 )
-from pruner.shard.clocked import StatedEngine, clocked_orders
+from pruner.shard.accounting import judge_tokens
+from pruner.shard.clocked import clocked_orders
 from pruner.shard.inputs import read_inputs, sampler_context
 from pruner.shard.planning import Curve, Disk, Engine, Machine, ProblemCost, make_plan
 from pruner.shard.workbench import Workbench
@@ -124,9 +125,14 @@ def plan_recorded(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     repeats = math.ceil((config.num_problems or recorded) / recorded)
     # The engine that is planned for is not the replay.
     planned = compose(["dry_run=true", *(each for each in config.overrides if not each.startswith("sampler"))])
-    engine = StatedEngine(stated_curve(config), config.max_running or planned.sampler.max_running_traces)
+    engine = Engine(stated_curve(config), config.max_running or planned.sampler.max_running_traces)
     found = [clocked_orders(job, engine, ahead, config.orders, repeats) for ahead in config.ahead]
-    stated = {"method": job.method.name, "budget": config.budget, "max_running": engine.width, "orders": config.orders}
+    stated = {
+        "method": job.method.name,
+        "budget": config.budget,
+        "max_running": engine.max_running,
+        "orders": config.orders,
+    }
     return {**stated, "problems": found[0].problems, "by_ahead": [asdict(each) for each in found]}
 
 
@@ -253,13 +259,7 @@ def simulate(
         bench = Workbench(bench_config, read_inputs(bench_config), sampler)
         bench.runner(sums, reader, iter(problems), sample, {}).run()
     sampled = sum(row.tokens_sampled for row in sums.answers)
-    weights = job.accounting
-    judged = sum(
-        weights.judge_prompt_weight * (row.tokens_judge_prompt - row.tokens_judge_cached)
-        + weights.judge_cached_weight * row.tokens_judge_cached
-        + weights.judge_output_weight * row.tokens_judge_output
-        for row in sums.answers
-    )
+    judged = sum(judge_tokens(row, job.accounting) for row in sums.answers)
     whole = sum(
         sampler.trace_tokens(problem.problem_id, index) for problem in problems for index in range(config.budget)
     )

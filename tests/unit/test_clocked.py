@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from jobs.compose import main_config
 from pruner.errors import InputError
 from pruner.samplers.base import Decoding, Request
-from pruner.shard.clocked import ClockedReplay, StatedEngine, clocked_orders, clocked_run
+from pruner.shard.clocked import ClockedReplay, clocked_orders, clocked_run
 from pruner.shard.inputs import read_inputs
-from pruner.shard.planning import Curve
+from pruner.shard.planning import Curve, Engine
 from pruner.shard.simulation import plan_recorded
 from pruner.traces import SegmentKey
 from tests.unit.test_planning import config as plan_config
 
-ENGINE = StatedEngine(Curve(((1, 10.0), (2, 20.0), (4, 20.0))), 4)
+ENGINE = Engine(Curve(((1, 10.0), (2, 20.0), (4, 20.0))), 4)
 
 
 def write(path, lengths, answers=None):
@@ -66,7 +66,7 @@ def test_one_after_the_other_takes_their_sum_and_ahead_of_it_what_the_longest_ta
 
 def test_lower_priorities_go_first_and_a_cancelled_request_is_gone(tmp_path):
     config = replay_of(write(tmp_path / "t.parquet", [[10] * 8]), 8)
-    engine = ClockedReplay(read_inputs(config).replay, StatedEngine(Curve(((1, 10.0),)), 1))
+    engine = ClockedReplay(read_inputs(config).replay, Engine(Curve(((1, 10.0),)), 1))
     engine.submit([Request(SegmentKey("p0", index, 0), (), 99, 0, 9 - index, Decoding()) for index in range(3)])
     engine.cancel([SegmentKey("p0", 1, 0)])
     assert [engine.step()[0].key.trace_index for _ in range(2)] == [2, 0]
@@ -81,7 +81,7 @@ def test_answers_and_own_tokens_are_the_same_and_it_is_never_slower_by_much(tmp_
     lengths = [[rng.randint(1, 60) for _ in range(6)] for _ in range(3)]
     answers = [[rng.choice("123"[: 1 + problem]) for _ in range(6)] for problem in range(3)]
     config = replay_of(write(path, lengths, answers), 6, f"method={method}")
-    wide = StatedEngine(Curve(((1, 10.0), (64, 640.0))), 64)
+    wide = Engine(Curve(((1, 10.0), (64, 640.0))), 64)
     without, with_ = (clocked_orders(config, wide, number, 2) for number in (0, ahead))
     assert (with_.tokens, with_.accuracy) == (without.tokens, without.accuracy)
     assert with_.tokens_net == pytest.approx(with_.tokens + with_.tokens_speculative)
