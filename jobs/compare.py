@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import hydra
@@ -37,10 +38,11 @@ from pruner.comparison.hours import Clock, clock_points, hours_rows
 from pruner.comparison.page import Compared, View, page
 from pruner.comparison.plot import plot_hours, plot_pareto
 from pruner.comparison.points import Point, consult_points
-from pruner.comparison.table import flat_row, table
+from pruner.comparison.report import render_comparison
+from pruner.comparison.table import ComparisonRow, flat_row, table
 from pruner.config.job import Config
 from pruner.errors import InputError
-from pruner.files import write_atomically
+from pruner.files import write_atomically, write_bytes
 from pruner.recording import Recording
 from pruner.settings.section import (
     Budget,
@@ -259,11 +261,32 @@ def write(config: CompareConfig, compared: Compared, target: Path) -> None:
     flat = pa.Table.from_pylist([flat_row(row) for row in rows])
     write_atomically(target / "compare.parquet", lambda path: pq.write_table(flat, path))
     write_atomically(target / "compare.md", lambda path: path.write_text(text))
-    files = plot_pareto(rows, compared.control, target)
+    files = [write_report(config, rows, compared, target), *plot_pareto(rows, compared.control, target)]
     if compared.hours:
         files += plot_hours(compared.hours, target)
     print(text)
     print(f"written: {', '.join(str(file) for file in (target / 'compare.md', target / 'compare.parquet', *files))}")
+
+
+def write_report(config: CompareConfig, rows: Sequence[ComparisonRow], compared: Compared, target: Path) -> Path:
+    """Write the page; return its file."""
+    title = "Methods on " + ", ".join(Path(name).stem for name in config.sources or config.runs)
+    made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    text, figures = render_comparison(title[:200], made_at, rows, compared, questions_of(config))
+    file = target / "report.html"
+    write_bytes(file, text.encode(errors="replace"))
+    for figure in figures:
+        if figure.png is not None:
+            write_bytes(target / "figures" / f"{figure.name}.png", figure.png)
+    return file
+
+
+def questions_of(config: CompareConfig) -> dict[str, str]:
+    """Return the questions of a single recording, by problem."""
+    if len(config.sources) != 1:
+        return {}
+    problems = recording_of(config.model_copy(update={"budget": config.budget or 1}), config.sources[0]).problems
+    return {name: each.problem.question for name, each in problems.items()}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,16 @@ from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
 from pruner.files import write_bytes
 from pruner.reporting import figures
-from pruner.reporting.gather import AtK, ProblemRow, calibrations, curve_at_k, focus_of, points, problem_rows, ranked
+from pruner.reporting.gather import (
+    ProblemRow,
+    calibrations,
+    described,
+    focus_of,
+    points,
+    problem_rows,
+    ranked,
+    vote_curve,
+)
 from pruner.reporting.labels import label_runs
 from pruner.reporting.page import Content, render_page
 from pruner.reporting.payload import Limits, write_payload
@@ -51,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 def _make(options: argparse.Namespace) -> str:
     """Make the report; return the line that says where it is."""
     path: Path = options.path
+    if (path / "compare.parquet").exists() and (path / "report.html").exists():
+        return f"{path / 'report.html'}: the page of a comparison, written by jobs.compare"
     root, only = root_and_run(path)
     if options.max_chars < 100:
         raise InputError(f"--max-chars: got {options.max_chars}, expected 100 or more.")
@@ -83,18 +94,21 @@ def _content(
     labels = label_runs(names)
     rows = problem_rows(results, names, _MOST_ROWS)
     mine = [row for row in rows if row.run == focus.run] or problem_rows(results, [focus.run], _MOST_ROWS)
-    # A single run is seen beside its measured baseline.
-    beside = [each for each in everything if len(runs) == 1 and each.run == focus.baseline_run]
     judged = [each for each in runs if each.judge_verdicts]
     row = _chosen(options.problem, mine, focus.run)
-    drawn = [
-        figures.pareto(points([*runs, *beside]), focus.run),
+    if len(runs) > 1:
+        drawn = [figures.pareto(points(runs), focus.run), figures.hours(points(runs), focus.run)]
+    else:
+        drawn = []
+    baseline = [each for each in everything if each.run == focus.baseline_run]
+    curves = [curve for each in (focus, *baseline) if (curve := vote_curve(results, each.run))]
+    drawn += [
+        figures.at_k(curves, points([focus, *baseline])),
         figures.run_tokens(runs, labels) if len(runs) > 1 else figures.problem_tokens(mine, focus.speculative_weight),
         figures.clusters(mine),
         figures.margins(mine),
         figures.calibration(calibrations(results, judged), focus.run, bool(judged)),
         figures.saved(runs, labels),
-        figures.at_k(*_at_k(results, [focus, *beside, *runs])),
         timeline(None if row is None else read_timeline(results, root, row)),
     ]
     indexes = {name: [each.problem_index for each in rows if each.run == name] for name in names}
@@ -104,6 +118,7 @@ def _content(
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         runs=runs,
         focus=focus,
+        head=described(results, focus),
         labels=labels,
         figures=drawn,
         problems=rows,
@@ -112,14 +127,6 @@ def _content(
         limits=limits,
         traces_folder="traces",
     )
-
-
-def _at_k(results: Results, runs: list[RunTotals]) -> tuple[list[AtK], str]:
-    """Return pass@k and maj@k of the first run that has them, and its name."""
-    for run in runs:
-        if run.traces_finished >= run.budget * (run.problems - run.failed) and (found := curve_at_k(results, run.run)):
-            return found, run.run
-    return [], runs[0].run
 
 
 def _focus(name: str | None, runs: list[RunTotals]) -> RunTotals:

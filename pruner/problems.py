@@ -26,13 +26,15 @@ MAX_SHARDS = 100_000
 
 class ProblemsConfig(Section):
     """name: null names it after the file. path: Parquet. limit: only its first rows. answers: how final answers compare. patterns: regular expressions with
-    one group, for answers outside a box."""
+    one group, for answers outside a box. cut: of a trace that the token cap cut off, which answers count: `boxed` (a closed box: what a
+    pattern finds at the end of such a text may be half a number) or `any`."""
 
     name: str | None = None
     path: FilePath
     limit: Positive | None = None
     answers: Literal["math", "choice"] = "math"
     patterns: tuple[str, ...] = ()
+    cut: Literal["boxed", "any"] = "boxed"
 
     @model_validator(mode="after")
     def _patterns_have_one_group(self) -> ProblemsConfig:

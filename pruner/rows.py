@@ -39,6 +39,14 @@ class TraceRow:
     tokens_sampled: int
     tokens_prefix: int
 
+    @property
+    def is_cut(self) -> bool:
+        return self.status == "finished" and self.finish_reason == "length"
+
+    @property
+    def is_unanswered(self) -> bool:
+        return self.status == "finished" and self.answer is None
+
 
 @dataclass(frozen=True)
 class AnswerRow:
@@ -73,6 +81,9 @@ class AnswerRow:
     traces_started: int = 0
     traces_finished: int = 0
     traces_pruned: int = 0
+    traces_cut: int | None = None
+    traces_unanswered: int | None = None
+    traces_cut_unanswered: int | None = None
     tokens_prompt: int = 0
     tokens_sampled: int = 0
     tokens_prefix: int = 0

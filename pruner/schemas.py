@@ -57,6 +57,9 @@ ANSWERS = _schema(
     ("traces_started", pa.int32(), ""),
     ("traces_finished", pa.int32(), ""),
     ("traces_pruned", pa.int32(), "started, not finished"),
+    ("traces_cut", pa.int32(), "of the finished, ended by the token cap. Null before version 7, as the next two"),
+    ("traces_unanswered", pa.int32(), "of the finished, without an answer"),
+    ("traces_cut_unanswered", pa.int32(), "of these, ended by the token cap"),
     ("tokens_prompt", pa.int64(), "length of the problem's prompt"),
     ("tokens_sampled", pa.int64(), "all tokens of all traces = finished + pruned = prefix + continued"),
     ("tokens_prefix", pa.int64(), "of these, sampled before the method could decide on their trace"),
@@ -271,6 +274,8 @@ RUNS_VIEW = _schema(
     ("schema_version", pa.int32(), "of the program that began it"),
     ("setting", pa.string(), "hash of all that sampling depends on but method, judge and prefix: what may be compared"),
     ("config", pa.json_(), "the resolved config; config->'method'->>'tau' and the like"),
+    ("problems_total", pa.int64(), "of the whole problem set; null in runs begun before version 7"),
+    ("sampler", pa.string(), "sampler.name: vllm, replay (recorded traces) or simulated (made-up ones)"),
 )
 
 TOKENS_VIEW = _schema(
@@ -308,6 +313,23 @@ TOKENS_VIEW = _schema(
     ("traces_speculative", pa.int64(), "see answers"),
     ("tokens_speculative", pa.int64(), "see answers"),
     ("speculative_weight", pa.float64(), "accounting.speculative_weight: of a speculative token in tokens_net"),
+    ("traces_cut", pa.int64(), "sum: see answers; null where it is not known"),
+    ("traces_unanswered", pa.int64(), "sum: see answers"),
+    ("traces_cut_unanswered", pa.int64(), "sum: see answers"),
+    ("problems_tied", pa.int64(), "problems whose vote several answers led together"),
+    ("problems_total", pa.int64(), "see runs"),
+    ("shard_count", pa.int32(), "see runs"),
+    ("shards_done", pa.int64(), "shards whose last attempt answered all that was left"),
+    ("sampler", pa.string(), "see runs"),
+    ("load_s", pa.float64(), "measured: seconds in which attempts loaded their engines, all shards together"),
+    ("work_s", pa.float64(), "measured: seconds in which they worked; of a killed attempt until its last report"),
+    ("started_at", _TIME, "of the first attempt"),
+    ("ended_at", _TIME, "of the last attempt that ended"),
+    (
+        "note",
+        pa.string(),
+        "what keeps its figures from being a whole run's: unfinished, failed problems, simulated; else null",
+    ),
 )
 
 SAVINGS_VIEW = _schema(

@@ -15,16 +15,21 @@ _LETTER = re.compile(
 _MAX_LETTER_CHARS = 400
 
 
-def last_boxed(text: str) -> str | None:
+def last_boxed(text: str, is_cut: bool = False) -> str | None:
     r"""Return what the last complete, not empty `\boxed{...}` of the text holds, with balanced braces, or None.
 
     A box without braces, as in `\boxed 42`, holds everything up to the next space. Of nested boxes the inner one is the last.
+
+    Args:
+        is_cut: the text may go on, so that a box without braces at its end is not complete.
     """
     opened: list[tuple[int, bool]] = []  # where a brace's content begins, and whether a box opened it
     last_start, found = -1, None
     for match in _MARKS.finditer(text):
         mark = match.group()
         if match["bare"] is not None:
+            if is_cut and match.end() == len(text):
+                continue
             last_start, found = match.start("bare"), match["bare"].rstrip(".,;")
         elif mark == "}":
             if opened:
@@ -52,15 +57,18 @@ def balanced(text: str, start: int) -> str | None:
     return None
 
 
-def extract_answer(text: str, patterns: Sequence[str] = ()) -> str | None:
+def extract_answer(text: str, patterns: Sequence[str] = (), is_cut: bool = False) -> str | None:
     """Return the final answer of a finished trace, or None.
 
     Args:
         patterns: regular expressions with one group, tried in order where no box is found; the last match counts.
+        is_cut: the text was cut off: what a pattern finds in it may be half a number, so only a closed box counts.
     """
-    boxed = last_boxed(text)
+    boxed = last_boxed(text, is_cut)
     if boxed is not None:
         return boxed.strip() or None
+    if is_cut:
+        return None
     for pattern in patterns:
         matches = re.findall(pattern, text)
         if matches:

@@ -35,7 +35,8 @@ _AT_ONCE = 64
 _STARTING_S = 300.0
 
 
-_Asked = tuple[str | None, str | None, str | None]
+# Text, answer, gold, and whether the text was cut off.
+_Asked = tuple[str | None, str | None, str | None, bool]
 
 
 class AnswerReader:
@@ -74,11 +75,13 @@ class AnswerReader:
 
     def submit(self, reading: Reading) -> None:
         """Begin a reading; plain answers are read at once."""
-        asked = (reading.text if reading.answer is None else None, reading.answer, reading.gold)
+        asked: _Asked = (reading.text, None, reading.gold, reading.is_cut)
+        if reading.answer is not None:
+            asked = (None, reading.answer, reading.gold, False)
         if asked[0] is not None and len(asked[0]) <= _SHORT_CHARS:
-            boxed = last_boxed(asked[0])
-            if boxed is not None or not self._patterns:
-                asked = (None, boxed.strip() if boxed is not None else None, reading.gold)
+            boxed = last_boxed(asked[0], reading.is_cut)
+            if boxed is not None or reading.is_cut or not self._patterns:
+                asked = (None, boxed.strip() if boxed is not None else None, reading.gold, False)
         is_known, answer = self._at_once(asked)
         if is_known:
             self._done.append(Read(reading.key, answer))
@@ -111,7 +114,7 @@ class AnswerReader:
             self._worker = None
 
     def _at_once(self, asked: _Asked) -> tuple[bool, FinalAnswer | None]:
-        text, answer, gold = asked
+        text, answer, gold, _ = asked
         if text is None and answer is None:
             return True, None
         if asked in self._known:
@@ -215,8 +218,14 @@ class _Worker:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError):  # the empty reply says that it is gone
             while (request := self._requests.get()) is not None:
-                (text, answer, gold), is_given_up = request
-                values = {"text": text, "answer": answer, "gold": gold, "is_given_up": is_given_up}
+                (text, answer, gold, is_cut), is_given_up = request
+                values = {
+                    "text": text,
+                    "answer": answer,
+                    "gold": gold,
+                    "is_cut": is_cut,
+                    "is_given_up": is_given_up,
+                }
                 self._process.stdin.write(json.dumps(values) + "\n")
                 self._process.stdin.flush()
 

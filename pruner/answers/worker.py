@@ -62,7 +62,7 @@ def answered(request: dict[str, Any], kind: str, time_limit_s: float, patterns: 
     """Return the answer with its key and its grade; an answer of None where the text gives none."""
     answer = request["answer"]
     if answer is None and request["text"] is not None:
-        answer = extract_answer(request["text"], patterns)
+        answer = extract_answer(request["text"], patterns, bool(request.get("is_cut")))
     if answer is None:
         return {"answer": None}
     is_graded = not request.get("is_given_up")

@@ -11,6 +11,7 @@ from pruner.comparison.hours import HoursRow
 from pruner.comparison.table import ComparisonRow, Control
 from pruner.files import write_atomically
 from pruner.pareto import pareto_front
+from pruner.reporting.canvas import log_ticks
 
 # Distinguishable without red against green. Source: Okabe and Ito 2008.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -102,11 +103,7 @@ def _draw(axes: Any, points: Sequence[_Point]) -> None:
 
 
 def _saved(figure: Any, axes: Any, path: Path) -> list[Path]:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes)
     axes.grid(alpha=0.25, which="both", linewidth=0.5)
     axes.legend(fontsize=8)
     files = [path.with_suffix(f".{kind}") for kind in ("png", "svg")]

@@ -38,6 +38,7 @@ NOT_IDENTITY = (
 # Keys that came later, at the values with which everything is as it was before: they are left out, so that runs go on that were begun
 # without them.
 _AS_BEFORE: dict[str, Any] = {
+    "problems.cut": "any",
     "sampler.aligned": False,
     "model.hf_overrides": {},
     "model.prompt.date": FIXED_DATE,

@@ -35,7 +35,7 @@ LIGHT = {
 _STANDINS = {role: f"#0a0b{number:02x}" for number, role in enumerate(LIGHT)}
 SERIES = ("a", "b", "c", "d", "e", "f")
 MARKS = ("o", "s", "^", "D", "v", "P")
-_WIDE, _HALF = 1100.0, 535.0
+_WIDE, _HALF, _NARROW = 1100.0, 535.0, 380.0
 
 Palette = dict[str, str]
 Draw = Callable[[Any, Palette], None]
@@ -43,23 +43,34 @@ Draw = Callable[[Any, Palette], None]
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure. svg is None where there is nothing to draw; then `empty` says why. note: what to know when reading it."""
+    """One figure. svg is None where there is nothing to draw; then `empty` says why. narrow: the same for a phone's screen. note: what to
+    know when reading it."""
 
     name: str
     title: str
     note: str
     svg: str | None = None
+    narrow: str | None = None
     png: bytes | None = None
     empty: str = ""
     is_wide: bool = False
 
 
-def render(name: str, title: str, note: str, draw: Draw, height: float, is_wide: bool = False) -> Figure:
-    """Draw a figure twice: for the page and as PNG.
+def render(
+    name: str,
+    title: str,
+    note: str,
+    draw: Draw,
+    height: float,
+    is_wide: bool = False,
+    narrow_height: float | None = None,
+) -> Figure:
+    """Draw a figure for the page, for a page on a phone, and as PNG.
 
     Args:
-        draw: called with a figure and its colours.
+        draw: called with a figure and its colours; it asks `is_narrow` how wide the figure is.
         height: in points.
+        narrow_height: of the narrow form, for figures whose panels stand below each other there.
     """
     import matplotlib
     from matplotlib.figure import Figure as Canvas
@@ -73,7 +84,13 @@ def render(name: str, title: str, note: str, draw: Draw, height: float, is_wide:
         "legend.fontsize": 10,
     }
     pictures = []
-    for palette, kind in ((_STANDINS, "svg"), (LIGHT, "png")):
+    narrow_height = narrow_height or (1.25 * height if is_wide else height)
+    forms = (
+        (_STANDINS, "svg", width, height),
+        (_STANDINS, "svg", _NARROW, narrow_height),
+        (LIGHT, "png", width, height),
+    )
+    for palette, kind, width, height in forms:
         with matplotlib.rc_context(settings):
             canvas = Canvas(figsize=(width / 72, height / 72), layout="constrained")
             canvas.patch.set_alpha(0.0 if kind == "svg" else 1.0)
@@ -81,7 +98,19 @@ def render(name: str, title: str, note: str, draw: Draw, height: float, is_wide:
             out = io.BytesIO()
             canvas.savefig(out, format=kind, dpi=144, metadata={"Date": None} if kind == "svg" else None)
             pictures.append(out.getvalue())
-    return Figure(name, title, note, _for_page(pictures[0].decode(), name), pictures[1], is_wide=is_wide)
+    wide, narrow = (_for_page(each.decode(), f"{name}{i}") for i, each in enumerate(pictures[:2]))
+    return Figure(name, title, note, wide, narrow, pictures[2], is_wide=is_wide)
+
+
+def is_narrow(figure: Any) -> bool:
+    """Return whether a figure is drawn for a narrow screen: panels then stand below each other."""
+    return bool(72 * figure.get_figwidth() < _HALF)
+
+
+def panels(figure: Any, number: int, **options: Any) -> list[Any]:
+    """Return so many axes side by side, or below each other on a narrow screen."""
+    rows, columns = (number, 1) if is_narrow(figure) else (1, number)
+    return list(figure.subplots(rows, columns, squeeze=False, **options).flat)
 
 
 def _for_page(svg: str, name: str) -> str:
@@ -114,6 +143,15 @@ def style(axes: Any, palette: Palette, grid: str = "y") -> None:
     axes.set_axisbelow(True)
     if grid:
         axes.grid(axis=grid, color=palette["grid"], linewidth=0.8)
+
+
+def log_ticks(axes: Any) -> None:
+    """Write plain numbers on an x axis with a log scale."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def legend(axes: Any, palette: Palette, **where: Any) -> None:

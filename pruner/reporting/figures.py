@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from pruner.pareto import pareto_front
 from pruner.reporting.canvas import (
     MARKS,
     SERIES,
@@ -12,21 +14,58 @@ from pruner.reporting.canvas import (
     Palette,
     legend,
     legend_above,
+    panels,
     render,
     shortened,
     style,
     unit_of,
 )
-from pruner.reporting.gather import AtK, Calibration, Point, ProblemRow
+from pruner.reporting.gather import Calibration, Point, ProblemRow, VoteCurve
 from pruner.results.run_totals import RunTotals
 
 _MOST_BARS = 40
 
 
+@dataclass(frozen=True)
+class _Axis:
+    """What accuracy is drawn against. of: a run's value, None where it is not known. unit: as for canvas.unit_of."""
+
+    name: str
+    title: str
+    label: str
+    of: Callable[[Point], float | None]
+    unit: Callable[[Sequence[float]], tuple[float, str]] = unit_of
+
+
+def _unit_of_hours(values: Sequence[float]) -> tuple[float, str]:
+    return (1.0, "hours") if max(values, default=0.0) >= 2 else (1 / 60, "minutes")
+
+
+_TOKENS = _Axis("pareto", "Accuracy against tokens", "net tokens per problem", lambda point: point.net_per_problem)
+_HOURS = _Axis(
+    "hours",
+    "Accuracy against time",
+    "engine time with loading, ",
+    lambda point: point.hours,
+    _unit_of_hours,
+)
+
+
 def pareto(points: Sequence[Point], focus: str) -> Figure:
     """Accuracy against net tokens, a panel for each set of problems and model."""
-    title, name = "Accuracy against tokens", "pareto"
-    note = "Whiskers: 95 % interval, bootstrap over problems. Line: the Pareto front, runs that no other beats in both."
+    return _against(points, focus, _TOKENS)
+
+
+def hours(points: Sequence[Point], focus: str) -> Figure:
+    """Accuracy against the time that a run's engines took, loading included."""
+    return _against([point for point in points if point.hours is not None], focus, _HOURS)
+
+
+def _against(points: Sequence[Point], focus: str, axis: _Axis) -> Figure:
+    title, name = axis.title, axis.name
+    note = "Whiskers: 95 % interval, bootstrap over problems. Line: the Pareto front, whole runs that no other beats in both."
+    if not all(point.is_whole for point in points):
+        note += " Hollow: unfinished or simulated, or with failed problems."
     groups = sorted(
         {point.group for point in points}, key=lambda group: (-sum(p.group == group for p in points), group)
     )
@@ -38,8 +77,8 @@ def pareto(points: Sequence[Point], focus: str) -> Figure:
     methods = sorted({point.method for point in points})
 
     def draw(figure: Any, palette: Palette) -> None:
-        for axes, group in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-            _pareto_panel(axes, [point for point in points if point.group == group], methods, focus, palette)
+        for axes, group in zip(panels(figure, len(shown)), shown, strict=True):
+            _pareto_panel(axes, [point for point in points if point.group == group], methods, focus, palette, axis)
             axes.set_title(group, loc="left", color=palette["ink"])
         figure.axes[0].set_ylabel("problems answered rightly, %")
         if len(methods) > 1:
@@ -48,22 +87,31 @@ def pareto(points: Sequence[Point], focus: str) -> Figure:
     return render(name, title, note, draw, 330, is_wide=True)
 
 
-def _pareto_panel(axes: Any, points: Sequence[Point], methods: Sequence[str], focus: str, palette: Palette) -> None:
-    unit, word = unit_of([point.net_per_problem for point in points])
+def _pareto_panel(
+    axes: Any, points: Sequence[Point], methods: Sequence[str], focus: str, palette: Palette, axis: _Axis
+) -> None:
+    unit, word = axis.unit([axis.of(point) or 0.0 for point in points])
+
+    def at(point: Point) -> float:
+        return (axis.of(point) or 0.0) / unit
+
     for number, method in enumerate(methods):
         mine = [point for point in points if point.method == method]
         if not mine:
             continue
         colour = palette[SERIES[number % len(SERIES)]]
-        x = [point.net_per_problem / unit for point in mine]
+        x = [at(point) for point in mine]
         y = [100 * point.accuracy for point in mine]
         spread = [[100 * (p.accuracy - p.low) for p in mine], [100 * (p.high - p.accuracy) for p in mine]]
         if len(points) <= 30:
             axes.errorbar(x, y, yerr=spread, fmt="none", ecolor=colour, alpha=0.3, linewidth=1.2)
-        axes.scatter(x, y, s=46, color=colour, marker=MARKS[number % len(MARKS)], label=method, zorder=3)
-    front = sorted((point for point in points if point.is_front), key=lambda point: point.net_per_problem)
+        fill = [colour if point.is_whole else "none" for point in mine]
+        axes.scatter(
+            x, y, s=46, facecolors=fill, edgecolors=colour, marker=MARKS[number % len(MARKS)], label=method, zorder=3
+        )
+    front = pareto_front([p for p in points if p.is_whole], at, lambda p: p.accuracy)
     axes.plot(
-        [p.net_per_problem / unit for p in front],
+        [at(p) for p in front],
         [100 * p.accuracy for p in front],
         color=palette["muted"],
         linewidth=1.2,
@@ -71,9 +119,9 @@ def _pareto_panel(axes: Any, points: Sequence[Point], methods: Sequence[str], fo
     )
     for point in points:
         if point.run == focus:
-            at = (point.net_per_problem / unit, 100 * point.accuracy)
-            axes.scatter(*at, s=170, facecolors="none", edgecolors=palette["ink"], linewidths=1.4, zorder=4)
-    axes.set_xlabel(f"net tokens per problem{word}")
+            ring = {"s": 170, "facecolors": "none", "edgecolors": palette["ink"], "linewidths": 1.4}
+            axes.scatter(at(point), 100 * point.accuracy, zorder=4, **ring)
+    axes.set_xlabel(f"{axis.label}{word}")
     axes.set_xlim(left=0)
     axes.margins(y=0.12)
     style(axes, palette, grid="both")
@@ -258,32 +306,86 @@ def calibration(found: Sequence[Calibration], focus: str, is_judged: bool) -> Fi
     return render(name, title, note, draw, 300)
 
 
-def at_k(found: Sequence[AtK], run: str) -> Figure:
-    """What k traces would be worth, by k."""
-    name, title = "at_k", "pass@k and maj@k"
-    note = f"Run {run}. Means over all choices of k of the traces: that one of them is right, and that their plain vote is (ties in parts)."
-    if not found:
-        empty = "Only a run in which every trace of the budget finishes shows this, such as one of method=cons."
-        return Figure(name, title, note, empty=empty)
+def at_k(curves: Sequence[VoteCurve], points: Sequence[Point]) -> Figure:
+    """What more traces bring, by their number and by their tokens; beside it what the runs themselves reached.
+
+    Args:
+        curves: the run looked at first, then its baseline.
+        points: of the same runs.
+    """
+    name, title = "at_k", "What more traces bring"
+    if not curves:
+        return Figure(name, title, "", empty="No problem has a gold answer and a trace, so accuracy is not known.")
+    by_run = {point.run: point for point in points}
+    note = _curve_note(curves)
+    unit, word = unit_of([each.tokens for curve in curves for each in curve.points])
 
     def draw(figure: Any, palette: Palette) -> None:
-        axes = figure.subplots()
-        x = [each.k for each in found]
-        for label, role, mark, values in (
-            ("pass@k", "a", "o", [each.pass_at_k for each in found]),
-            ("maj@k", "b", "s", [each.maj_at_k for each in found]),
-        ):
-            axes.plot(
-                x, [100 * value for value in values], color=palette[role], marker=mark, linewidth=1.4, label=label
-            )
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(x, [str(k) for k in x])
-        axes.minorticks_off()
-        axes.set(xlabel="k, traces", ylabel="problems, %")
-        style(axes, palette, grid="both")
-        legend_above(axes, palette, 2)
+        left, right = panels(figure, 2, sharey=True)
+        for curve, role, style_of in zip(curves, ("a", "muted"), ("-", (0, (4, 3))), strict=False):
+            k = [each.k for each in curve.points]
+            tokens = [each.tokens / unit for each in curve.points]
+            of = f", {by_run[curve.run].method}" if len(curves) > 1 and curve.run in by_run else ""
+            for label, mark, values in (
+                ("vote", "o", [each.maj_at_k for each in curve.points]),
+                ("any right", "^", [each.pass_at_k for each in curve.points]),
+            ):
+                line = {
+                    "color": palette[role],
+                    "marker": mark,
+                    "linestyle": style_of,
+                    "linewidth": 1.4,
+                    "markersize": 5,
+                }
+                for axes, x in ((left, k), (right, tokens)):
+                    axes.plot(x, [100 * value for value in values], label=f"{label}{of}", **line)
+        for run, role in zip([curve.run for curve in curves], ("b", "muted"), strict=False):
+            if (point := by_run.get(run)) is not None:
+                _own_point(right, point, unit, palette[role])
+        left.set_xscale("log", base=2)
+        ks = sorted({each.k for each in curves[0].points if each.k & (each.k - 1) == 0} | {curves[0].points[-1].k})
+        left.set_xticks(ks, [str(k) for k in ks])
+        left.minorticks_off()
+        left.set_xlabel("traces of each problem")
+        right.set_xlabel(f"tokens per problem{word}")
+        right.set_xlim(left=0)
+        for axes in (left, right):
+            style(axes, palette, grid="both")
+            axes.set_ylabel("problems, %")
+        legend_above(left, palette, 2)
 
-    return render(name, title, note, draw, 260, is_wide=True)
+    return render(name, title, note, draw, 300, is_wide=True, narrow_height=520)
+
+
+def _own_point(axes: Any, point: Point, unit: float, colour: str) -> None:
+    """Draw what a run reached, with its interval."""
+    at, y = point.net_per_problem / unit, 100 * point.accuracy
+    axes.errorbar(
+        [at], [y], yerr=[[y - 100 * point.low], [100 * point.high - y]], color=colour, alpha=0.5, linewidth=1.4
+    )
+    axes.scatter([at], [y], s=90, marker="*", color=colour, zorder=4)
+    is_late = at > 0.7 * axes.get_xlim()[1]
+    axes.annotate(
+        f"{point.method}: {y:.1f} %",
+        (at, y),
+        xytext=(-8 if is_late else 8, -4),
+        textcoords="offset points",
+        ha="right" if is_late else "left",
+        va="top",
+        color=colour,
+        annotation_clip=False,
+    )
+
+
+def _curve_note(curves: Sequence[VoteCurve]) -> str:
+    note = "Vote: how often the plain vote of so many traces is right. Any right: how often at least one of them is. "
+    if curves[0].is_whole:
+        note += "Means over all choices of so many of the traces, ties in parts (maj@k and pass@k). "
+    else:
+        note += "Of the traces in the order in which they were started; a problem that stopped earlier counts with all of its traces. "
+    if len(curves) > 1:
+        note += f"Grey: the run {curves[1].run}, which finished every trace. "
+    return note + "Star: what the run answered, at its net tokens, with its 95 % interval."
 
 
 def saved(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pruner.at_k import MOST_TRACES
-from pruner.pareto import pareto_front
 from pruner.results.query import Results
 from pruner.results.run_totals import RunTotals
 
@@ -26,7 +26,8 @@ class Point:
     low: float
     high: float
     net_per_problem: float
-    is_front: bool = False
+    is_whole: bool = True
+    hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class ProblemRow:
     traces_started: int
     traces_finished: int
     traces_pruned: int
+    traces_cut: int | None
+    traces_unanswered: int | None
+    votes_tied: int | None
     tokens_sampled: int
     tokens_finished: int
     tokens_pruned: int
@@ -96,11 +100,59 @@ class Calibration:
 
 @dataclass(frozen=True)
 class AtK:
-    """What k traces of a run would be worth, on average over which k: see pruner/at_k.py."""
+    """What k traces of a run would be worth: that one of them is right, and that their plain vote is. tokens: of k traces of a problem."""
 
     k: int
     pass_at_k: float
     maj_at_k: float
+    tokens: float
+
+
+@dataclass(frozen=True)
+class VoteCurve:
+    """What more traces bring, by their number.
+
+    Attributes:
+        is_whole: every trace of the budget finished, so that points are means over all choices of k traces (pruner/at_k.py); else
+            they are of the first k that were started, where a problem has fewer, of all of them.
+    """
+
+    run: str
+    is_whole: bool
+    points: tuple[AtK, ...]
+
+
+def vote_curve(results: Results, run: str) -> VoteCurve | None:
+    """Return what more traces of a run bring; None where no problem has a gold answer."""
+    if found := curve_at_k(results, run):
+        return VoteCurve(run, True, tuple(found))
+    found = _curve_of_first(results, run)
+    return VoteCurve(run, False, tuple(found)) if found else None
+
+
+def _curve_of_first(results: Results, run: str) -> list[AtK]:
+    sql = """
+        WITH graded AS (SELECT problem_index FROM answers WHERE run = $run AND correct IS NOT NULL),
+        started AS (
+            SELECT problem_index, trace_index, tokens_sampled, status, coalesce(answer_key, answer) AS answer, correct
+            FROM traces JOIN graded USING (problem_index) WHERE run = $run AND status <> 'speculative'),
+        most AS (SELECT max(trace_index) + 1 AS num FROM started),
+        ks AS (
+            SELECT DISTINCT unnest([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, num]) AS k, num FROM most),
+        votes AS (
+            SELECT k, problem_index, answer, count(*) AS votes, min(trace_index) AS first, max(correct) AS correct
+            FROM started JOIN ks ON trace_index < k WHERE status = 'finished' AND answer IS NOT NULL GROUP BY ALL),
+        voted AS (
+            SELECT k, problem_index, arg_max(correct, votes * 1e9 - first) AS is_right, max(correct) AS has_right
+            FROM votes GROUP BY ALL),
+        tokens AS (SELECT k, sum(tokens_sampled) AS tokens FROM started JOIN ks ON trace_index < k GROUP BY k)
+        SELECT k::INT AS k, sum(is_right) / (SELECT count(*) FROM graded) AS maj_at_k,
+            sum(has_right) / (SELECT count(*) FROM graded) AS pass_at_k, any_value(tokens) / (SELECT count(*) FROM graded) AS tokens
+        FROM ks JOIN tokens USING (k) LEFT JOIN voted USING (k) WHERE k <= num GROUP BY k ORDER BY k"""
+    rows = results.rows(sql, {"run": run})
+    return [
+        AtK(row["k"], float(row["pass_at_k"] or 0), float(row["maj_at_k"] or 0), float(row["tokens"])) for row in rows
+    ]
 
 
 def curve_at_k(results: Results, run: str) -> list[AtK]:
@@ -116,35 +168,49 @@ def curve_at_k(results: Results, run: str) -> list[AtK]:
                 sum(votes) FILTER (is_right)::BIGINT AS num_right FROM given GROUP BY ALL),
         ks AS (SELECT num, unnest(list_sort(list_distinct([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, num]))) AS k FROM whole)
         SELECT k::INT AS k, avg(coalesce(pass_at_k(num, coalesce(num_right, 0), k), 0)) AS pass_at_k,
-            avg(CASE WHEN counts IS NULL THEN 0 ELSE maj_at_k(counts, rights, num, k) END) AS maj_at_k
+            avg(CASE WHEN counts IS NULL THEN 0 ELSE maj_at_k(counts, rights, num, k) END) AS maj_at_k,
+            avg(tokens_sampled * k / num) AS tokens
         FROM answers CROSS JOIN ks LEFT JOIN counted USING (problem_index)
         WHERE run = $run AND k <= num AND num <= $most AND correct IS NOT NULL GROUP BY k ORDER BY k"""
     return [AtK(**row) for row in results.rows(sql, {"run": run, "most": MOST_TRACES})]
 
 
 def points(runs: Sequence[RunTotals]) -> list[Point]:
-    """Return the runs whose accuracy is known. On the front: no other of the same problems and model is as good for less."""
+    """Return the runs whose accuracy is known."""
     found = []
     for each in runs:
         if each.accuracy is None or each.accuracy_low is None or each.accuracy_high is None:
             continue
         group = f"{each.problem_set}, {each.model}"
-        net = each.tokens_net / each.problems
-        found.append(Point(each.run, each.method, group, each.accuracy, each.accuracy_low, each.accuracy_high, net))
-    fronts = {point.run for group in {each.group for each in found} for point in _front(found, group)}
-    return [replace(point, is_front=point.run in fronts) for point in found]
+        found.append(
+            Point(
+                each.run,
+                each.method,
+                group,
+                each.accuracy,
+                each.accuracy_low,
+                each.accuracy_high,
+                each.tokens_net / each.problems,
+                is_whole=each.note is None,
+                hours=_hours(each),
+            )
+        )
+    return found
 
 
-def _front(points: Sequence[Point], group: str) -> list[Point]:
-    mine = [point for point in points if point.group == group]
-    return pareto_front(mine, lambda point: point.net_per_problem, lambda point: point.accuracy)
+def _hours(totals: RunTotals) -> float | None:
+    """Return the hours of its GPUs, or of its engine on a CPU; None if they are not known."""
+    on_gpus = (totals.gpu_seconds_sampler or 0.0) + (totals.gpu_seconds_judge or 0.0)
+    seconds = on_gpus or (totals.work_s or 0.0) + (totals.load_s or 0.0)
+    return seconds / 3600 if seconds else None
 
 
 def ranked(runs: Sequence[RunTotals]) -> list[RunTotals]:
-    """Return runs as on the leaderboard: most accurate first, then the cheapest."""
+    """Return runs as on the leaderboard: most accurate first, then the cheapest; behind them those that are no peers."""
 
-    def key(each: RunTotals) -> tuple[float, float, str]:
+    def key(each: RunTotals) -> tuple[bool, float, float, str]:
         return (
+            each.note is not None,
             -(each.accuracy if each.accuracy is not None else -1.0),
             each.tokens_net / max(1, each.problems),
             each.run,
@@ -158,6 +224,46 @@ def focus_of(runs: Sequence[RunTotals]) -> RunTotals:
     most = max(each.problems for each in runs)
     whole = [each for each in ranked(runs) if each.problems == most]
     return next((each for each in whole if each.traces_pruned), whole[0])
+
+
+def described(results: Results, totals: RunTotals) -> list[tuple[str, str]]:
+    """Return what a reader of a run's figures has to know of it: label and text."""
+    sql = """
+        SELECT config->'model'->'sampling'->>'temperature' AS temperature, config->'model'->'sampling'->>'top_p' AS top_p,
+            config->'model'->'sampling'->>'max_tokens' AS max_tokens, config->'sampler'->>'source' AS source,
+            config->'sampler'->>'exact' AS exact,
+            (SELECT arg_max(versions, started_at) FROM attempts WHERE run = $run) AS versions
+        FROM runs WHERE run = $run"""
+    [row] = results.rows(sql, {"run": totals.run}) or [{}]
+    said = [("sampling", _sampling(row, totals))]
+    if totals.started_at is not None:
+        ended = "" if totals.ended_at is None else f" to {totals.ended_at:%Y-%m-%d %H:%M} UTC"
+        said.append(("when", f"{totals.started_at:%Y-%m-%d %H:%M}{ended}"))
+    if versions := _versions(row.get("versions")):
+        said.append(("software", versions))
+    return [(label, text) for label, text in said if text]
+
+
+def _sampling(row: dict[str, Any], totals: RunTotals) -> str:
+    if totals.sampler == "simulated":
+        return "SIMULATED traces: no model wrote them"
+    if totals.sampler == "replay":
+        return f"recorded traces ({row.get('source') or 'unknown'}), {totals.budget} at most of each problem"
+    if row.get("temperature") is None:
+        return ""
+    exact = {"true": ", exact", "false": ", not exact"}.get(row.get("exact") or "", "")
+    return (
+        f"temperature {row['temperature']}, top-p {row['top_p']}, {totals.budget} traces of at most {int(row['max_tokens']):,} "
+        f"tokens{exact}"
+    )
+
+
+def _versions(written: str | None) -> str:
+    try:
+        found = json.loads(written or "{}")
+        return ", ".join(f"{name} {version}" for name, version in found.items())
+    except (ValueError, AttributeError):
+        return ""
 
 
 def problem_rows(results: Results, runs: Sequence[str], limit: int) -> list[ProblemRow]:

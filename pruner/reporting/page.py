@@ -15,7 +15,7 @@ from pruner.reporting.canvas import Figure
 from pruner.reporting.gather import ProblemRow
 from pruner.reporting.payload import Limits, Written, script_json
 from pruner.results.run_totals import RunTotals
-from pruner.results.summary import bounds, words
+from pruner.results.summary import bounds, seconds_words, unanswered_words, words
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Content:
 
     Attributes:
         focus: the run that the figures of one run are of.
+        head: what a reader has to know of it, label and text.
         labels: what each run is called.
         problems: of all runs, in the order of `runs`.
         problems_left_out: how many more there are.
@@ -34,6 +35,7 @@ class Content:
     made_at: str
     runs: Sequence[RunTotals]
     focus: RunTotals
+    head: Sequence[tuple[str, str]]
     labels: dict[str, str]
     figures: Sequence[Figure]
     problems: Sequence[ProblemRow]
@@ -44,7 +46,27 @@ class Content:
 
 
 def render_page(content: Content) -> str:
-    """Return the page: one file with its styles, figures and scripts inside, that asks the network for nothing."""
+    """Return the report of runs."""
+    return render(
+        "report",
+        _data(content),
+        content=content,
+        focus=content.focus,
+        is_sweep=len(content.runs) > 1,
+        words=words(content.focus),
+        cards=_cards(content.focus, content.labels),
+        figures={figure.name: figure for figure in content.figures},
+    )
+
+
+def render(name: str, values: Any, **shown: Any) -> str:
+    """Return a page: one file with its styles, figures and scripts inside, that asks the network for nothing.
+
+    Args:
+        name: of its template and of its script.
+        values: what the script works on.
+        shown: what the template shows.
+    """
     environment = jinja2.Environment(
         loader=jinja2.BaseLoader(),
         autoescape=True,
@@ -53,19 +75,13 @@ def render_page(content: Content) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": lambda value: f"{value:,.0f}", "percent": lambda value: f"{100 * value:.1f} %"}
-    script = _part("report.js")
-    data = script_json(_data(content))
-    return environment.from_string(_part("report.html")).render(
-        content=content,
-        focus=content.focus,
-        is_sweep=len(content.runs) > 1,
-        words=words(content.focus),
-        cards=_cards(content.focus, content.labels),
-        figures={figure.name: figure for figure in content.figures},
+    script = _part(f"{name}.js")
+    return environment.from_string(_part(f"{name}.html")).render(
         style=_part("report.css"),
         script=script,
-        data=data,
+        data=script_json(values),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **shown,
     )
 
 
@@ -96,8 +112,17 @@ def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, st
         ("Net tokens", short(totals.tokens_net), f"{short(totals.tokens_net / max(1, totals.problems))} per problem")
     )
     started = max(1, totals.traces_started)
-    pruned = f"{totals.traces_pruned:,} of {totals.traces_started:,} traces"
-    cards.append(("Pruned", f"{100 * totals.traces_pruned / started:.0f} %", pruned))
+    if totals.traces_pruned:
+        pruned = f"{totals.traces_pruned:,} of {totals.traces_started:,} traces"
+        cards.append(("Pruned", f"{100 * totals.traces_pruned / started:.0f} %", pruned))
+    else:
+        most = f"of {totals.budget} at most, per problem"
+        cards.append(("Traces", f"{totals.traces_started / max(1, totals.problems):.1f}", most))
+    if totals.work_s:
+        speed = f"of work; {short(totals.tokens_per_s or 0)} tokens a second"
+        cards.append(("Time", seconds_words(totals.work_s), speed))
+    if totals.traces_unanswered or totals.traces_cut:
+        cards.append(("Cut or unanswered", f"{totals.traces_unanswered or 0:,}", unanswered_words(totals)))
     if totals.judge_calls:
         judge = totals.tokens_judge_net
         cards.append(
@@ -150,6 +175,9 @@ def _data(content: Content) -> dict[str, Any]:
                 row.traces_started,
                 row.traces_finished,
                 row.traces_pruned,
+                row.traces_cut,
+                row.traces_unanswered,
+                row.votes_tied,
                 row.tokens_sampled,
                 round(row.tokens_net),
                 row.judge_calls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,31 @@ class RunTotals:
     traces_speculative: int
     tokens_speculative: int
     speculative_weight: float
+    traces_cut: int | None
+    traces_unanswered: int | None
+    traces_cut_unanswered: int | None
+    problems_tied: int
+    problems_total: int | None
+    shard_count: int | None
+    shards_done: int
+    sampler: str | None
+    load_s: float | None
+    work_s: float | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    note: str | None
     baseline: str
     baseline_run: str | None
     accuracy_baseline: float | None
     tokens_baseline: float | None
     saved: float | None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens of the sampler, speculative and lost ones included, for each second of work."""
+        if not self.work_s:
+            return None
+        return (self.tokens_sampled + self.tokens_speculative + (self.tokens_discarded or 0)) / self.work_s
 
     @property
     def tokens_speculative_net(self) -> float:

@@ -12,22 +12,26 @@ def summary(totals: RunTotals, where: str) -> str:
     Args:
         where: the run's folder.
     """
-    lines = [f"{totals.problems} problems, results in {printable(where)}"]
+    lines = [f"{_headline(totals)}, results in {printable(where)}"]
     for label, texts in words(totals):
         lines += [f"  {label if i == 0 else '':<13}{text}" for i, text in enumerate(texts)]
     return "\n".join(lines)
 
 
+def _headline(totals: RunTotals) -> str:
+    """Return how many problems the figures are of; what is unfinished is said first."""
+    kind = " (simulated traces)" if totals.sampler == "simulated" else ""
+    if totals.problems_total is None or totals.problems >= totals.problems_total:
+        return f"{totals.problems} problems{kind}"
+    shards = f", {totals.shards_done} of {totals.shard_count} shards done" if (totals.shard_count or 1) > 1 else ""
+    return f"UNFINISHED: {totals.problems} of {totals.problems_total} problems{shards}{kind}"
+
+
 def words(totals: RunTotals) -> list[tuple[str, list[str]]]:
     """Return label and lines of everything there is to say."""
     said = [
-        ("problems", [f"{totals.answered} answered, {totals.no_answer} without an answer, {totals.failed} failed"]),
-        (
-            "traces",
-            [
-                f"{totals.traces_started:,} started, {totals.traces_finished:,} finished, {totals.traces_pruned:,} pruned"
-            ],
-        ),
+        ("problems", _problems(totals)),
+        ("traces", _traces(totals)),
         ("accuracy", _accuracy(totals)),
         ("certified", _certified(totals)),
         ("tokens", _tokens(totals)),
@@ -35,12 +39,50 @@ def words(totals: RunTotals) -> list[tuple[str, list[str]]]:
         ("discarded", _discarded(totals)),
         ("judge" if totals.judge is not None else "probes", _judge(totals)),
         ("net", [_net(totals)]),
+        ("time", _time(totals)),
         ("GPU", _gpu(totals)),
         ("cost", _cost(totals)),
         ("saved", [saved_words(totals)] if totals.baseline != "none" else []),
         ("warning", _warning(totals)),
     ]
     return [(label, lines) for label, lines in said if lines]
+
+
+def _problems(totals: RunTotals) -> list[str]:
+    tied = f"; {totals.problems_tied} by a tie" if totals.problems_tied else ""
+    return [f"{totals.answered} answered, {totals.no_answer} without an answer, {totals.failed} failed{tied}"]
+
+
+def _traces(totals: RunTotals) -> list[str]:
+    counts = f"{totals.traces_started:,} started, {totals.traces_finished:,} finished, {totals.traces_pruned:,} pruned"
+    return [counts, *([unanswered_words(totals)] if totals.traces_cut or totals.traces_unanswered else [])]
+
+
+def unanswered_words(totals: RunTotals) -> str:
+    """Return how many finished traces were cut off, and how many gave no answer and why."""
+    cut, unanswered = totals.traces_cut or 0, totals.traces_unanswered or 0
+    in_cut = totals.traces_cut_unanswered or 0
+    text = f"{cut:,} cut off by the token cap; {unanswered:,} without an answer"
+    if unanswered and in_cut:
+        text += f": {in_cut:,} cut off, {unanswered - in_cut:,} that ended without one"
+    return text
+
+
+def _time(totals: RunTotals) -> list[str]:
+    if not totals.work_s:
+        return []
+    attempts = "1 attempt" if totals.attempts == 1 else f"{totals.attempts} attempts"
+    return [
+        f"{seconds_words(totals.work_s)} of work in {attempts}, {totals.tokens_per_s or 0:,.0f} tokens a second; "
+        f"{seconds_words(totals.load_s or 0)} loading"
+    ]
+
+
+def seconds_words(seconds: float) -> str:
+    """Return a time as a reader takes it in: 53 s, 12.4 min, 3.25 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.2f} h"
 
 
 def saved_words(totals: RunTotals) -> str:

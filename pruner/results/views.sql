@@ -15,7 +15,7 @@ SELECT parse_path(filename)[-2] AS run, written->>'method' AS method, written->>
         map_entries(TRY(from_json(written->'identity', '"MAP(VARCHAR, VARCHAR)"'))),
         lambda entry: NOT regexp_matches(entry.key,
             '^(method|judge|prefix|accounting|fingerprint\.(judge|adapter)|model\.(probe|prefix_tokens|typical_tokens)|sampler\.cache_block_tokens)($|\.)'))::VARCHAR) AS setting,
-    written->'config' AS config
+    written->'config' AS config, TRY_CAST(written->>'problems' AS BIGINT) AS problems_total, written->'config'->'sampler'->>'name' AS sampler
 FROM (SELECT filename, TRY_CAST(content AS JSON) AS written FROM read_text('outputs/*/run.json')) WHERE written IS NOT NULL;
 
 CREATE OR REPLACE VIEW answers AS
@@ -55,7 +55,9 @@ WITH sums AS (
         coalesce(sum(traces_speculative), 0)::BIGINT AS traces_speculative,
         coalesce(sum(tokens_speculative), 0)::BIGINT AS tokens_speculative,
         sum(traces_started)::BIGINT AS traces_started, sum(traces_finished)::BIGINT AS traces_finished,
-        sum(traces_pruned)::BIGINT AS traces_pruned, sum(tokens_sampled)::BIGINT AS tokens_sampled,
+        sum(traces_pruned)::BIGINT AS traces_pruned, sum(traces_cut)::BIGINT AS traces_cut,
+        sum(traces_unanswered)::BIGINT AS traces_unanswered, sum(traces_cut_unanswered)::BIGINT AS traces_cut_unanswered,
+        count(*) FILTER (votes_tied > 1) AS problems_tied, sum(tokens_sampled)::BIGINT AS tokens_sampled,
         sum(tokens_prefix)::BIGINT AS tokens_prefix, sum(tokens_continued)::BIGINT AS tokens_continued,
         sum(tokens_finished)::BIGINT AS tokens_finished, sum(tokens_pruned)::BIGINT AS tokens_pruned,
         sum(judge_calls)::BIGINT AS judge_calls, sum(judge_probes)::BIGINT AS judge_probes,
@@ -83,8 +85,13 @@ accuracies AS (SELECT run, avg(correct) AS accuracy FROM sources GROUP BY run),
 lifetimes AS (
     SELECT run, count(*) AS attempts, sum(discarded_tokens)::BIGINT AS tokens_discarded,
         count(*) FILTER (ended_at IS NOT NULL AND discarded_tokens IS NULL) AS attempts_discarded_unknown,
-        sum(sampler_gpus * epoch(ended_at - started_at)) AS sampler_s, sum(judge_gpus * epoch(ended_at - started_at)) AS judge_s
+        sum(sampler_gpus * epoch(ended_at - started_at)) AS sampler_s, sum(judge_gpus * epoch(ended_at - started_at)) AS judge_s,
+        sum(load_s) AS load_s, sum(coalesce(work_s, epoch(ended_at - started_at))) AS work_s, min(started_at) AS started_at,
+        max(ended_at) AS ended_at
     FROM attempts GROUP BY run),
+ends AS (
+    SELECT run, count(*) FILTER (last_end = 'done') AS shards_done
+    FROM (SELECT run, shard, arg_max(coalesce(end_reason, ''), attempt) AS last_end FROM attempts GROUP BY ALL) GROUP BY run),
 prices AS (
     SELECT run, TRY_CAST(config->'accounting'->>'judge_prompt_weight' AS DOUBLE) AS judge_prompt_weight,
         TRY_CAST(config->'accounting'->>'judge_cached_weight' AS DOUBLE) AS judge_cached_weight,
@@ -92,21 +99,29 @@ prices AS (
         TRY_CAST(config->'accounting'->>'price_per_gpu_hour' AS DOUBLE) AS per_gpu_hour,
         TRY_CAST(config->'accounting'->>'price_per_million_tokens' AS DOUBLE) AS per_million,
         TRY_CAST(config->'method'->>'delta' AS DOUBLE) AS delta,
-        coalesce(TRY_CAST(config->'accounting'->>'speculative_weight' AS DOUBLE), 1) AS speculative_weight
+        coalesce(TRY_CAST(config->'accounting'->>'speculative_weight' AS DOUBLE), 1) AS speculative_weight,
+        problems_total, shard_count, sampler
     FROM runs),
 shared AS (  -- On one engine, the judge's part of the GPUs' time is its part of the weighted tokens.
     SELECT *, coalesce(1 - (tokens_sampled + speculative_weight * tokens_speculative) / nullif(tokens_net, 0), 0) AS judge_part
-    FROM sums LEFT JOIN lifetimes USING (run) LEFT JOIN prices USING (run))
+    FROM sums LEFT JOIN lifetimes USING (run) LEFT JOIN prices USING (run) LEFT JOIN ends USING (run))
 SELECT run, method, model, problem_set, judge, budget, seed, problems, accuracy,
     * EXCLUDE (run, method, model, problem_set, judge, budget, seed, problems, accuracy, accuracy_low, accuracy_high,
         sampler_s, judge_s, judge_part, per_gpu_hour, per_million, problems_certified, delta, traces_speculative,
-        tokens_speculative, speculative_weight),
+        tokens_speculative, speculative_weight, traces_cut, traces_unanswered, traces_cut_unanswered, problems_tied, problems_total,
+        shard_count, shards_done, sampler, load_s, work_s, started_at, ended_at),
     CASE WHEN judge_s > 0 THEN sampler_s ELSE sampler_s * (1 - judge_part) END AS gpu_seconds_sampler,
     CASE WHEN judge_s > 0 THEN judge_s ELSE sampler_s * judge_part END AS gpu_seconds_judge,
     CASE WHEN per_gpu_hour IS NOT NULL THEN 'GPU hours' WHEN per_million IS NOT NULL THEN 'net tokens' END AS cost_basis,
     coalesce(per_gpu_hour * (sampler_s + judge_s) / 3600, per_million * (tokens_net + coalesce(tokens_discarded, 0)) / 1e6) AS cost,
     accuracy_low, accuracy_high, problems_certified, CASE WHEN problems_certified IS NOT NULL THEN delta END AS delta,
-    traces_speculative, tokens_speculative, speculative_weight
+    traces_speculative, tokens_speculative, speculative_weight, traces_cut, traces_unanswered, traces_cut_unanswered, problems_tied,
+    problems_total, shard_count, coalesce(shards_done, 0) AS shards_done, sampler, load_s, work_s, started_at, ended_at,
+    nullif(concat_ws(', ',
+        CASE WHEN sampler = 'simulated' THEN 'simulated' END,
+        CASE WHEN problems < problems_total THEN problems || ' of ' || problems_total || ' problems'
+            WHEN problems_total IS NULL AND shards_done < shard_count THEN shards_done || ' of ' || shard_count || ' shards' END,
+        CASE WHEN failed > 0 THEN failed || ' failed' END), '') AS note
 FROM shared LEFT JOIN accuracies USING (run) LEFT JOIN intervals USING (run);
 
 -- One row per run: its net tokens against finishing every trace. `measured` by a run of method=cons with the same setting that has all

@@ -40,6 +40,7 @@ class RunRecord:
     Attributes:
         identity: everything that its results are a function of (config.identity).
         config: the whole config, as plain values.
+        num_problems: of the whole problem set.
         hydra: files of .hydra/, name -> text.
     """
 
@@ -47,6 +48,7 @@ class RunRecord:
     shard_count: int
     config: Mapping[str, Any]
     hydra: Mapping[str, str]
+    num_problems: int | None = None
 
     @property
     def whole_identity(self) -> dict[str, str]:
@@ -245,6 +247,7 @@ def _text(folder: RunFolder, record: RunRecord) -> str:
         "budget": config["budget"],
         "seed": config["seed"],
         "shard_count": record.shard_count,
+        "problems": record.num_problems,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "identity": dict(record.identity),
         "config": config,

@@ -72,7 +72,8 @@ def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
         key = TraceKey(trace.problem_id, trace.trace_index)
         if replay is not None:
             return Reading(key, answer=replay.trace(trace.problem_id, trace.trace_index).answer, gold=gold)
-        return Reading(key, text=trace.text, gold=gold)
+        is_cut = trace.finish_reason == "length" and config.problems.cut == "boxed"
+        return Reading(key, text=trace.text, gold=gold, is_cut=is_cut)
 
     setting = CaseSetting(judge, prober, truncation, trace_rule(config, replay), reading)
     new_method = method_maker(config, inputs)

@@ -77,7 +77,11 @@ def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
     print_warnings(unasked_judge(config))
     folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
     record = RunRecord(
-        identity(config, fingerprints(config, inputs)), config.shard.count, start.values, start.hydra_files
+        identity(config, fingerprints(config, inputs)),
+        config.shard.count,
+        start.values,
+        start.hydra_files,
+        len(inputs.problems.problems),
     )
     holder = this_holder(slurm.job_id())
     lease = Lease(folder.lease, holder)

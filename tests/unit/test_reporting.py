@@ -68,14 +68,12 @@ def test_names_with_dollars_and_markup_are_drawn_as_they_are(rows):
     assert "&lt;b&gt;&amp;" in figures.problem_tokens(odd, 1.0).svg
 
 
-def test_each_set_of_problems_has_a_front_of_its_own(totals):
-    # accuracy, net tokens, problem set
-    given = {"a": (0.9, 100.0, "s"), "b": (0.5, 10.0, "s"), "c": (0.8, 200.0, "s"), "d": (0.1, 999.0, "t")}
-    runs = [
-        replace(totals[0], run=run, accuracy=accuracy, tokens_net=net * totals[0].problems, problem_set=problem_set)
-        for run, (accuracy, net, problem_set) in given.items()
-    ]
-    assert [point.run for point in points(runs) if point.is_front] == ["a", "b", "d"]
+def test_what_is_no_whole_run_stands_behind_those_that_are(totals):
+    # accuracy, note
+    given = {"a": (0.9, "simulated"), "b": (0.5, None), "c": (0.8, None), "d": (0.99, "7 of 8 problems")}
+    runs = [replace(totals[0], run=run, accuracy=accuracy, note=note) for run, (accuracy, note) in given.items()]
+    assert [each.run for each in ranked(runs)] == ["c", "b", "d", "a"]
+    assert [point.is_whole for point in points(runs)] == [False, True, True, False]
 
 
 def test_runs_rank_as_on_the_leaderboard_and_the_focus_prunes(totals):

@@ -14,6 +14,7 @@ RECORDED = {
     4: "7c456d57666c6dd2d6b41f8037217d84",
     5: "3d97d3a65bbc1c2df0326ff4b5dbd70a",
     6: "e67cdbe4bce15c573343870725ba5d88",
+    7: "61bb90e78cf7dc581905d5047e43ee0c",
 }
 ADVICE = (
     "The columns of a checkpoint's tables or of a run's tables changed. They are version {version}'s only if it is new: then add\n"

@@ -2,7 +2,7 @@
 // The table of problems, and the traces that open below them. Everything shown is set as text, never as markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const names = ["run", "index", "id", "question", "gold", "answer", "outcome", "failure", "margin", "voteAnswers", "voteCounts",
-  "sizes", "clusters", "started", "finished", "pruned", "sampled", "net", "calls", "wall", "attempts"];
+  "sizes", "clusters", "started", "finished", "pruned", "cut", "unanswered", "tied", "sampled", "net", "calls", "wall", "attempts"];
 const problems = data.rows.map(row => Object.fromEntries(row.map((value, i) => [names[i], value])));
 for (const problem of problems) {
   problem.asked = data.questions[problem.question];
@@ -14,16 +14,17 @@ const percent = value => value === null ? "–" : Math.round(100 * value) + " %"
 const columns = [
   ...(data.runs.length > 1 ? [{ name: "run", of: p => data.runs[p.run], kind: "name" }] : []),
   { name: "problem", of: p => p.id, kind: "short", key: p => data.runs.length > 1 ? p.id : p.index },
-  { name: "question", of: p => p.asked, kind: "question" },
+  { name: "question", of: p => p.asked, kind: "question", extra: true },
   { name: "outcome", of: p => p.outcome, kind: "badge" },
   { name: "answer", of: p => p.answer ?? "–", kind: "short" },
-  { name: "gold", of: p => p.gold ?? "–", kind: "short" },
-  { name: "margin", of: p => percent(p.margin), key: p => p.margin ?? -1, kind: "number" },
-  { name: "clusters", of: p => p.clusters || "–", key: p => p.clusters, kind: "number" },
-  { name: "pruned", of: p => p.started ? `${p.pruned}/${p.started}` : "–", key: p => p.pruned, kind: "number" },
+  { name: "gold", of: p => p.gold ?? "–", kind: "short", extra: true },
+  { name: "margin", of: p => percent(p.margin), key: p => p.margin ?? -1, kind: "number", extra: true },
+  { name: "clusters", of: p => p.clusters || "–", key: p => p.clusters, kind: "number", extra: true },
+  { name: "pruned", of: p => p.started ? `${p.pruned}/${p.started}` : "–", key: p => p.pruned, kind: "number", extra: true },
   { name: "net tokens", of: p => count(p.net), key: p => p.net, kind: "number" },
-  { name: "judge calls", of: p => count(p.calls), key: p => p.calls, kind: "number" },
-];
+  { name: "judge calls", of: p => count(p.calls), key: p => p.calls, kind: "number", extra: true },
+].filter(column => column.name !== "judge calls" || problems.some(p => p.calls))
+  .filter(column => column.name !== "clusters" || problems.some(p => p.clusters));
 const state = { sort: null, down: false, shown: step };
 const at = id => document.getElementById(id);
 
@@ -43,7 +44,9 @@ function option(select, value, text) {
 function chosen() {
   const words = at("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const run = at("run").value, outcome = at("outcome").value, narrow = at("narrow").checked;
+  const cut = at("cut").checked, tied = at("tied").checked;
   const found = problems.filter(p => (run === "" || p.run === +run) && (outcome === "" || p.outcome === outcome)
+    && (!cut || p.cut > 0) && (!tied || p.tied > 1)
     && (!narrow || (p.margin !== null && p.margin < 0.2)) && words.every(word => p.haystack.includes(word)));
   if (state.sort) {
     const key = state.sort.key ?? state.sort.of;
@@ -71,6 +74,7 @@ function line(problem) {
       cell.className = "";
       cell.append(make("span", "badge " + text.replace(" ", "-"), text));
     } else if (["short", "question", "name"].includes(column.kind)) cell.title = text;
+    if (column.extra) cell.classList.add("extra");
     row.append(cell);
   }
   row.addEventListener("click", () => toggle(row, problem));
@@ -85,6 +89,11 @@ function toggle(row, problem) {
   detail.append(cell);
   row.after(detail);
   cell.append(make("p", "asked", problem.asked));
+  const notes = [];
+  if (problem.tied > 1) notes.push(`${problem.tied} answers lead together; that of the earliest trace is taken`);
+  if (problem.cut) notes.push(`${count(problem.cut)} of its traces reached the token cap`);
+  if (problem.unanswered) notes.push(`${count(problem.unanswered)} finished without an answer`);
+  if (notes.length) cell.append(make("p", "sub", notes.join("; ") + "."));
   if (problem.failure) cell.append(make("p", "wrong", problem.failure));
   votes(cell, problem);
   const list = make("div", "traces");
@@ -199,10 +208,11 @@ function verdicts(box, payload, trace) {
 }
 
 function text(box, found) {
-  const place = make("pre"), prefix = found.prefix_chars ?? 0;
-  if (prefix > 0) place.append(make("mark", "", found.head.slice(0, prefix)));
-  place.append(document.createTextNode(found.head.slice(prefix)));
-  const left = found.chars - [...found.head].length - [...found.tail].length;
+  // Characters are code points, as where the prefix was cut; JavaScript's own positions count some of them twice.
+  const place = make("pre"), prefix = found.prefix_chars ?? 0, head = [...found.head];
+  if (prefix > 0) place.append(make("mark", "", head.slice(0, prefix).join("")));
+  place.append(document.createTextNode(head.slice(prefix).join("")));
+  const left = found.chars - head.length - [...found.tail].length;
   if (left > 0) place.append(make("span", "cut", `\n[… ${count(left)} of ${count(found.chars)} characters are not shown …]\n`));
   place.append(document.createTextNode(found.tail));
   if (!found.chars) place.append("(empty)");
@@ -210,7 +220,7 @@ function text(box, found) {
 }
 
 for (const column of columns) {
-  const head = make("th", column.kind === "number" ? "number" : "", column.name);
+  const head = make("th", (column.kind === "number" ? "number" : "") + (column.extra ? " extra" : ""), column.name);
   head.addEventListener("click", () => {
     state.down = state.sort === column ? !state.down : column.kind === "number";
     state.sort = column;
@@ -222,9 +232,11 @@ for (const column of columns) {
 }
 data.runs.forEach((name, i) => option("run", i, name));
 at("run").hidden = data.runs.length < 2;
+at("cut").parentNode.hidden = !problems.some(p => p.cut > 0);
+at("tied").parentNode.hidden = !problems.some(p => p.tied > 1);
 if (data.runs.length > 1) at("run").value = data.focus;
 [...new Set(problems.map(p => p.outcome))].sort().forEach(outcome => option("outcome", outcome, outcome));
-for (const id of ["search", "run", "outcome", "narrow"]) at(id).addEventListener("input", () => { state.shown = step; draw(); });
+for (const id of ["search", "run", "outcome", "narrow", "cut", "tied"]) at(id).addEventListener("input", () => { state.shown = step; draw(); });
 at("more").addEventListener("click", () => { state.shown += step; draw(); });
 if (matchMedia("(prefers-color-scheme: dark)").matches) document.documentElement.dataset.theme = "dark";
 at("theme").addEventListener("click", () => {
