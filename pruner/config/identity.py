@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from pruner.config.job import Config
 from pruner.judges.registry import JUDGES
 from pruner.methods.registry import METHODS
 from pruner.samplers.registry import SAMPLERS
-from pruner.settings.dotted import flatten, is_within
-from pruner.settings.model import FIXED_DATE
+from pruner.settings.dotted import AS_BEFORE, flatten, is_within
 from pruner.settings.section import Choice
 
 # What may change between two attempts at one run: where and how fast it works, what it shows, how it weighs.
@@ -35,19 +33,6 @@ NOT_IDENTITY = (
 )
 
 
-# Keys that came later, at the values with which everything is as it was before: they are left out, so that runs go on that were begun
-# without them.
-_AS_BEFORE: dict[str, Any] = {
-    "problems.cut": "any",
-    "sampler.aligned": False,
-    "model.hf_overrides": {},
-    "model.prompt.date": FIXED_DATE,
-    "judge.opening": "",
-    "judge.correlation": 0.0,
-    "method.similarity": "probabilities",
-}
-
-
 def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
     """Return everything that a run's results are a function of, as dotted key -> JSON value.
 
@@ -61,7 +46,7 @@ def identity(config: Config, fingerprints: Mapping[str, str]) -> dict[str, str]:
     kept = {
         key: json.dumps(value, sort_keys=True)
         for key, value in flatten(config.model_dump(mode="json")).items()
-        if not is_within(key, drop) and not (key in _AS_BEFORE and value == _AS_BEFORE[key])
+        if not is_within(key, drop) and not (key in AS_BEFORE and value == AS_BEFORE[key])
     }
     return kept | {f"fingerprint.{name}": json.dumps(value) for name, value in sorted(fingerprints.items())}
 

@@ -12,7 +12,8 @@ def summary(totals: RunTotals, where: str) -> str:
     Args:
         where: the run's folder.
     """
-    lines = [f"{_headline(totals)}, results in {printable(where)}"]
+    kind = " (simulated traces)" if totals.sampler == "simulated" else ""
+    lines = [f"{_headline(totals)}, results in {printable(where)}{kind}"]
     for label, texts in words(totals):
         lines += [f"  {label if i == 0 else '':<13}{text}" for i, text in enumerate(texts)]
     return "\n".join(lines)
@@ -20,11 +21,10 @@ def summary(totals: RunTotals, where: str) -> str:
 
 def _headline(totals: RunTotals) -> str:
     """Return how many problems the figures are of; what is unfinished is said first."""
-    kind = " (simulated traces)" if totals.sampler == "simulated" else ""
     if totals.problems_total is None or totals.problems >= totals.problems_total:
-        return f"{totals.problems} problems{kind}"
+        return f"{totals.problems} problems"
     shards = f", {totals.shards_done} of {totals.shard_count} shards done" if (totals.shard_count or 1) > 1 else ""
-    return f"UNFINISHED: {totals.problems} of {totals.problems_total} problems{shards}{kind}"
+    return f"UNFINISHED: {totals.problems} of {totals.problems_total} problems{shards}"
 
 
 def words(totals: RunTotals) -> list[tuple[str, list[str]]]:

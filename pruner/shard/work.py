@@ -97,7 +97,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
             return False
         write_results(folder, store, inputs.problems, config.results, config.accounting)
         report_done(shard)
-    _print_summary(folder)
+    _print_summary(folder, shard)
     return True
 
 
@@ -264,8 +264,13 @@ def _recorded(
         finish_attempt(shard, reporter, end)
 
 
-def _print_summary(folder: RunFolder) -> None:
-    """Print the run's totals so far, all shards together."""
+def _print_summary(folder: RunFolder, shard: Shard) -> None:
+    """Print the run's totals so far, all shards together; of several shards, first which one has ended."""
+    count = shard.config.shard.count
+    if count > 1:
+        tokens = shard.store.totals.tokens
+        own = f"shard {folder.shard_index} of {count} is done: {shard.num_problems} problems, {tokens:,} tokens; its run so far:"
+        print(own)
     try:
         print(summary(run_totals(folder.root, folder.name), str(folder.path)))
     except InputError as error:  # the work is done; a summary that fails does not undo that

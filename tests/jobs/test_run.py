@@ -237,7 +237,7 @@ def test_a_shard_without_problems_ends_well(tmp_path):
     result = run("run", *overrides, "shard.index=3")
     assert result.returncode == 0 and "nothing to sum up" in result.stdout, result.stderr
     result = run("run", *overrides, "shard.index=1")
-    assert result.returncode == 0 and "1 problems, results in" in result.stdout, result.stderr
+    assert result.returncode == 0 and "shard 1 of 4 is done: 1 problems" in result.stdout, result.stderr
 
 
 def test_prices_may_change_afterwards_but_not_both_be_set(tmp_path):

@@ -40,7 +40,7 @@ def test_parts_add_up_in_the_words(totals):
     text = summary(totals["deepprune"], "somewhere")
     numbers = [int(word.replace(",", "")) for word in text.replace(":", " ").split() if word.replace(",", "").isdigit()]
     each = totals["deepprune"]
-    assert text.startswith("8 problems (simulated traces), results in somewhere")
+    assert text.startswith("8 problems, results in somewhere (simulated traces)")
     assert {
         each.tokens_sampled,
         each.tokens_finished,
