@@ -12,6 +12,7 @@ from pruner.methods.base import MethodContext
 from pruner.methods.registry import METHODS
 from pruner.samplers.registry import SAMPLERS
 from pruner.settings.dotted import differing_keys
+from pruner.settings.model import FIXED_DATE
 from pruner.shard import wiring
 
 CONF = str(Path(__file__).parents[2] / "conf")
@@ -173,6 +174,11 @@ def test_a_run_is_named_after_its_overrides(overrides, name):
 def test_settings_that_came_later_leave_the_identity_of_earlier_runs_as_it_was():
     before = identity(config(), {})
     assert not {"sampler.aligned", "model.hf_overrides", "model.prompt.date", "judge.opening"} & before.keys()
+    was = {
+        "sampler.aligned": "false",
+        "model.prompt.date": f'"{FIXED_DATE}"',
+        "model.hf_overrides.rope_parameters.factor": "unset",
+    }
     later = {
         "sampler.aligned=true": "sampler.aligned",
         "+model.hf_overrides.rope_parameters.factor=2.0": "model.hf_overrides.rope_parameters.factor",
@@ -180,7 +186,7 @@ def test_settings_that_came_later_leave_the_identity_of_earlier_runs_as_it_was()
     }
     for override, key in later.items():
         assert differing_keys(before, identity(config(override), {})) == [
-            f"{key}: unset -> {identity(config(override), {})[key]}"
+            f"{key}: {was[key]} -> {identity(config(override), {})[key]}"
         ]
     with_opening = identity(config("method=deepprune", "judge=llm", "judge.opening='</think>'"), {})
     assert with_opening.keys() - identity(config("method=deepprune", "judge=llm"), {}).keys() == {"judge.opening"}
