@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from typing import Any
 
 import hydra
@@ -18,6 +17,7 @@ from jobs.signals import StopSignals
 from pruner import slurm
 from pruner.config.identity import keys_outside_identity
 from pruner.config.job import parse
+from pruner.lines import log
 from pruner.shard import wiring
 from pruner.shard.work import RunStart, Stop, run_shard
 
@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> int:
     start = RunStart(name, values, hydra_files(values))
     if run_shard(config, start, Stop(lambda: bool(stop), lambda: drain_s(config.checkpoint.drain_s, stop.received))):
         return 0
-    print(signals.message(stop.received), file=sys.stderr)
+    log(f"everything is committed: {signals.message(stop.received)}")
     stop.hand_on()
     return entry.INTERRUPTED
 

@@ -18,6 +18,13 @@ from pruner.errors import INTERRUPTED
 RESUMABLE = frozenset({"jobs.run", "jobs.compare", "jobs.train_judge", "jobs.study_judge"})
 # SIGHUP comes when a terminal is closed.
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+_MEANINGS = {
+    signal.SIGUSR1: " (the time limit is near)",
+    signal.SIGUSR2: " (the launcher puts it back into the queue)",
+    signal.SIGTERM: " (preempted, cancelled or stopped)",
+    signal.SIGINT: " (Ctrl-C)",
+    signal.SIGHUP: " (the terminal was closed)",
+}
 _Handler = Callable[[int, FrameType | None], object] | int | None
 
 
@@ -76,7 +83,8 @@ class StopSignals:
 
 
 def message(number: int | None) -> str:
-    by = "" if number is None else f" by signal {number}"
+    known = None if number is None else signal.Signals(number)
+    by = "" if known is None else f" by {known.name}{_MEANINGS.get(known, '')}"
     return f"interrupted{by}; the same command goes on from here"
 
 

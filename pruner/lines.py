@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 
 _MAX_LINE = 2_000
@@ -26,6 +27,11 @@ def print_errors(lines: Iterable[str]) -> None:
 def print_warnings(lines: Iterable[str]) -> None:
     for line in lines:
         print(f"warning: {printable(line)}", file=sys.stderr)
+
+
+def log(text: str) -> None:
+    """Print a line of a job's log, with the time."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text)}", file=sys.stderr, flush=True)
 
 
 def show_everything() -> None:

@@ -77,7 +77,11 @@ ANSWERS = _schema(
     ("tokens_judge_cached", pa.int64(), "of these, computed by this job before, by rule (pruner/shard/accounting.py)"),
     ("tokens_judge_output", pa.int64(), "tokens that the judge sampled"),
     ("wall_s", pa.float64(), "measured: seconds from its opening to its answer, in the attempt that answered it"),
-    ("gpu_seconds", pa.float64(), "measured: its share, by tokens, of that attempt's engine time x GPUs; 0 on a CPU"),
+    (
+        "gpu_seconds",
+        pa.float64(),
+        "measured: its share, by tokens, of the lifetimes of all attempts x GPUs; 0 on a CPU",
+    ),
 )
 
 TRACES = _schema(

@@ -56,6 +56,8 @@ finish() {
   if [ "$1" = 75 ] && [ -n "$near_limit" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
     task=$SLURM_JOB_ID
     [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    # Said before: the request may end this script.
+    echo "$(date '+%F %T') job $task goes back into the queue" >&2
     scontrol requeue "$task" || true
   fi
   exit "$1"

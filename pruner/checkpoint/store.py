@@ -39,7 +39,7 @@ from pruner.checkpoint.rows import fact_tables, table_of
 from pruner.checkpoint.unfinished_facts import UnfinishedFacts
 from pruner.errors import CheckpointError, InputError
 from pruner.files import make_folder
-from pruner.rows import AnswerRow, TraceRow
+from pruner.rows import AnswerRow, Earlier, TraceRow
 from pruner.schemas import KEYS, TABLES
 from pruner.settings.prices import AccountingConfig
 from pruner.traces import Fact, Segment
@@ -203,6 +203,18 @@ class Store:
             self._totals = Totals(**self._read(sql).to_pylist()[0])
         return self._totals
 
+    def earlier(self) -> Earlier:
+        """Return what the attempts that have ended did."""
+        sql = """
+            SELECT coalesce(sum(traces_finished), 0)::BIGINT AS traces_finished, coalesce(sum(traces_pruned), 0)::BIGINT AS traces_pruned,
+                coalesce(sum(traces_cut), 0)::BIGINT AS traces_cut, coalesce(sum(traces_unanswered), 0)::BIGINT AS traces_unanswered,
+                coalesce(sum(greatest(0, tokens_unpruned_estimate - tokens_sampled)), 0)::BIGINT AS tokens_saved,
+                (SELECT coalesce(sum(num_tokens), 0)::BIGINT FROM segments) AS tokens,
+                (SELECT coalesce(sum(coalesce(work_s, greatest(0, epoch(ended_at - started_at)))), 0)
+                    FROM attempts JOIN attempt_ends USING (attempt)) AS work_s
+            FROM answers"""
+        return Earlier(**self._read(sql).to_pylist()[0])
+
     def copy_to(self, target: Path) -> None:
         """Write a copy of everything committed, whole or not at all; the one before stays until then.
 
@@ -233,13 +245,23 @@ class Store:
         """Return the rows of finished problems with their net tokens, in problem order."""
         worked = " UNION ".join(f"SELECT problem_id, attempt FROM {name}" for name in KEYS)
         sql = f"""
-            WITH worked AS (SELECT problem_id, count(*)::INT AS attempts FROM ({worked}) GROUP BY problem_id)
+            WITH worked AS (SELECT problem_id, count(*)::INT AS attempts FROM ({worked}) GROUP BY problem_id),
+            lives AS (  -- Of an attempt that goes on, until now; what a GPU did is shared out by tokens.
+                SELECT attempt, (sampler_gpus + judge_gpus) * greatest(0, epoch(coalesce(ended_at, now()) - started_at)) AS gpu_s
+                FROM attempts LEFT JOIN attempt_ends USING (attempt) WHERE sampler_gpus + judge_gpus > 0),
+            spent AS (
+                SELECT problem_id, attempt, sum(num_tokens) AS tokens FROM segments
+                WHERE attempt IN (SELECT attempt FROM lives) GROUP BY ALL),
+            charged AS (
+                SELECT problem_id, sum(gpu_s * tokens / of_all) AS gpu_seconds
+                FROM (SELECT *, sum(tokens) OVER (PARTITION BY attempt) AS of_all FROM spent) JOIN lives USING (attempt)
+                WHERE of_all > 0 GROUP BY problem_id)
             SELECT answers.* EXCLUDE (wall_s, gpu_seconds),
                 tokens_sampled + $prompt * (tokens_judge_prompt - tokens_judge_cached)
                     + $cached * tokens_judge_cached + $output * tokens_judge_output
                     + $speculative * coalesce(tokens_speculative, 0) AS tokens_net,
-                coalesce(attempts, 0) AS attempts, wall_s, gpu_seconds
-            FROM answers LEFT JOIN worked USING (problem_id) ORDER BY problem_index"""
+                coalesce(attempts, 0) AS attempts, wall_s, coalesce(charged.gpu_seconds, 0)::DOUBLE AS gpu_seconds
+            FROM answers LEFT JOIN worked USING (problem_id) LEFT JOIN charged USING (problem_id) ORDER BY problem_index"""
         parameters = {
             "prompt": weights.judge_prompt_weight,
             "cached": weights.judge_cached_weight,

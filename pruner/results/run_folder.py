@@ -70,9 +70,10 @@ class Progress:
     Attributes:
         state: loading, running, writing (all answered, but the results are not written yet), done, interrupted, failed.
         segments, facts, tokens: committed, in all attempts.
+        traces_finished, traces_pruned: of all attempts; traces_cut, traces_unanswered: of the finished ones of answered problems.
         tokens_in_flight: sampled by requests that still run, as far as the engine has reported.
-        tokens_per_s: of this attempt, the judge's own tokens not counted.
-        eta_s: at this attempt's rate; None while no problem is finished.
+        tokens_per_s: of all attempts' work, segments under way included, the judge's own tokens not.
+        eta_s: at the rate of all attempts; None while no problem is finished.
         scratch: the checkpoint that is worked on, if that is not the one in the run's folder.
     """
 
@@ -93,6 +94,10 @@ class Progress:
     facts: int = 0
     updated_at: str = ""
     message: str | None = None
+    traces_finished: int = 0
+    traces_pruned: int = 0
+    traces_cut: int = 0
+    traces_unanswered: int = 0
 
 
 def write_progress(folder: RunFolder, progress: Progress, guard: Callable[[], None] = lambda: None) -> None:

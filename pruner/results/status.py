@@ -104,7 +104,22 @@ def read_shard(folder: RunFolder) -> ShardState:
 def describe(manifest: Manifest) -> str:
     """Return a headline and a table with one line per shard."""
     rows: list[tuple[str, ...]] = [
-        ("shard", "state", "problems", "traces", "segments", "tokens", "tok/s", "ETA", "attempts", "who", "last report")
+        (
+            *(
+                "shard",
+                "state",
+                "problems",
+                "running",
+                "finished",
+                "cut",
+                "no answer",
+                "segments",
+                "tokens",
+                "tok/s",
+                "ETA",
+            ),
+            *("attempts", "who", "last report"),
+        )
     ]
     rows += [_row(shard) for shard in manifest.shards]
     lines = aligned([[printable(cell) for cell in row] for row in rows])
@@ -132,7 +147,7 @@ def _row(shard: ShardState) -> tuple[str, ...]:
     index, state, progress = str(shard.index), shard.state, shard.progress
     who = str(shard.holder) if shard.holder is not None else ""
     if progress is None:
-        return (index, state, *[""] * 7, who, "")
+        return (index, state, *[""] * 10, who, "")
     if not who:
         job = f", Slurm job {progress.slurm_job_id}" if progress.slurm_job_id else ""
         who = f"was: host {progress.host}, pid {progress.pid}{job}"
@@ -142,9 +157,12 @@ def _row(shard: ShardState) -> tuple[str, ...]:
         progress.state if is_running and progress.state in ("loading", "writing") else state,
         f"{progress.problems_done}/{progress.problems}",
         str(progress.traces_running) if is_running else "",
+        f"{progress.traces_finished:,}",
+        f"{progress.traces_cut:,}",
+        f"{progress.traces_unanswered:,}",
         f"{progress.segments:,}",
         f"{progress.tokens:,}",
-        f"{progress.tokens_per_s:,.0f}" if is_running else "",
+        f"{progress.tokens_per_s:,.0f}" if progress.tokens_per_s else "",
         duration(progress.eta_s) if is_running else "",
         str(progress.attempt),
         who,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 
 from pruner import slurm
 from pruner.checkpoint.config import CheckpointConfig
@@ -18,7 +19,7 @@ from pruner.config.job import Config
 from pruner.errors import CheckpointError, EngineError, InputError
 from pruner.files import remove_partials
 from pruner.lines import print_errors, print_warnings
-from pruner.packages import installed
+from pruner.packages import commit, installed
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
 from pruner.results.writer import write_answers, write_attempts, write_results
@@ -165,7 +166,7 @@ class Reporter:
         self._shard = shard
         self._attempt = attempt
         self._process = this_process()
-        self._status = Status(shard.num_problems, shard.num_done, shard.num_done)
+        self._status = Status.after(shard.num_problems, shard.num_done, shard.store.earlier())
         self._refreshed_at = self._copied_at = time.monotonic()
         self._copy_s = 0.0
 
@@ -212,6 +213,10 @@ class Reporter:
             segments=store.totals.segments,
             tokens=store.totals.tokens,
             tokens_in_flight=self._status.tokens_in_flight,
+            traces_finished=self._status.traces_finished,
+            traces_pruned=self._status.traces_pruned,
+            traces_cut=self._status.traces_cut,
+            traces_unanswered=self._status.traces_unanswered,
             tokens_per_s=self._status.tokens_per_s,
             eta_s=self._status.eta_s,
             scratch=None if store.path == self._shard.folder.checkpoint else str(store.path),
@@ -227,8 +232,14 @@ def this_process() -> AttemptStart:
         pid=os.getpid(),
         slurm_job_id=slurm.job_id(),
         slurm_restart=slurm.num_requeued(),
-        versions={name: found for name in _VERSIONED if (found := installed(name))},
+        versions=_versions(),
     )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {name: installed(name) for name in _VERSIONED} | {"commit": commit()}
+    return {name: version for name, version in found.items() if version}
 
 
 def killed_attempt(last: Progress | None) -> AttemptEnd:

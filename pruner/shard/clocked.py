@@ -156,7 +156,7 @@ def clocked_run(config: Config, engine: Engine, ahead: int) -> ClockedRun:
     sampler, store = ClockedReplay(inputs.replay, engine), _Answers([])
     with _PatientReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
         runner = Runner(
-            RunnerConfig(engine.max_running, 1e9, 1 << 30, 0, ahead, config.speculate.share),
+            RunnerConfig(engine.max_running, 1e9, 1 << 30, ahead, config.speculate.share),
             wiring.workload(config, inputs, problems, len(problems), {}),
             Engines(sampler),
             store,

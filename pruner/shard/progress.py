@@ -7,6 +7,7 @@ import time
 
 from tqdm import tqdm
 
+from pruner.lines import log
 from pruner.results.status import duration
 from pruner.shard.runner import Status
 
@@ -26,7 +27,7 @@ class ProgressDisplay:
             self._show_bar(status)
         elif time.monotonic() - self._shown_at >= self._interval_s:
             self._shown_at = time.monotonic()
-            print(line(status), file=sys.stderr, flush=True)
+            log(line(status))
 
     def close(self, status: Status) -> None:
         """Show the last status."""
@@ -34,7 +35,7 @@ class ProgressDisplay:
             self._show_bar(status)
             self._bar.close()
         else:
-            print(line(status), file=sys.stderr, flush=True)
+            log(line(status))
 
     def _show_bar(self, status: Status) -> None:
         if self._bar is None:
@@ -48,9 +49,12 @@ class ProgressDisplay:
 
 def counts(status: Status) -> str:
     """Return the numbers beside the bar."""
+    odd = (
+        f" ({status.traces_cut} cut, {status.traces_unanswered} without an answer)" if status.traces_unanswered else ""
+    )
     return (
-        f"traces {status.traces_running} running / {status.traces_finished} finished / {status.traces_pruned} pruned, "
-        f"{status.tokens_per_s:,.0f} tok/s, about {status.tokens_saved:,} tokens saved"
+        f"traces {status.traces_running} running / {status.traces_finished} finished{odd} / {status.traces_pruned} pruned, "
+        f"{status.tokens:,} tokens, {status.tokens_per_s:,.0f} tok/s, about {status.tokens_saved:,} tokens saved"
     )
 
 

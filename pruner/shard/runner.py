@@ -10,12 +10,12 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from pruner.answers.reader import AnswerReader
 from pruner.prompts import Prompts
-from pruner.rows import AnswerRow, RunFacts, TraceRow
+from pruner.rows import AnswerRow, Earlier, RunFacts, TraceRow
 from pruner.samplers.base import Completion, JudgeSampler, Request, Sampler
 from pruner.shard.accounting import answer_row, failed_row, trace_rows
 from pruner.shard.case import Case, PromptedProblem, Step
@@ -36,14 +36,14 @@ class KnownFacts(Protocol):
 
 @dataclass(frozen=True)
 class RunnerConfig:
-    """max_running: requests kept in an engine. num_gpus: charged for. commit_*: whichever is first. speculate_*: see SpeculateConfig."""
+    """max_running: requests kept in an engine. commit_*: whichever is first. speculate_*: see SpeculateConfig. earlier: attempts."""
 
     max_running: int
     commit_every_s: float
     commit_every_segments: int
-    num_gpus: int
     speculate_ahead: int = 0
     speculate_share: float = 1.0
+    earlier: Earlier = field(default_factory=Earlier)
 
 
 OpenCase = Callable[[PromptedProblem, list[Fact]], Case]
@@ -98,15 +98,16 @@ class Hooks:
 
 @dataclass
 class Status:
-    """How far the shard is, for the progress display and for progress.json. Counts are of this attempt but for the first
-    three; tokens_saved is an estimate (see accounting.unpruned_estimate) net of nothing but sampled tokens."""
+    """How far the shard is, for the progress display and for progress.json: all attempts together, but for segments, tokens_judge and
+    what runs. tokens_saved is an estimate (see accounting.unpruned_estimate) net of nothing but sampled tokens."""
 
     problems: int
     problems_done: int
-    problems_done_before: int = 0
     traces_running: int = 0
     traces_finished: int = 0
     traces_pruned: int = 0
+    traces_cut: int = 0
+    traces_unanswered: int = 0
     segments: int = 0
     tokens: int = 0
     tokens_judge: int = 0
@@ -114,17 +115,23 @@ class Status:
     tokens_in_flight: int = 0
     work_s: float = 0.0
 
+    @classmethod
+    def after(cls, problems: int, problems_done: int, earlier: Earlier) -> Status:
+        """Return the status at the beginning of an attempt."""
+        return cls(problems, problems_done, **asdict(earlier))
+
     @property
     def tokens_per_s(self) -> float:
-        return self.tokens / self.work_s if self.work_s > 0 else 0.0
+        """Tokens for each second of work, those of segments under way included."""
+        return (self.tokens + self.tokens_in_flight) / self.work_s if self.work_s > 0 else 0.0
 
     @property
     def eta_s(self) -> float | None:
-        """The time left at this attempt's rate; None as long as that is unknown."""
-        done, left = self.problems_done - self.problems_done_before, self.problems - self.problems_done
+        """The time left at the rate of all attempts; None as long as that is unknown."""
+        left = self.problems - self.problems_done
         if left == 0:
             return 0.0
-        return self.work_s * left / done if done > 0 else None
+        return self.work_s * left / self.problems_done if self.problems_done > 0 and self.work_s > 0 else None
 
 
 # Added to the priority of what nothing needs yet, so that an engine serves it last.
@@ -178,7 +185,7 @@ class Runner:
         self._segments_uncommitted = 0
         self._lost_tokens = 0
         self._started_at = self._committed_at = time.monotonic()
-        self._status = Status(workload.num_problems, workload.num_done, workload.num_done)
+        self._status = Status.after(workload.num_problems, workload.num_done, config.earlier)
 
     @property
     def status(self) -> Status:
@@ -348,7 +355,7 @@ class Runner:
         status = self._status
         status.traces_running = self._sampler.num_running
         status.tokens_in_flight = self._running_tokens()
-        status.work_s = time.monotonic() - self._started_at
+        status.work_s = self._config.earlier.work_s + time.monotonic() - self._started_at
         self._hooks.on_step(self.status)
 
     def _follow(self, case: Case, step: Step) -> None:
@@ -388,12 +395,7 @@ class Runner:
         outcome = case.outcome()
         traces = trace_rows(outcome)
         row = answer_row(self._workload.run, outcome, traces)
-        spent = time.monotonic() - self._started_at
-        share = min(1.0, row.tokens_sampled / max(1, self._status.tokens))
-        row = replace(
-            row, wall_s=time.monotonic() - opened.opened_at, gpu_seconds=self._config.num_gpus * spent * share
-        )
-        self._finish(row, traces)
+        self._finish(replace(row, wall_s=time.monotonic() - opened.opened_at), traces)
 
     def _finish(self, row: AnswerRow, traces: list[TraceRow]) -> None:
         self._answers.append(row)
@@ -407,6 +409,8 @@ class Runner:
             each.status == "speculative" and each.finish_reason is not None for each in traces
         )
         status.traces_pruned += row.traces_pruned
+        status.traces_cut += row.traces_cut or 0
+        status.traces_unanswered += row.traces_unanswered or 0
         status.tokens_saved += saved
 
     def _commit_if_due(self) -> None:

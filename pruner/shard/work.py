@@ -6,7 +6,6 @@ Everything that can be wrong with the input is found before a model is loaded.
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,10 +19,10 @@ from pruner.checkpoint.store import AttemptEnd, Store
 from pruner.config.identity import identity
 from pruner.config.job import Config
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
-from pruner.lines import print_warnings, printable
+from pruner.lines import log, print_warnings, printable
 from pruner.results.query import run_totals
 from pruner.results.run_folder import RunFolder
-from pruner.results.summary import summary
+from pruner.results.summary import seconds_words, summary
 from pruner.results.writer import write_attempts, write_results
 from pruner.samplers.base import Sampler
 from pruner.settings.section import local_path
@@ -41,6 +40,7 @@ from pruner.shard.attempt import (
     this_process,
 )
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs
+from pruner.shard.opening import opening
 from pruner.shard.ownership import RunRecord, claim
 from pruner.shard.progress import ProgressDisplay
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
@@ -126,7 +126,7 @@ def _unanswered(problems: Iterable[Problem], store: Store) -> list[Problem]:
 def _work_on(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
     """Work on what is open, if anything is; return False if it was interrupted."""
     if not shard.todo:
-        print(f"nothing to do: all {shard.num_problems} problems of this shard are answered", file=sys.stderr)
+        log(f"nothing to do: all {shard.num_problems} problems of this shard are answered")
         shard.store.end_killed(killed_attempt(shard.last))
         write_attempts(shard.folder, shard.store)
         shard.copy_checkpoint()
@@ -141,7 +141,7 @@ def _work_on(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
             if restarts == shard.config.sampler.num_restarts or (restarts and not has_progress):
                 raise EngineError(f"{error}{_gave_up(restarts, has_progress)}") from error
             restarts += 1
-            print_warnings([f"{error}. It is started again (number {restarts}); what is committed stays."])
+            log(f"warning: {error}. It is started again (number {restarts}); what is committed stays.")
         shard = replace(
             shard, todo=_unanswered(shard.todo, shard.store), last=last_progress(shard.folder) or shard.last
         )
@@ -186,23 +186,28 @@ def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> b
     config = shard.config
     sampler_gpus, judge_gpus = wiring.num_gpus(config)
     process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
-    reporter = Reporter(shard, shard.store.begin_attempt(process, killed_attempt(shard.last)))
+    number = shard.store.begin_attempt(process, killed_attempt(shard.last))
+    for line in opening(shard, inputs, number, process):
+        log(line)
+    reporter = Reporter(shard, number)
     shard.copy_checkpoint()
     reporter.report("loading")
     reporter.write_tables()
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
     [sampler] = opened = prepared.opened
     with _recorded(shard, reporter, prepared.started_at, stop.is_requested) as attempt:
+        log("loading the model" if config.sampler.has_engine else "loading what is needed")
         judge_sampler = wiring.wait_for_engines(config, inputs, sampler, opened, stop.is_requested)
         attempt.loaded_at = time.monotonic()
+        log(f"working, after {seconds_words(attempt.loaded_at - attempt.started_at)} of loading")
         attempt.runner = Runner(
             config=RunnerConfig(
                 max_running=config.sampler.max_running_traces,
                 commit_every_s=config.checkpoint.every_s,
                 commit_every_segments=config.checkpoint.every_segments,
-                num_gpus=sampler_gpus + judge_gpus,
                 speculate_ahead=config.speculate.ahead,
                 speculate_share=config.speculate.share,
+                earlier=shard.store.earlier(),
             ),
             workload=prepared.workload,
             engines=Engines(sampler, judge_sampler),

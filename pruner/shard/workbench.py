@@ -86,7 +86,6 @@ class Workbench:
                 max_running=config.sampler.max_running_traces,
                 commit_every_s=config.checkpoint.every_s,
                 commit_every_segments=config.checkpoint.every_segments,
-                num_gpus=0,
                 speculate_ahead=config.speculate.ahead,
                 speculate_share=config.speculate.share,
             ),

@@ -13,6 +13,7 @@ from functools import partial
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import signals
 from tests.chaos.test_endings import SMALL, reasons, states
 from tests.job_processes import PROJECT, run, start_program
 
@@ -67,7 +68,7 @@ def job(root, *overrides, patch="", number=signal.SIGTERM):
 def test_a_job_stopped_at_any_moment_ends_with_75(tmp_path, moment, number):
     result = job(tmp_path, patch=STOPPED[moment], number=number)
     assert (result.returncode, "Traceback" in result.stderr) == (75, False), result.stderr
-    assert f"interrupted by signal {number}; the same command goes on from here" in result.stderr
+    assert signals.message(number) in result.stderr
 
 
 @pytest.mark.parametrize("moment", DONE)
@@ -100,7 +101,7 @@ def test_a_job_stopped_while_it_imports_has_begun_nothing_and_ends_with_75(tmp_p
     process.send_signal(number)
     errors = process.communicate(timeout=60)[1]
     assert (process.returncode, "Traceback" in errors) == (75, False), errors
-    assert f"interrupted by signal {int(number)}; the same command goes on from here" in errors
+    assert signals.message(number) in errors
     assert not list(tmp_path.iterdir())
 
 
@@ -172,7 +173,7 @@ def test_a_comparison_is_stopped_with_its_processes_and_goes_on(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal and Slurm do: its processes too
     errors = process.communicate(timeout=60)[1]
     assert (process.returncode, "Traceback" in errors) == (75, False), errors
-    assert errors == "interrupted by signal 2; the same command goes on from here\n"
+    assert errors == signals.message(signal.SIGINT) + "\n"
     written = {path: path.stat().st_mtime_ns for path in done}
     again = run("compare", *arguments)
     assert again.returncode == 0, again.stderr

@@ -150,7 +150,7 @@ def run_once(
 
     answered = {row.problem_id for row in store.answers} if isinstance(store, MemoryStore) else store.answered_ids()
     runner = Runner(
-        config=RunnerConfig(16, 1e9, every, 0, ahead, share),
+        config=RunnerConfig(16, 1e9, every, ahead, share),
         workload=Workload(
             run=RUN,
             problems=[problem for problem in todo if problem.problem_id not in answered],

@@ -34,7 +34,7 @@ def test_before_a_job_begins_a_stop_ends_it_with_75(number, capfd):
     signals.end_at_once()
     with pytest.raises(Ended, match="75"):
         signal.raise_signal(number)
-    assert capfd.readouterr().err == f"interrupted by signal {int(number)}; the same command goes on from here\n"
+    assert capfd.readouterr().err == signals.message(number) + "\n"
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -1,0 +1,67 @@
+"""What the log of an attempt begins with: who works where, on what, what is there already, and what it will take. Pure text."""
+
+from __future__ import annotations
+
+from pruner.checkpoint.store import AttemptStart
+from pruner.config.job import Config
+from pruner.results.summary import seconds_words
+from pruner.rows import Earlier
+from pruner.shard.attempt import Shard
+from pruner.shard.inputs import Inputs
+from pruner.shard.runner import Status
+
+
+def opening(shard: Shard, inputs: Inputs, attempt: int, process: AttemptStart) -> list[str]:
+    """Return the lines of an attempt's beginning.
+
+    Args:
+        attempt: its number on the shard, from 1.
+    """
+    config, earlier = shard.config, shard.store.earlier()
+    return [
+        _who(attempt, process),
+        f"run {shard.folder.path}{_of_shards(config)}: {_what(config, inputs)}",
+        _work(shard, earlier),
+        *_expected(shard, inputs, earlier),
+    ]
+
+
+def _who(attempt: int, process: AttemptStart) -> str:
+    job = ""
+    if process.slurm_job_id is not None:
+        again = f", requeued {process.slurm_restart} times" if process.slurm_restart else ""
+        job = f", Slurm job {process.slurm_job_id}{again}"
+    versions = ", ".join(f"{name} {version}" for name, version in process.versions.items())
+    return f"attempt {attempt} on {process.host}, pid {process.pid}{job}; {versions}"
+
+
+def _of_shards(config: Config) -> str:
+    return f", shard {config.shard.index} of {config.shard.count}" if config.shard.count > 1 else ""
+
+
+def _what(config: Config, inputs: Inputs) -> str:
+    model = {"simulated": "SIMULATED traces", "replay": "recorded traces"}.get(config.sampler.name, config.model.name)
+    judge = f", judge {config.judge.name}" if config.method.uses_judge else ""
+    cap = "" if inputs.replay is not None else f", each of {config.model.sampling.max_tokens:,} tokens at most"
+    return f"{model}, method {config.method.name}{judge}; up to {config.budget} traces of a problem{cap}"
+
+
+def _work(shard: Shard, earlier: Earlier) -> str:
+    if not shard.num_done and not earlier.tokens:
+        return f"{shard.num_problems} problems, from the beginning"
+    spent = f" in {seconds_words(earlier.work_s)} of work" if earlier.work_s else ""
+    return f"resumed: {shard.num_done} of {shard.num_problems} problems are answered, {earlier.tokens:,} tokens sampled{spent}"
+
+
+def _expected(shard: Shard, inputs: Inputs, earlier: Earlier) -> list[str]:
+    """Return how long it will take at the rate of earlier attempts, and what it will cost at most."""
+    config, said = shard.config, []
+    if (left := Status.after(shard.num_problems, shard.num_done, earlier).eta_s) is not None and earlier.work_s:
+        said.append(f"about {seconds_words(left)} at the rate so far")
+    typical = config.model.typical_tokens if inputs.replay is None and config.sampler.name == "vllm" else None
+    if typical is not None:
+        tokens = (shard.num_problems - shard.num_done) * config.budget * typical
+        price = config.accounting.price_per_million_tokens
+        cost = f", cost {price * tokens / 1e6:,.2f}" if price is not None else ""
+        said.append(f"{tokens:,} tokens{cost} if every trace finishes, by model.typical_tokens = {typical}")
+    return [f"expected: {'; '.join(said)}"] if said else []
