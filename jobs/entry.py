@@ -9,7 +9,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NoReturn
 
@@ -62,6 +62,28 @@ def run_name(overrides: Sequence[str], ignored: Sequence[str]) -> str:
 def task_overrides() -> list[str]:
     """Return the overrides that this job was started with."""
     return list(HydraConfig.get().overrides.task)
+
+
+def inherited(overrides: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """Return a line for each thing of the demo's that applies to a problem set or model that was given by its path alone."""
+    given = {override.lstrip("+").partition("=")[0] for override in overrides}
+    sampler, model, said = values["sampler"]["name"], values["model"], []
+    if sampler != "replay" and "problems.path" in given and not given & {"problems", "problems.patterns"}:
+        said.append(
+            "problems.path is given without problems=...: the demo set's answer patterns apply. Add problems=own, or problems.patterns=[]"
+        )
+    if sampler != "vllm" or "model" in given or any(key.startswith("model.prompt") for key in given):
+        return said
+    prompt = f"the demo model's prompt with {len(model['prompt']['few_shot'])} examples"
+    if "model.path" in given:
+        said.append(
+            f"model.path is given without model=...: {prompt}, its sampling and its limits apply. Add model=own, or a file of conf/model"
+        )
+    elif "problems.path" in given:
+        said.append(
+            f"problems.path is given without model=...: {model['name']} answers, the demo's model, and {prompt} applies"
+        )
+    return said
 
 
 class PointFailed(RuntimeError):

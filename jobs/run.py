@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from typing import Any
 
 import hydra
@@ -16,9 +17,13 @@ from jobs import entry, signals
 from jobs.signals import StopSignals
 from pruner import slurm
 from pruner.config.identity import keys_outside_identity
-from pruner.config.job import parse
-from pruner.lines import log
+from pruner.config.job import Config, parse
+from pruner.errors import InputError
+from pruner.lines import log, print_warnings, printable
+from pruner.settings.section import local_path
 from pruner.shard import wiring
+from pruner.shard.inputs import read_inputs
+from pruner.shard.opening import preview
 from pruner.shard.work import RunStart, Stop, run_shard
 
 # A run's name leaves out what cannot change its results, but shows which problems and model it takes.
@@ -40,17 +45,33 @@ def main(cfg: DictConfig) -> int:
     values = entry.plain(cfg)
     config = parse(values)
     values |= {"sampler": config.sampler.model_dump(mode="json"), "method": config.method.model_dump(mode="json")}
-    if config.dry_run:
-        print(json.dumps(wiring.plan(config), indent=1))
-        return 0
-    stop = StopSignals()
+    notes = entry.inherited(entry.task_overrides(), values)
     name = config.run.name or entry.run_name(entry.task_overrides(), NOT_IN_NAMES)
-    start = RunStart(name, values, hydra_files(values))
+    if config.dry_run:
+        return dry_run(config, name, notes)
+    stop = StopSignals()
+    start = RunStart(name, values, hydra_files(values), notes)
     if run_shard(config, start, Stop(lambda: bool(stop), lambda: drain_s(config.checkpoint.drain_s, stop.received))):
         return 0
     log(f"everything is committed: {signals.message(stop.received)}")
     stop.hand_on()
     return entry.INTERRUPTED
+
+
+def dry_run(config: Config, name: str, notes: list[str]) -> int:
+    """Say what would be done, and print what would be started."""
+    inputs = read_inputs(config)
+    print_warnings(notes)
+    try:
+        prompt, fault = wiring.first_prompt(config, inputs), ""
+    except InputError as error:  # a login node may lack the model
+        prompt, fault = None, str(error)
+    for line in preview(config, inputs, local_path(config.run.root) / name, prompt):
+        print(printable(line), file=sys.stderr)
+    if fault:
+        print_warnings([f"no prompt is shown: {fault}"])
+    print(json.dumps(wiring.plan(config), indent=1))
+    return 0
 
 
 def drain_s(given: float | None, signal_number: int | None) -> float:

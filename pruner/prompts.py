@@ -26,6 +26,9 @@ class Prompts(Protocol):
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a text that continues a prompt: no special ones are added."""
 
+    def rendered(self, question: str) -> str | None:
+        """Return the prompt of a question as the model sees it, None if that is not known."""
+
 
 class ChatPrompts:
     """The model's own chat template over system text, worked examples and the question."""
@@ -58,6 +61,9 @@ class ChatPrompts:
     def encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
+    def rendered(self, question: str) -> str | None:
+        return str(self._tokenizer.decode(self.encode_question(question)))
+
     def _ask(self, question: str) -> str:
         return f"{question}\n{self._config.instruction}" if self._config.instruction else question
 
@@ -71,6 +77,9 @@ class BytePrompts:
     def encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(1 + byte for byte in text.encode())
 
+    def rendered(self, question: str) -> str | None:
+        return None
+
 
 class RecordedPrompts:
     """Prompts of which only the length is known: by question, in tokens, 0 where it is not."""
@@ -83,6 +92,9 @@ class RecordedPrompts:
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         raise AssertionError("a recording has no tokenizer")
+
+    def rendered(self, question: str) -> str | None:
+        return None
 
 
 def load_tokenizer(path: str, revision: str | None, trust_remote_code: bool) -> Any:

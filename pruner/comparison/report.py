@@ -163,7 +163,7 @@ def _cards(rows: Sequence[ComparisonRow]) -> list[tuple[str, str, str]]:
         saved = f"{100 * (1 - best.tokens_net / baseline.tokens_net):.0f} %"
         cards.append(
             (
-                "Saved within a point of that",
+                "Saved, within a point of that",
                 saved,
                 f"{_name(best)}: {percent(best.accuracy).partition(' ')[0]} at {page.short(best.tokens_net)} tokens per problem",
             )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from pruner.settings.section import FilePath, Natural, Positive, Section, Share
 
@@ -46,11 +47,11 @@ class SamplingConfig(Section):
 
 
 class ModelConfig(Section):
-    """path: a folder, or a hub id where the machine may download. prefix_tokens: a fixed prefix's length for its traces.
+    """name: null takes the path's last part. path: a folder, or a hub id where the machine may download. prefix_tokens: a fixed prefix's length for its traces.
     typical_tokens: the mean length of its traces, where somebody measured it.
     probe: what is appended to a prefix to force its answer out. hf_overrides: of the model's own config.json, as vLLM takes them."""
 
-    name: str
+    name: Annotated[str, BeforeValidator(lambda name: name or "")] = ""
     path: FilePath
     revision: str | None = None
     dtype: Literal["bfloat16", "float16", "float32"]
@@ -64,3 +65,7 @@ class ModelConfig(Section):
     probe: str
     prompt: PromptConfig
     sampling: SamplingConfig
+
+    @model_validator(mode="after")
+    def _is_named_by_its_path(self) -> ModelConfig:
+        return self if self.name else self.model_copy(update={"name": PurePath(self.path).name or self.path})

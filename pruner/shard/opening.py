@@ -1,6 +1,9 @@
-"""What the log of an attempt begins with: who works where, on what, what is there already, and what it will take. Pure text."""
+"""What the log of an attempt begins with: who works where, on what, what is there already, and what it will take; and what a dry run says.
+Pure text."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from pruner.checkpoint.store import AttemptStart
 from pruner.config.job import Config
@@ -24,6 +27,44 @@ def opening(shard: Shard, inputs: Inputs, attempt: int, process: AttemptStart) -
         _work(shard, earlier),
         *_expected(shard, inputs, earlier),
     ]
+
+
+def preview(config: Config, inputs: Inputs, folder: Path, prompt: str | None) -> list[str]:
+    """Return the lines of a dry run.
+
+    Args:
+        folder: the run's.
+        prompt: of the first problem, as the model will see it; None if that is not known.
+    """
+    problems = inputs.problems.shard(config.shard.index, config.shard.count)
+    state = "exists, and would go on" if folder.exists() else "would be made"
+    said = [
+        f"run {folder} {state}{_of_shards(config)}: {_what(config, inputs)}",
+        f"{len(problems)} problems, {_at_most(config, inputs, len(problems))}",
+    ]
+    if (typical := _typical(config, inputs, len(problems))) is not None:
+        said.append(typical)
+    if prompt is not None and problems:
+        said += [f"the prompt of {problems[0].problem_id}:", *(f"| {line}" for line in prompt.splitlines())]
+    return said
+
+
+def _at_most(config: Config, inputs: Inputs, problems: int) -> str:
+    traces = f"{problems * config.budget:,} traces at most"
+    if inputs.replay is not None:
+        return traces
+    return f"{traces}, {problems * config.budget * config.model.sampling.max_tokens:,} tokens if each reaches its cap"
+
+
+def _typical(config: Config, inputs: Inputs, problems: int) -> str | None:
+    """Return what so many problems take if every trace finishes at its typical length."""
+    typical = config.model.typical_tokens if inputs.replay is None and config.sampler.has_engine else None
+    if typical is None:
+        return None
+    tokens = problems * config.budget * typical
+    price = config.accounting.price_per_million_tokens
+    cost = f", cost {price * tokens / 1e6:,.2f}" if price is not None else ""
+    return f"{tokens:,} tokens{cost} if every trace finishes, by model.typical_tokens = {typical}"
 
 
 def _who(attempt: int, process: AttemptStart) -> str:
@@ -55,13 +96,9 @@ def _work(shard: Shard, earlier: Earlier) -> str:
 
 def _expected(shard: Shard, inputs: Inputs, earlier: Earlier) -> list[str]:
     """Return how long it will take at the rate of earlier attempts, and what it will cost at most."""
-    config, said = shard.config, []
+    said = []
     if (left := Status.after(shard.num_problems, shard.num_done, earlier).eta_s) is not None and earlier.work_s:
         said.append(f"about {seconds_words(left)} at the rate so far")
-    typical = config.model.typical_tokens if inputs.replay is None and config.sampler.name == "vllm" else None
-    if typical is not None:
-        tokens = (shard.num_problems - shard.num_done) * config.budget * typical
-        price = config.accounting.price_per_million_tokens
-        cost = f", cost {price * tokens / 1e6:,.2f}" if price is not None else ""
-        said.append(f"{tokens:,} tokens{cost} if every trace finishes, by model.typical_tokens = {typical}")
+    if (typical := _typical(shard.config, inputs, shard.num_problems - shard.num_done)) is not None:
+        said.append(typical)
     return [f"expected: {'; '.join(said)}"] if said else []

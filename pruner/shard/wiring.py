@@ -175,6 +175,16 @@ def plan(config: Config) -> dict[str, Any]:
     return config.sampler.plan(sampler_context(config))
 
 
+def first_prompt(config: Config, inputs: Inputs) -> str | None:
+    """Return the prompt of the shard's first problem as the model will see it, None if there is none or no tokenizer for it.
+
+    Raises:
+        InputError: the tokenizer cannot be loaded.
+    """
+    problems = inputs.problems.shard(config.shard.index, config.shard.count)
+    return make_prompts(config, inputs).rendered(problems[0].question) if problems else None
+
+
 def num_gpus(config: Config) -> tuple[int, int]:
     """Return how many GPUs the sampler's engine takes, and the judge's own."""
     return config.sampler.num_gpus(sampler_context(config))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -57,11 +57,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class RunStart:
-    """How a run was started: its folder's name, its config as plain values, and the files of .hydra/, name -> text."""
+    """How a run was started: its folder's name, its config as plain values, the files of .hydra/ (name -> text), and what to warn of."""
 
     name: str
     values: Mapping[str, Any]
     hydra_files: Mapping[str, str]
+    notes: Sequence[str] = ()
 
 
 def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
@@ -74,7 +75,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
     slurm.check_one_node()
     inputs = read_inputs(config)
     wiring.check_models(config, inputs)
-    print_warnings(unasked_judge(config))
+    print_warnings([*start.notes, *unasked_judge(config)])
     folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
     record = RunRecord(
         identity(config, fingerprints(config, inputs)),

@@ -180,7 +180,21 @@ def test_a_dry_run_prints_every_engine_and_starts_none(tmp_path):
     plan = json.loads(result.stdout)
     assert plan["sampler"]["arguments"]["tensor_parallel_size"] == 2
     assert plan["judge"]["arguments"]["model"] == "some/judge"
+    assert (
+        "would be made: qwen3_32b, method deepprune, judge llm" in result.stderr
+        and "no prompt is shown" in result.stderr
+    )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_shows_the_prompt_and_what_the_run_would_take(tmp_path):
+    result = run(
+        "run", "dry_run=true", "problems.limit=2", "accounting.price_per_million_tokens=3", f"run.root={tmp_path}"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "2 problems, 32 traces at most, 6,144 tokens if each reaches its cap" in result.stderr
+    assert "928 tokens, cost 0.00 if every trace finishes" in result.stderr
+    assert "| How many minutes are in one hour?<|im_end|>" in result.stderr and not list(tmp_path.iterdir())
 
 
 def test_the_importer_writes_what_the_main_job_reads(tmp_path):

@@ -44,11 +44,12 @@ def test_whatever_is_registered_has_shipped_values_under_its_name(group, found):
 @pytest.mark.parametrize("judge", ["probe", "llm"])
 @pytest.mark.parametrize("prefix", ["fixed", "reasoning_words"])
 def test_every_shipped_config_is_valid(model, method, judge, prefix):
-    found = config(f"model={model}", f"method={method}", f"judge={judge}", f"prefix={prefix}", "sampler=vllm")
+    path = ["model.path=/models/own"] if model == "own" else []
+    found = config(f"model={model}", f"method={method}", f"judge={judge}", f"prefix={prefix}", "sampler=vllm", *path)
     assert found.model.name == model
 
 
-@pytest.mark.parametrize("name", ["aime24", "aime25", "gpqa"])
+@pytest.mark.parametrize("name", ["aime24", "aime25", "gpqa", "own"])
 def test_sets_that_a_user_brings_ask_for_their_path(name):
     with pytest.raises(InputError, match=r"problems.path must be set"):
         config(f"problems={name}")

@@ -7,6 +7,12 @@ const state = { sort: 4, down: true, shown: step };
 const count = value => value.toLocaleString("en");
 const percent = value => Math.round(100 * value) + " %";
 
+// Ids of a set begin alike: of a long one, its end.
+function ending(id) {
+  const points = [...id];
+  return points.length > 17 ? "…" + points.slice(-16).join("") : id;
+}
+
 function make(tag, kind, text) {
   const element = document.createElement(tag);
   if (kind) element.className = kind;
@@ -17,14 +23,14 @@ function make(tag, kind, text) {
 const columns = () => {
   const left = +at("left").value, right = +at("right").value;
   return [
-    { name: "problem", of: i => data.problems[i][0], kind: "short" },
+    { name: "problem", of: i => data.problems[i][0], show: ending, kind: "short" },
     { name: "question", of: i => data.problems[i][1], kind: "question extra" },
     { name: "right, 1st", of: i => data.correct[left][i], show: percent, kind: "number" },
     { name: "right, 2nd", of: i => data.correct[right][i], show: percent, kind: "number" },
     { name: "difference", of: i => Math.abs(data.correct[right][i] - data.correct[left][i]), kind: "number extra",
       show: (_, i) => Math.round(100 * (data.correct[right][i] - data.correct[left][i])) },
     { name: "tokens, 1st", of: i => data.tokens[left][i], show: count, kind: "number extra" },
-    { name: "tokens, 2nd", of: i => data.tokens[right][i], show: count, kind: "number" },
+    { name: "tokens, 2nd", of: i => data.tokens[right][i], show: count, kind: "number extra" },
     { name: "traces, 2nd", of: i => data.traces[right][i], kind: "number extra" },
   ];
 };

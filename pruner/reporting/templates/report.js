@@ -13,7 +13,7 @@ const count = value => value === null ? "–" : Math.round(value).toLocaleString
 const percent = value => value === null ? "–" : Math.round(100 * value) + " %";
 const columns = [
   ...(data.runs.length > 1 ? [{ name: "run", of: p => data.runs[p.run], kind: "name" }] : []),
-  { name: "problem", of: p => p.id, kind: "short", key: p => data.runs.length > 1 ? p.id : p.index },
+  { name: "problem", of: p => p.id, show: ending, kind: "short", key: p => data.runs.length > 1 ? p.id : p.index },
   { name: "question", of: p => p.asked, kind: "question", extra: true },
   { name: "outcome", of: p => p.outcome, kind: "badge" },
   { name: "answer", of: p => p.answer ?? "–", kind: "short" },
@@ -27,6 +27,12 @@ const columns = [
   .filter(column => column.name !== "clusters" || problems.some(p => p.clusters));
 const state = { sort: null, down: false, shown: step };
 const at = id => document.getElementById(id);
+
+// Ids of a set begin alike: of a long one, its end.
+function ending(id) {
+  const points = [...id];
+  return points.length > 17 ? "…" + points.slice(-16).join("") : id;
+}
 
 function make(tag, kind, text) {
   const element = document.createElement(tag);
@@ -69,7 +75,7 @@ function line(problem) {
   row.tabIndex = 0;
   for (const column of columns) {
     const text = column.of(problem);
-    const cell = make("td", column.kind, column.kind === "badge" ? null : text);
+    const cell = make("td", column.kind, column.kind === "badge" ? null : column.show ? column.show(text) : text);
     if (column.kind === "badge") {
       cell.className = "";
       cell.append(make("span", "badge " + text.replace(" ", "-"), text));
