@@ -271,12 +271,18 @@ class Store:
         return self._read(sql, parameters)
 
     def traces(
-        self, chosen: TraceRange, with_text: bool, with_token_ids: bool, with_confidence: bool = False
+        self,
+        chosen: TraceRange,
+        with_text: bool,
+        with_token_ids: bool,
+        with_confidence: bool = False,
+        only: Sequence[int] | None = None,
     ) -> pa.Table:
         """Return traces of finished problems, in order. All that is joined is held in memory at once.
 
         Args:
             with_confidence: where the method had them sampled.
+            only: of the range, these problems.
         """
         if with_confidence:
             found = self._read("SELECT 1 FROM segments WHERE confidence IS NOT NULL LIMIT 1")
@@ -288,7 +294,8 @@ class Store:
         sql = f"""
             WITH chosen AS (
                 SELECT * FROM traces WHERE problem_index >= $first_problem AND problem_index < $last_problem
-                    AND trace_index >= $first_trace AND trace_index < $last_trace),
+                    AND trace_index >= $first_trace AND trace_index < $last_trace
+                    AND ($only IS NULL OR problem_index IN (SELECT unnest($only::INTEGER[])))),
             joined AS (
                 SELECT {", ".join(columns)} FROM segments
                 WHERE problem_id IN (SELECT problem_id FROM chosen)
@@ -297,7 +304,7 @@ class Store:
             SELECT * FROM chosen LEFT JOIN joined USING (problem_id, trace_index) ORDER BY problem_index, trace_index"""
         self._connection.execute(f"SET memory_limit = '{_RESULTS_MEMORY}'")
         try:
-            return self._read(sql, asdict(chosen))
+            return self._read(sql, asdict(chosen) | {"only": None if only is None else list(only)})
         finally:
             self._connection.execute(f"SET memory_limit = '{LIMITS['memory_limit']}'")
 

@@ -57,10 +57,28 @@ class RunFolder:
     def parquet(self, table: str) -> Path:
         return self.path / table / f"shard={self.shard_index:04d}.parquet"
 
+    def trace_part(self, number: int) -> Path:
+        """Return a part of a shard's traces, written while it goes on."""
+        return self.path / "traces" / f"shard={self.shard_index:04d}.part={number:04d}.parquet"
+
+    def trace_parts(self) -> list[Path]:
+        """Return the parts that are there, in order."""
+        found = (self.path / "traces").glob(f"shard={self.shard_index:04d}.part=*.parquet")
+        return sorted(
+            (path for path in found if path.stem.rpartition("=")[2].isdigit()),
+            key=lambda path: int(path.stem.rpartition("=")[2]),
+        )
+
     def remove_partials(self) -> None:
         """Remove what killed writers of this shard left. Only whoever holds its lease may call this."""
-        for path in (self.checkpoint, self.progress, *(self.parquet(table) for table in SHARD_TABLES)):
+        for path in (
+            self.checkpoint,
+            self.progress,
+            *(self.parquet(table) for table in SHARD_TABLES),
+            *self.trace_parts(),
+        ):
             remove_partials(path)
+        remove_partials(self.trace_part(0))
 
 
 @dataclass(frozen=True)

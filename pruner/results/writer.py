@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruner.checkpoint.store import Store, TraceRange
@@ -97,25 +98,42 @@ def _sql_type(kind: pa.DataType) -> str:
     return _SQL_TYPES[str(kind)]
 
 
-def write_answers(folder: RunFolder, store: Store, problems: ProblemSet, weights: AccountingConfig) -> pa.Table:
-    """Write the answers of finished problems, with the problem set's further columns; return them."""
-    answers = store.answers(weights)
-    table = carry(answers, problems.carried)
-    _write_table(folder.parquet("answers"), table, store)
-    return answers
+def write_answers(folder: RunFolder, store: Store, problems: ProblemSet, answers: pa.Table) -> None:
+    """Write the answers of finished problems, as by store.answers, with the problem set's further columns."""
+    _write_table(folder.parquet("answers"), carry(answers, problems.carried), store)
 
 
 def write_results(
     folder: RunFolder, store: Store, problems: ProblemSet, config: ResultsConfig, weights: AccountingConfig
-) -> pa.Table:
-    """Write all Parquet of the shard; return the answers."""
-    answers = write_answers(folder, store, problems, weights)
+) -> None:
+    """Write all Parquet of the shard. Answers come last: of what has one, a reader finds everything."""
+    answers = store.answers(weights)
+
+    def guard() -> None:
+        store.check_held()
+        # Now, so that no trace is ever read twice.
+        for part in folder.trace_parts():
+            part.unlink(missing_ok=True)
+
+    write_atomically(folder.parquet("traces"), lambda path: _write_traces(path, store, answers, config), guard)
+    write_judged(folder, store)
+    write_answers(folder, store, problems, answers)
+
+
+def write_judged(folder: RunFolder, store: Store) -> None:
+    """Write the verdicts and probes of finished problems."""
     for name in ("verdicts", "probes"):
         _write_table(folder.parquet(name), store.judged(name), store)
-    write_atomically(
-        folder.parquet("traces"), lambda path: _write_traces(path, store, answers, config), store.check_held
-    )
-    return answers
+
+
+def write_traces(path: Path, store: Store, answers: pa.Table, config: ResultsConfig, only: Sequence[int]) -> None:
+    """Write the traces of some finished problems to a file, whole or not at all.
+
+    Args:
+        only: indexes of the problems, in order.
+    """
+    chosen = answers.filter(pc.is_in(answers["problem_index"], pa.array(only, answers["problem_index"].type)))
+    write_atomically(path, lambda partial: _write_traces(partial, store, chosen, config, only), store.check_held)
 
 
 def write_attempts(folder: RunFolder, store: Store) -> None:
@@ -138,8 +156,10 @@ def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
     return answers
 
 
-def _write_traces(path: Path, store: Store, answers: pa.Table, config: ResultsConfig) -> None:
-    batches = _trace_tables(store, answers, config)
+def _write_traces(
+    path: Path, store: Store, answers: pa.Table, config: ResultsConfig, only: Sequence[int] | None = None
+) -> None:
+    batches = _trace_tables(store, answers, config, only)
     first = next(batches)
     with pq.ParquetWriter(path, first.schema) as writer:
         writer.write_table(first)
@@ -147,10 +167,12 @@ def _write_traces(path: Path, store: Store, answers: pa.Table, config: ResultsCo
             writer.write_table(table)
 
 
-def _trace_tables(store: Store, answers: pa.Table, config: ResultsConfig) -> Iterator[pa.Table]:
+def _trace_tables(
+    store: Store, answers: pa.Table, config: ResultsConfig, only: Sequence[int] | None
+) -> Iterator[pa.Table]:
     columns = (answers[name].to_pylist() for name in ("problem_index", "tokens_sampled", "traces_started"))
     for chosen in trace_ranges([Size(*values) for values in zip(*columns, strict=True)]) or [TraceRange(0, 0)]:
-        yield store.traces(chosen, config.text, config.token_ids, config.confidence)
+        yield store.traces(chosen, config.text, config.token_ids, config.confidence, only)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from pruner.lines import print_errors, print_warnings
 from pruner.packages import commit, installed
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
-from pruner.results.writer import write_answers, write_attempts, write_results
+from pruner.results.trace_parts import TraceParts
+from pruner.results.writer import write_answers, write_attempts, write_judged, write_results
 from pruner.settings.section import local_path
 from pruner.shard.runner import Status
 from pruner.traces import Problem
@@ -131,7 +132,8 @@ def finish_attempt(shard: Shard, reporter: Reporter, end: AttemptEnd) -> None:
         shard.store.end_attempt(end)
         shard.copy_checkpoint()
         reporter.report("writing" if end.end_reason == "done" else end.end_reason, end.message)
-        reporter.refresh_answers()
+        if end.end_reason != "done":  # else everything is written right after this
+            reporter.refresh()
         write_attempts(shard.folder, shard.store)
     except (CheckpointError, OSError) as error:
         print_errors([f"could not record the end of the attempt ({error})"])
@@ -160,7 +162,7 @@ def report_done(shard: Shard) -> None:
 
 
 class Reporter:
-    """Reports how far the shard is: progress.json at each commit, answers of finished problems at intervals."""
+    """Reports how far the shard is: progress.json at each commit, results of finished problems at intervals."""
 
     def __init__(self, shard: Shard, attempt: int) -> None:
         self._shard = shard
@@ -168,15 +170,20 @@ class Reporter:
         self._process = this_process()
         self._status = Status.after(shard.num_problems, shard.num_done, shard.store.earlier())
         self._refreshed_at = self._copied_at = time.monotonic()
-        self._copy_s = 0.0
+        self._copy_s = self._refresh_s = 0.0
+        self._has_new = False
+        self._parts: TraceParts | None = None
 
     def on_commit(self, status: Status) -> None:
         has_new = status.problems_done > self._status.problems_done
         self._status = status
         self.report("running")
         self._copy_if_due()
-        if has_new and time.monotonic() - self._refreshed_at >= self._shard.config.results.every_s:
-            self.refresh_answers()
+        self._has_new = self._has_new or has_new
+        # Where that would take more than a twentieth of the time, more rarely.
+        interval_s = max(self._shard.config.results.every_s, _COPY_PAUSE * self._refresh_s)
+        if self._has_new and time.monotonic() - self._refreshed_at >= interval_s:
+            self.refresh()
 
     def _copy_if_due(self) -> None:
         """Copy the checkpoint at its interval, or more rarely where that would take more than a twentieth of the time."""
@@ -194,10 +201,20 @@ class Reporter:
         if not shard.folder.parquet("traces").exists():
             write_results(shard.folder, shard.store, shard.problems, shard.config.results, shard.config.accounting)
 
-    def refresh_answers(self) -> None:
-        shard = self._shard
-        write_answers(shard.folder, shard.store, shard.problems, shard.config.accounting)
+    def refresh(self) -> None:
+        """Write all that is known of finished problems."""
+        shard, started = self._shard, time.monotonic()
+        answers = shard.store.answers(shard.config.accounting)
+        if self._parts is None:
+            self._parts = TraceParts(shard.folder, shard.store, shard.config.results, answers)
+        self._parts.refresh(answers)
+        write_judged(shard.folder, shard.store)
+        write_answers(
+            shard.folder, shard.store, shard.problems, answers
+        )  # last: of what has one, a reader finds everything
+        self._has_new = False
         self._refreshed_at = time.monotonic()
+        self._refresh_s = self._refreshed_at - started
 
     def report(self, state: str, message: str | None = None) -> None:
         store = self._shard.store

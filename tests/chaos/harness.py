@@ -44,6 +44,7 @@ CONFIG = (
     "checkpoint.every_segments=3",
     "checkpoint.lock_wait_s=20",
     "progress.interval_s=1000",
+    "results.every_s=0.02",
 )
 SLOW = ("sampler.step_s=0.008", "sampler.max_running_traces=6")
 # Settings with which a method decides something about traces as short as these.
