@@ -12,11 +12,16 @@ _MAX_LINE = 2_000
 def printable(text: str) -> str:
     """Return the text as one line that any terminal can show: control characters and lone surrogates are escaped, the middle of
     very long text is left out. Names, paths and file contents get into messages, and must not steer a terminal."""
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
+    shown = visible(text)
     half = _MAX_LINE // 2
     return shown if len(shown) <= _MAX_LINE else f"{shown[:half]} ... {shown[-half:]}"
+
+
+def visible(text: str) -> str:
+    """Return the text as one line in which control characters and lone surrogates are escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
 
 
 def print_errors(lines: Iterable[str]) -> None:

@@ -201,3 +201,14 @@ def test_a_process_that_dies_ends_the_comparison_with_a_line(traces, tmp_path):
     time.sleep(0.01)
     assert run("compare", *given).returncode == 0
     assert {name: files(tmp_path)[name].stat().st_mtime_ns for name in done} == done
+
+
+def test_a_page_says_what_methods_gain_over_plain_voting(traces, tmp_path):
+    result = compare(traces, tmp_path, ["method=worth", "method=esc method.window=2"], "resample=2")
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "report.html").read_text()
+    for part in ("All traces, plain vote", "Above plain voting at equal tokens", "method.window=2", "Pareto front"):
+        assert part in page
+    assert 'src="http' not in page and "<svg" in page
+    again = run("report", str(tmp_path))
+    assert "report.html" in again.stdout + again.stderr
