@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -25,6 +25,29 @@ from pruner.settings.dotted import flatten
 from pruner.settings.section import MAX_NAME_BYTES, did_you_mean
 
 _MAX_NAME = 160
+
+
+def quote_values(arguments: Sequence[str], is_sweep: bool = False) -> list[str]:
+    """Return a command line's arguments, with quotes around values that have a `=` in them, which Hydra's grammar needs.
+
+    Args:
+        is_sweep: a comma separates values, unless the whole names a file or folder.
+    """
+    return [_with_quotes(each, is_sweep) for each in arguments]
+
+
+def _with_quotes(argument: str, is_sweep: bool) -> str:
+    key, _, value = argument.partition("=")
+    if "=" not in value or key.startswith("-") or set(value) & set("'\"{}()$\\"):
+        return argument
+    if value.startswith("[") and value.endswith("]"):
+        return f"{key}=[{','.join(_quoted(item) for item in value[1:-1].split(','))}]"
+    parts = value.split(",") if is_sweep and not Path(value).exists() else [value]
+    return f"{key}={','.join(_quoted(part) for part in parts)}"
+
+
+def _quoted(value: str) -> str:
+    return f"'{value}'" if "=" in value and "[" not in value else value
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -128,6 +151,7 @@ def run(main: Callable[[], Any]) -> None:
     """Run a Hydra main; errors in the command line or the config files end the process with one line and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
     show_everything()
+    sys.argv[1:] = quote_values(sys.argv[1:], is_sweep=bool({"-m", "--multirun"} & set(sys.argv)))
     try:
         main()
     except Fault as fault:

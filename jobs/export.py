@@ -1,6 +1,6 @@
 """Results for other programs: `python -m jobs.export outputs/<run> --to jsonl|datasets|replay --output PATH`.
 
-jsonl: answers.jsonl and traces.jsonl in a folder. datasets: a folder that Hugging Face's `datasets.load_dataset` takes. replay: one
+jsonl: answers.jsonl and traces.jsonl in a folder; or, to a .jsonl file, a line for every trace with its problem's question and gold. datasets: a folder that Hugging Face's `datasets.load_dataset` takes. replay: one
 Parquet of the run's finished traces, which `sampler=replay sampler.source=PATH` reads. jsonl and datasets also take a folder of
 runs.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
-from pruner.results.export import KINDS, export_replay
+from pruner.results.export import KINDS, export_replay, export_trace_lines
 from pruner.results.query import Results
 from pruner.settings.section import local_path, target_path
 
@@ -22,7 +22,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = Arguments(prog="python -m jobs.export", description="Write results for other programs.")
     parser.add_argument("path", type=Path, help="a run's folder, or a folder of runs")
     parser.add_argument("--to", choices=(*KINDS, "replay"), required=True)
-    parser.add_argument("--output", type=Path, required=True, help="a folder; for replay a .parquet file")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="a folder, or with jsonl a .jsonl file; for replay a .parquet file"
+    )
     options = parser.parse_args(arguments)
     return ended(lambda: print(_export(options.path, options.to, options.output)))
 
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str]) -> int:
 def _export(path: Path, kind: str, output: Path) -> str:
     """Return the line that says what was written."""
     root, only = root_and_run(path)
-    output = target_path(output) if kind == "replay" else local_path(output)
+    is_file = kind == "replay" or (kind == "jsonl" and output.suffix == ".jsonl" and not output.is_dir())
+    output = target_path(output) if is_file else local_path(output)
     if kind == "replay":
         if only is None:
             raise InputError(f"{path}: got a folder without run.json, expected one run to be replayed.")
@@ -41,7 +44,8 @@ def _export(path: Path, kind: str, output: Path) -> str:
             counts = export_replay(results, root, only or path.name, output)
         else:
             runs = [row["run"] for row in results.rows("SELECT DISTINCT run FROM answers ORDER BY run")]
-            counts = KINDS[kind](results, runs, output)
+            write = export_trace_lines if kind == "jsonl" and is_file else KINDS[kind]
+            counts = write(results, runs, output)
     return f"{output}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 

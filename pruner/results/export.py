@@ -36,6 +36,8 @@ RECORDED = pa.schema(
     ]
 )
 _TRACES_AT_ONCE = 4096
+_WITH_PROBLEM = """(
+    FROM traces JOIN (SELECT run, problem_index, question, gold, answer AS voted_answer FROM answers) USING (run, problem_index))"""
 _ORDER = {
     "answers": "",
     "traces": ", trace_index",
@@ -47,6 +49,11 @@ _ORDER = {
 def export_jsonl(results: Results, runs: Sequence[str], target: Path) -> dict[str, int]:
     """Write answers.jsonl and traces.jsonl; return their rows."""
     return {name: _write_lines(target / f"{name}.jsonl", _parts(results, runs, name)) for name in ("answers", "traces")}
+
+
+def export_trace_lines(results: Results, runs: Sequence[str], target: Path) -> dict[str, int]:
+    """Write one file with a line for every trace, its problem's question, gold and voted answer beside it; return the rows."""
+    return {"traces": _write_lines(target, _parts(results, runs, "traces", _WITH_PROBLEM))}
 
 
 def _write_lines(path: Path, parts: Iterator[pa.Table]) -> int:
@@ -171,8 +178,8 @@ def _regular_probes(results: Results, run: str) -> dict[Key, tuple[int, list[str
     return found
 
 
-def _parts(results: Results, runs: Sequence[str], name: str) -> Iterator[pa.Table]:
-    """Yield a view's rows of these runs, a few problems at a time, in order."""
+def _parts(results: Results, runs: Sequence[str], name: str, source: str | None = None) -> Iterator[pa.Table]:
+    """Yield a view's rows of these runs, a few problems at a time, in order. source: read in place of the view."""
     for run in runs:
         sql = "SELECT min(problem_index) AS first, max(problem_index) AS last, max(budget) AS budget FROM answers WHERE run = $run"
         span = results.rows(sql, {"run": run})[0]
@@ -181,7 +188,7 @@ def _parts(results: Results, runs: Sequence[str], name: str) -> Iterator[pa.Tabl
         step = max(1, _TRACES_AT_ONCE // (span["budget"] or 1))
         for first in range(span["first"], span["last"] + 1, step):
             sql = f"""
-                FROM {name} WHERE run = $run AND problem_index >= $first AND problem_index < $last
+                FROM {source or name} WHERE run = $run AND problem_index >= $first AND problem_index < $last
                 ORDER BY problem_index{_ORDER[name]}"""
             yield results.table(sql, {"run": run, "first": first, "last": first + step})
 

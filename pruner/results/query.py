@@ -71,8 +71,7 @@ class Results:
         self._connection = duckdb.connect(
             config={**NO_EXTENSIONS, "python_enable_replacements": "false", "temp_directory": ""}
         )
-        self._connection.create_function("pass_at_k", pass_at_k, ["BIGINT", "BIGINT", "BIGINT"], "DOUBLE")
-        self._connection.create_function("maj_at_k", maj_at_k, ["BIGINT[]", "BOOLEAN[]", "BIGINT", "BIGINT"], "DOUBLE")
+        _add_functions(self._connection)
         self._made: set[str] = set()
         self._seen: dict[str, tuple[int, int, int]] = {}
         # A folder whose name DuckDB would take for a pattern is asked for by a pattern that only it fits.
@@ -287,9 +286,41 @@ class Results:
     def _quoted(self, paths: Sequence[str]) -> str:
         return "[" + ", ".join(_quoted(sql_path(Path(path))) for path in paths) + "]"
 
+    def statements(self) -> list[str]:
+        """Return what makes the views, without those runs that cannot be read."""
+        for view in READ_VIEWS:
+            self.table(f"SELECT count(*) FROM {view}")
+        return list(self._statements.values())
+
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of one SELECT as dicts."""
         return plain_rows(self.table(sql, parameters))
+
+
+def connect(root: Path | str = "outputs", run: str | None = None) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB connection of one's own with the views, for a notebook. Runs with damaged files are left out, and named in a warning.
+
+    Unlike Results it can do everything that DuckDB can. A query that hits the moment in which a run replaces a file may fail: ask again.
+
+    Args:
+        root, run: as of Results.
+
+    Raises:
+        InputError: as Results.
+    """
+    with Results(local_path(str(root)), run) as results:
+        statements = results.statements()
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    _add_functions(connection)
+    for statement in statements:
+        connection.execute(statement)
+    return connection
+
+
+def _add_functions(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.create_function("pass_at_k", pass_at_k, ["BIGINT", "BIGINT", "BIGINT"], "DOUBLE")
+    connection.create_function("maj_at_k", maj_at_k, ["BIGINT[]", "BOOLEAN[]", "BIGINT", "BIGINT"], "DOUBLE")
 
 
 def read_totals(results: Results) -> list[RunTotals]:

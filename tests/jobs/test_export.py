@@ -24,6 +24,15 @@ def test_json_lines_hold_every_answer_and_trace(sweep, tmp_path):
     assert export(sweep / "cons", "jsonl", tmp_path / "one").stdout.strip().endswith("8 answers, 128 traces")
 
 
+def test_a_file_of_json_lines_holds_every_trace_with_its_question(sweep, tmp_path):
+    target = tmp_path / "traces.jsonl"
+    result = export(sweep / "deepprune", "jsonl", target)
+    assert result.returncode == 0 and result.stdout.strip().endswith("traces.jsonl: 128 traces"), result.stderr
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert len(rows) == 128 and all(row["question"].startswith("What is") and row["gold"] for row in rows)
+    assert {row["voted_answer"] for row in rows if row["problem_id"] == "p1"} != {None}
+
+
 def test_a_folder_for_datasets_has_a_card_and_files_of_one_schema(sweep, tmp_path):
     result = export(sweep, "datasets", tmp_path)
     assert result.returncode == 0, result.stderr

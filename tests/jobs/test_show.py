@@ -24,7 +24,8 @@ def shown(root, *arguments):
 def test_problems_are_listed_with_what_became_of_them(root):
     lines = shown(root).splitlines()
     assert (
-        lines[0].split() == ["index", "problem", "outcome", "answer", "gold", "traces", "finished", "cut", "tied", "net_tokens"]
+        lines[0].split()
+        == ["index", "problem", "outcome", "answer", "gold", "traces", "finished", "cut", "tied", "net_tokens"]
         and len(lines) == 10
     )
 

@@ -19,6 +19,7 @@ from pruner.config.identity import identity
 from pruner.errors import InputError
 from pruner.methods.registry import METHODS
 from pruner.reporting.gather import curve_at_k, points
+from pruner.results import connect
 from pruner.results.named_queries import literal, parse_parameters, read_queries
 from pruner.results.query import Results, read_totals
 from pruner.schemas import VIEWS
@@ -360,3 +361,14 @@ def test_a_method_samples_the_traces_of_cons_so_that_its_baseline_is_found(metho
     )
     differing = {key for key in own.keys() | cons.keys() if own.get(key) != cons.get(key)}
     assert not {key for key in differing if not re.search(left_out, key)}
+
+
+def test_a_notebook_gets_a_connection_with_the_views_and_functions(sweep):
+    with connect(str(sweep)) as connection:
+        [(problems,)] = connection.sql("SELECT sum(problems)::INT FROM tokens").fetchall()
+        connection.execute("CREATE TABLE mine AS SELECT run, pass_at_k(2, 1, 1) AS p FROM runs")
+        assert problems == 24 and connection.sql("SELECT DISTINCT p FROM mine").fetchall() == [(0.5,)]
+    with connect(sweep, "cons") as connection:
+        assert connection.sql("SELECT DISTINCT run FROM traces").fetchall() == [("cons",)]
+    with pytest.raises(InputError, match="no run has written answers"):
+        connect("/nonexistent")
