@@ -61,7 +61,7 @@ def main(cfg: DictConfig) -> int:
 def dry_run(config: Config, name: str, notes: list[str]) -> int:
     """Say what would be done, and print what would be started."""
     inputs = read_inputs(config)
-    print_warnings(notes)
+    print_warnings([*notes, *inputs.problems.notes])
     try:
         prompt, fault = wiring.first_prompt(config, inputs), ""
     except InputError as error:  # a login node may lack the model

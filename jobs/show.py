@@ -16,6 +16,7 @@ from typing import Any
 from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
 from pruner.lines import print_warnings
+from pruner.problem_shapes import turns_of
 from pruner.prompts import ChatPrompts, load_tokenizer
 from pruner.results.query import Results
 from pruner.results.show import find_problem, problem_text, problems_text, trace_text
@@ -60,7 +61,7 @@ def _prompt(folder: Path, row: Mapping[str, Any]) -> str | None:
             return None
         model = parse_as(ModelConfig, config["model"])
         tokenizer = load_tokenizer(model.path, model.revision, model.trust_remote_code)
-        return ChatPrompts(tokenizer, model.prompt).rendered(str(row["question"]))
+        return ChatPrompts(tokenizer, model.prompt).rendered(str(row["question"]), turns_of(row.get("messages")))
     except (InputError, OSError, ValueError, KeyError, TypeError) as error:
         print_warnings([f"no prompt is shown: {error}"])
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -17,16 +17,19 @@ _SAMPLE_BYTES = 1 << 20
 _SAMPLES = 256
 
 
+Messages = Sequence[tuple[str, str]]
+
+
 class Prompts(Protocol):
     """Turns questions into token ids."""
 
-    def encode_question(self, question: str) -> tuple[int, ...]:
-        """Return the prompt of a question, up to where the model begins to write."""
+    def encode_question(self, question: str, messages: Messages = ()) -> tuple[int, ...]:
+        """Return the prompt of a question, or of a conversation, up to where the model begins to write."""
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a text that continues a prompt: no special ones are added."""
 
-    def rendered(self, question: str) -> str | None:
+    def rendered(self, question: str, messages: Messages = ()) -> str | None:
         """Return the prompt of a question as the model sees it, None if that is not known."""
 
 
@@ -38,14 +41,25 @@ class ChatPrompts:
         self._config = config
         self._today = datetime.fromisoformat(config.date)
 
-    def encode_question(self, question: str) -> tuple[int, ...]:
-        messages = [{"role": "system", "content": self._config.system}] if self._config.system else []
+    def encode_question(self, question: str, messages: Messages = ()) -> tuple[int, ...]:
+        if messages:
+            return self.encode_messages(self._conversation(messages))
+        said = [{"role": "system", "content": self._config.system}] if self._config.system else []
         for turn in self._config.few_shot:
-            messages += [
+            said += [
                 {"role": "user", "content": self._ask(turn.question)},
                 {"role": "assistant", "content": turn.reply},
             ]
-        return self.encode_messages([*messages, {"role": "user", "content": self._ask(question)}])
+        return self.encode_messages([*said, {"role": "user", "content": self._ask(question)}])
+
+    def _conversation(self, messages: Messages) -> list[dict[str, str]]:
+        """Return a conversation with the configured system text, if it has none of its own, and the instruction below its last turn. Worked
+        examples are left out: it is no question among questions."""
+        said = [{"role": role, "content": content} for role, content in messages]
+        said[-1]["content"] = self._ask(said[-1]["content"])
+        if self._config.system and said[0]["role"] != "system":
+            said.insert(0, {"role": "system", "content": self._config.system})
+        return said
 
     def encode_messages(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
         """Return the tokens of a conversation, ready for the model's next turn."""
@@ -61,8 +75,8 @@ class ChatPrompts:
     def encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def rendered(self, question: str) -> str | None:
-        return str(self._tokenizer.decode(self.encode_question(question)))
+    def rendered(self, question: str, messages: Messages = ()) -> str | None:
+        return str(self._tokenizer.decode(self.encode_question(question, messages)))
 
     def _ask(self, question: str) -> str:
         return f"{question}\n{self._config.instruction}" if self._config.instruction else question
@@ -71,13 +85,13 @@ class ChatPrompts:
 class BytePrompts:
     """Prompts without a tokenizer, for the simulated sampler: a token a byte."""
 
-    def encode_question(self, question: str) -> tuple[int, ...]:
+    def encode_question(self, question: str, messages: Messages = ()) -> tuple[int, ...]:
         return self.encode_text(question)
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(1 + byte for byte in text.encode())
 
-    def rendered(self, question: str) -> str | None:
+    def rendered(self, question: str, messages: Messages = ()) -> str | None:
         return None
 
 
@@ -87,13 +101,13 @@ class RecordedPrompts:
     def __init__(self, num_tokens: Mapping[str, int]) -> None:
         self._num_tokens = num_tokens
 
-    def encode_question(self, question: str) -> tuple[int, ...]:
+    def encode_question(self, question: str, messages: Messages = ()) -> tuple[int, ...]:
         return (0,) * self._num_tokens[question]
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         raise AssertionError("a recording has no tokenizer")
 
-    def rendered(self, question: str) -> str | None:
+    def rendered(self, question: str, messages: Messages = ()) -> str | None:
         return None
 
 

@@ -80,12 +80,19 @@ class TokenIds(Sequence[int]):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One row of a problem set; `problem_index` is its row in the whole set, not in the shard."""
+    """One row of a problem set.
+
+    Attributes:
+        problem_index: its row in the whole set, not in the shard.
+        question: of a conversation, what it asks as text.
+        messages: a conversation's turns, each a role and its content; empty: there is only the question.
+    """
 
     problem_id: str
     problem_index: int
     question: str
     answer: str | None
+    messages: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

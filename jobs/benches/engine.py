@@ -190,7 +190,7 @@ def _requests(config: Config, inputs: Inputs) -> list[Request]:
     prompts, rule = wiring.make_prompts(config, inputs), wiring.trace_rule(config)
     requests = []
     for priority, problem in enumerate(inputs.problems.problems):
-        prompt = prompts.encode_question(problem.question)
+        prompt = prompts.encode_question(problem.question, problem.messages)
         for index in range(config.budget):
             key = SegmentKey(problem.problem_id, index, 0)
             seed = hash64(rule.seed, "segment", problem.problem_id, index, 0)

@@ -26,6 +26,7 @@ NOT_IDENTITY = (
     "problems.name",
     "problems.path",
     "problems.limit",
+    "problems.columns",
     "model.path",
     "model.revision",
     "model.gpu_memory_utilization",

@@ -47,7 +47,7 @@ class Engines:
         self.judge = judge
         self.prompts: Prompts = wiring.make_prompts(config, inputs)
         self._prompts = [
-            (each.problem_id, TokenIds(self.prompts.encode_question(each.question)))
+            (each.problem_id, TokenIds(self.prompts.encode_question(each.question, each.messages)))
             for each in inputs.problems.problems[:_PROMPTS]
         ]
         self.decoding = replace(wiring.trace_rule(config).decoding, has_confidence=False)

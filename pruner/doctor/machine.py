@@ -245,7 +245,7 @@ def problems(config: Config) -> Finding:
     what, figures = f"{len(found):,} problems", {"problems": len(found)}
     if isinstance(config.sampler, VllmSamplerConfig):
         prompts = wiring.make_prompts(config, inputs)
-        longest = max(len(prompts.encode_question(each.question)) for each in found[:_PROBLEMS_READ])
+        longest = max(len(prompts.encode_question(each.question, each.messages)) for each in found[:_PROBLEMS_READ])
         figures["longest_prompt"] = longest
         room = config.model.max_model_len - longest
         what += f", the longest prompt of the first {min(len(found), _PROBLEMS_READ)} has {longest} tokens"

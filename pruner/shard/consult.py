@@ -141,7 +141,7 @@ class Consultation:
         Raises:
             InputError: the method asks for something that was not recorded.
         """
-        prompt = self._prompts.encode_question(problem.question)
+        prompt = self._prompts.encode_question(problem.question, problem.messages)
         if self._sees_whole_traces:
             outcome, rounds = self._give_whole_traces(problem, len(prompt))
         else:

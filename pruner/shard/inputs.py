@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pruner.config.job import Config
 from pruner.problems import ProblemSet, read_problems
 from pruner.replay import Replay
 from pruner.samplers.base import SamplerContext
+from pruner.sources import source_stem
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def read_inputs(config: Config) -> Inputs:
     """
     replay = config.sampler.read_replay(config.seed)
     if replay is None:
-        return Inputs(read_problems(config.problems.path, config.problems.limit))
+        return Inputs(read_problems(config.problems.path, config.problems.limit, config.problems.columns))
     replay.check_budget(config.budget)
     if config.method.needs_confidence:
         replay.check_confidences()
@@ -37,7 +37,7 @@ def read_inputs(config: Config) -> Inputs:
 def set_name(config: Config) -> str:
     """Return the problem set's name: given, or the file's."""
     source = config.sampler.problems_source or config.problems.path
-    return config.problems.name or Path(source).stem
+    return config.problems.name or source_stem(source)
 
 
 def sampler_context(config: Config, replay: Replay | None = None) -> SamplerContext:

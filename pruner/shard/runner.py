@@ -254,7 +254,7 @@ class Runner:
         return len(self._queue) + self._sampler.num_running - len(self._speculative)
 
     def _open_problem(self, problem: Problem) -> None:
-        prompt = self._workload.prompts.encode_question(problem.question)
+        prompt = self._workload.prompts.encode_question(problem.question, problem.messages)
         prompted = PromptedProblem(problem, prompt, self._opened)
         self._opened += 1
         case = self._workload.open_case(prompted, self._workload.known.pop(problem.problem_id, []))

@@ -75,7 +75,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
     slurm.check_one_node()
     inputs = read_inputs(config)
     wiring.check_models(config, inputs)
-    print_warnings([*start.notes, *unasked_judge(config)])
+    print_warnings([*start.notes, *inputs.problems.notes, *unasked_judge(config)])
     folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
     record = RunRecord(
         identity(config, fingerprints(config, inputs)),

@@ -9,13 +9,13 @@ import pytest
 
 from jobs import entry
 from pruner.errors import InputError
-from pruner.importing import read_source
 from pruner.lines import printable
 from pruner.problems import read_problems
 from pruner.results.audit import audit
 from pruner.results.query import Results
 from pruner.results.writer import sql_path
 from pruner.settings.section import name_fault
+from pruner.sources import read_source
 from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs
 
@@ -168,7 +168,7 @@ def test_columns_of_one_name_are_refused(tmp_path):
 
 def test_a_device_or_folder_is_no_problem_set(tmp_path):
     for path in ("/dev/zero", str(tmp_path)):
-        assert "expected a Parquet file" in refused("run", "sampler=simulated", f"problems.path={path}")
+        assert "got a folder or device, expected a file" in refused("run", "sampler=simulated", f"problems.path={path}")
 
 
 RECORDED = {

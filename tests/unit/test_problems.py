@@ -53,9 +53,15 @@ def test_many_faults_are_counted_not_listed(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"problem_id": ["a"], "question": ["x"]}, "missing \\['answer'\\]"),
-        ({"problem_id": [1], "question": ["x"], "answer": ["1"]}, "column problem_id is int64, expected string"),
-        ({"problem_id": ["a"], "question": ["x"], "answer": [1.5]}, "column answer is double, expected string"),
+        ({"problem_id": ["a"], "prompt": ["x"]}, "none for the question. Say problems.columns.question="),
+        (
+            {"problem_id": [True], "question": ["x"], "answer": ["1"]},
+            "column problem_id is bool, expected text or numbers",
+        ),
+        (
+            {"problem_id": ["a"], "question": ["x"], "answer": [["1"]]},
+            "string>, expected text",
+        ),
         ({k: pa.array([], pa.string()) for k in ("problem_id", "question", "answer")}, "the set is empty"),
     ],
 )
