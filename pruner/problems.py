@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pruner.answers.registry import known_kind
 from pruner.columns import limited
 from pruner.errors import InputError
 from pruner.files import write_atomically
@@ -22,6 +23,8 @@ from pruner.sources import read_any, source_stem
 from pruner.traces import Problem
 
 REQUIRED = ("problem_id", "question", "answer")
+# A name of a kind of answers (pruner/answers/kinds).
+KindName = Annotated[str, AfterValidator(known_kind)]
 # Each has files of its own, which status reads one after the other.
 MAX_SHARDS = 100_000
 
@@ -63,7 +66,7 @@ class ProblemsConfig(Section):
     path: FilePath
     limit: Positive | None = None
     columns: ProblemColumns = ProblemColumns()
-    answers: Literal["math", "choice"] = "math"
+    answers: KindName = "math"
     patterns: tuple[str, ...] = ()
     cut: Literal["boxed", "any"] = "boxed"
 

@@ -8,32 +8,14 @@ from __future__ import annotations
 
 import re
 
-from pruner.answers.extraction import option_letter
-from pruner.answers.keys import plain_key
-
 MAX_CHARS = 4000
 _WORDS = re.compile(r"[A-Za-z][A-Za-z ]{2,}")
 _NUMBERS = re.compile(r"[\d.,\s+-]+")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([A-Za-z ]{3,})\}")
 
 
-def plain_grade(gold: str, answer: str, kind: str) -> int | None:
-    """Return 1 or 0 where that takes no algebra: equal spellings, whole numbers, words, option letters; None otherwise."""
-    if gold == answer:
-        return 1
-    if kind == "choice":
-        letter = option_letter(answer)
-        return int(letter is not None and letter == option_letter(gold))
-    if plain_key(gold) is not None and plain_key(answer) is not None:
-        return 0
-    words = [_words(text) for text in (gold, answer)]
-    if all(words):
-        # To algebra a word is a product of letters, and `listen` would equal `silent`.
-        return int(words[0] == words[1])
-    return 0 if max(len(gold), len(answer)) > MAX_CHARS else None
-
-
-def _words(text: str) -> str | None:
+def bare_words(text: str) -> str | None:
+    """Return an answer's words without case, None if it is none of words only."""
     bare = _WRAPPED.sub(r"\1", text.strip("$ ")).strip(" .")
     return bare.casefold() if _WORDS.fullmatch(bare) else None
 

@@ -17,12 +17,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from hashlib import blake2b
 
 from pruner.answers.equations import digest, linear, scaled, solved, valued, values_of
 from pruner.answers.expressions import Node, has_sign, parse, signed, symbols
-from pruner.answers.extraction import last_boxed, option_letter
+from pruner.answers.extraction import last_boxed
 from pruner.answers.items import Item, as_set, interval, listed, numbers, sequence, union, without
 from pruner.answers.latex import Token, Unreadable, plain_signs, tokenize
 from pruner.answers.structure import infinity, inside, split, split_at_bar, top_level, trimmed
@@ -54,32 +53,20 @@ def plain_key(answer: str) -> str | None:
     return answer if _PLAIN.fullmatch(answer) and answer != "-0" else None
 
 
-@lru_cache(maxsize=100_000)
-def cached_key(answer: str, kind: str) -> str:
-    """Return `answer_key`, remembered: recordings repeat their answers."""
-    return answer_key(answer, kind)
+def math_key(answer: str) -> str:
+    """Return the canonical key of an answer in mathematics, at most 120 characters."""
+    return limited(plain_key(answer) or _read(answer))
 
 
-def answer_key(answer: str, kind: str = "math") -> str:
-    """Return the canonical key of an answer, at most 120 characters.
-
-    Args:
-        kind: `math`, or `choice`, where an option's letter counts and nothing else.
-    """
-    if kind == "choice":
-        letter = option_letter(answer)
-        return letter if letter is not None else _limited("text:" + _bare(answer))
-    return _limited(plain_key(answer) or _read(answer))
-
-
-def _limited(key: str) -> str:
+def limited(key: str) -> str:
+    """Return a key, or what stands for one that is too long."""
     if len(key) <= _MAX_KEY:
         return key
     digest = blake2b(key.encode(errors="surrogatepass"), digest_size=12).hexdigest()
     return f"{key.partition(':')[0][:12]}~{digest}"
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """Return what stands for itself: without spaces, dollars and the commands that only change its looks; words without case."""
     bare = _STYLES.sub("", text.strip()).rstrip(".!").replace("{", "").replace("}", "")
     return bare if "\\" in bare else bare.casefold()
@@ -88,24 +75,24 @@ def _bare(text: str) -> str:
 def _read(answer: str) -> str:
     text = " ".join(answer.split())
     if len(text) > MAX_CHARS:
-        return "text:" + _bare(text)
+        return "text:" + bare(text)
     if "boxed" in text and (inner := last_boxed(text)) is not None and text.startswith("\\boxed"):
         text = inner.strip()
     words = text.strip("$ .!")
     if (_LONG_WORD.search(words) or words.casefold() == "no") and _WORDS.fullmatch(words) and not _is_name(words):
-        return "text:" + _bare(words)
+        return "text:" + bare(words)
     if based := _based(text.strip("$ .")):
         return based
     try:
         plain = plain_signs(_INTRODUCED.sub("", _ORDINAL.sub("", text))).strip()
         tokens = trimmed(tokenize(plain))
         if (phrase := _all_words(tokens)) is not None:
-            return "text:" + _bare(phrase)
+            return "text:" + bare(phrase)
         return _statement(tokens).key
     except MemoryError:
         raise
     except Exception:  # a model may write anything; what cannot be read, for whatever reason, stands for itself
-        return "text:" + _bare(text)
+        return "text:" + bare(text)
 
 
 def _is_name(words: str) -> bool:

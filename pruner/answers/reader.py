@@ -21,9 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from pruner.answers.extraction import last_boxed
-from pruner.answers.grading import plain_grade
-from pruner.answers.keys import plain_key
 from pruner.answers.readings import Read, Reading
+from pruner.answers.registry import KINDS, known_kind
 from pruner.errors import AnswerError
 from pruner.traces import FinalAnswer, ProbeKey, TraceKey
 
@@ -43,15 +42,13 @@ class AnswerReader:
     """Turns readings into final answers with keys and grades. The worker starts when it is first needed.
 
     Args:
-        kind: `math` or `choice`.
+        kind: a name of registry.KINDS.
         patterns: regular expressions for answers outside a box.
         time_limit_s: processor seconds that grading one answer may take; beyond it the answer is wrong.
     """
 
     def __init__(self, kind: str, patterns: Sequence[str] = (), time_limit_s: float = 1.5) -> None:
-        if kind not in ("math", "choice"):
-            raise ValueError(f"answers: got kind {kind!r}, expected math or choice")
-        self._kind = kind
+        self._kind = KINDS[known_kind(kind)]
         self._patterns = tuple(patterns)
         self._time_limit_s = time_limit_s
         self._done: list[Read] = []
@@ -119,9 +116,9 @@ class AnswerReader:
             return True, None
         if asked in self._known:
             return True, self._known[asked]
-        if answer is None or self._kind != "math" or (key := plain_key(answer)) is None:
+        if answer is None or (key := self._kind.plain_key(answer)) is None:
             return False, None
-        correct = None if gold is None else plain_grade(gold, answer, self._kind)
+        correct = None if gold is None else 1 if gold == answer else self._kind.plain_grade(gold, answer)
         if gold is not None and correct is None:
             return False, None
         return True, FinalAnswer(answer, key, correct)
@@ -129,7 +126,7 @@ class AnswerReader:
     def _feed(self) -> None:
         """Give the worker what it has not been asked, a few at a time: what it has been asked is asked again if it dies."""
         if self._worker is None:
-            self._worker = _Worker(self._kind, self._time_limit_s, self._patterns)
+            self._worker = _Worker(self._kind.name, self._time_limit_s, self._patterns)
         for asked in list(itertools.islice(self._waiting, len(self._worker.asked), _AT_ONCE)):
             self._worker.ask(asked, asked in self._given_up)
 

@@ -19,8 +19,7 @@ from types import FrameType
 from typing import Any
 
 from pruner.answers.extraction import extract_answer
-from pruner.answers.grading import grade, plain_grade
-from pruner.answers.keys import answer_key
+from pruner.answers.registry import KINDS
 from pruner.processes import end_with_parent
 
 MEMORY_BYTES = 4 << 30
@@ -42,13 +41,15 @@ def graded(gold: str | None, answer: str, kind: str, time_limit_s: float) -> int
     """Return 1 if the answer is right, 0 if it is wrong, None without a gold answer."""
     if gold is None:
         return None
-    plain = plain_grade(gold, answer, kind)
+    if gold == answer:
+        return 1
+    plain = KINDS[kind].plain_grade(gold, answer)
     if plain is not None:
         return plain
     try:
         signal.setitimer(signal.ITIMER_PROF, time_limit_s)
         signal.setitimer(signal.ITIMER_VIRTUAL, time_limit_s + END_AFTER_S)
-        return grade(gold, answer)
+        return KINDS[kind].grade(gold, answer)
     except (Exception, OutOfTime):  # whatever sympy or the parser raises on a model's text means: not shown to be right
         return 0
     finally:
@@ -67,7 +68,7 @@ def answered(request: dict[str, Any], kind: str, time_limit_s: float, patterns: 
         return {"answer": None}
     is_graded = not request.get("is_given_up")
     correct = graded(request["gold"], answer, kind, time_limit_s) if is_graded else 0
-    return {"answer": answer, "answer_key": answer_key(answer, kind), "correct": correct}
+    return {"answer": answer, "answer_key": KINDS[kind].key(answer), "correct": correct}
 
 
 def main(kind: str, time_limit_s: float, patterns: list[str]) -> None:
@@ -78,9 +79,7 @@ def main(kind: str, time_limit_s: float, patterns: list[str]) -> None:
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     logging.disable(logging.CRITICAL)
-    if kind == "math":
-        with contextlib.suppress(Exception):
-            grade("1", "2")  # the imports of sympy are not the first answer's time
+    KINDS[kind].prepare()
     for line in sys.stdin:
         reply = answered(json.loads(line), kind, time_limit_s, patterns)
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,7 @@ from pruner.errors import InputError, first_line
 from pruner.files import write_atomically
 from pruner.learning.pairs import LabelledPair, Recorded
 from pruner.prefix import AnyPrefix
+from pruner.problems import KindName
 from pruner.results.run_tables import TRACE_COLUMNS, _read_run, large_texts
 from pruner.settings.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
 
@@ -72,7 +73,7 @@ class PairsConfig(Section):
     source: FilePath
     target: FilePath
     columns: RecordedColumns
-    answers: Literal["math", "choice"]
+    answers: KindName
     patterns: tuple[str, ...]
     tokenizer: str
     segment_tokens: Positive

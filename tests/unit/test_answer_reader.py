@@ -115,7 +115,7 @@ def test_options_are_read_by_their_letter():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="expected math or choice"):
+    with pytest.raises(ValueError, match="expected one of choice, exact, math, number"):
         AnswerReader("words")
 
 
