@@ -41,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Arguments(prog="python -m jobs.query", description="SQL over all runs under a folder.")
-    parser.add_argument("query", nargs="?", help=f"a SELECT over {', '.join(VIEWS)}; or the name of a shipped query")
+    parser.add_argument(
+        "query", nargs="?", help=f"a SELECT over {', '.join(VIEWS)}; or the name of one of these or of a shipped query"
+    )
     parser.add_argument("--root", default="outputs", type=Path, help="folder of the runs (default: outputs)")
     parser.add_argument("--file", type=Path, help="read the query from a file")
     parser.add_argument(
@@ -86,10 +88,12 @@ def _answer(options: argparse.Namespace) -> str:
 def _named(text: str, queries: dict[str, NamedQuery]) -> NamedQuery:
     if text in queries:
         return queries[text]
+    if text in VIEWS:
+        return NamedQuery(text, "", (), f"SELECT * FROM {text}")
     if text.replace("-", "_").isidentifier():
-        near = difflib.get_close_matches(text, queries, 1)
+        near = difflib.get_close_matches(text, [*queries, *VIEWS], 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise InputError(f"query: got {text!r}, expected a SELECT or one of {', '.join(queries)}.{hint}")
+        raise InputError(f"query: got {text!r}, expected a SELECT or one of {', '.join([*queries, *VIEWS])}.{hint}")
     return NamedQuery("query", "", (), text)
 
 

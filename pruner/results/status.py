@@ -143,6 +143,11 @@ def headline(manifest: Manifest) -> str:
     return printable(f"{manifest.path}: {shards}: {states}; {problems}, {tokens}{eta}")
 
 
+def tokens_words(tokens: int, in_flight: int) -> str:
+    """Return committed tokens, and those of requests that still run."""
+    return f"{tokens:,} + {in_flight:,} under way" if in_flight else f"{tokens:,}"
+
+
 def _row(shard: ShardState) -> tuple[str, ...]:
     index, state, progress = str(shard.index), shard.state, shard.progress
     who = str(shard.holder) if shard.holder is not None else ""
@@ -161,7 +166,7 @@ def _row(shard: ShardState) -> tuple[str, ...]:
         f"{progress.traces_cut:,}",
         f"{progress.traces_unanswered:,}",
         f"{progress.segments:,}",
-        f"{progress.tokens:,}",
+        tokens_words(progress.tokens, progress.tokens_in_flight if is_running else 0),
         f"{progress.tokens_per_s:,.0f}" if progress.tokens_per_s else "",
         duration(progress.eta_s) if is_running else "",
         str(progress.attempt),

@@ -8,7 +8,7 @@ import time
 from tqdm import tqdm
 
 from pruner.lines import log
-from pruner.results.status import duration
+from pruner.results.status import duration, tokens_words
 from pruner.shard.runner import Status
 
 
@@ -54,7 +54,7 @@ def counts(status: Status) -> str:
     )
     return (
         f"traces {status.traces_running} running / {status.traces_finished} finished{odd} / {status.traces_pruned} pruned, "
-        f"{status.tokens:,} tokens, {status.tokens_per_s:,.0f} tok/s, about {status.tokens_saved:,} tokens saved"
+        f"tokens {tokens_words(status.tokens, status.tokens_in_flight)}, {status.tokens_per_s:,.0f} tok/s, about {status.tokens_saved:,} tokens saved"
     )
 
 

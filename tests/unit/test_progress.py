@@ -36,7 +36,7 @@ def without_time(shown):
 
 def test_a_line_has_counts_rate_and_the_time_that_is_left():
     assert line(STATUS) == (
-        "problems 4/8, traces 3 running / 20 finished (2 cut, 4 without an answer) / 5 pruned, 2,800 tokens, 50 tok/s, "
+        "problems 4/8, traces 3 running / 20 finished (2 cut, 4 without an answer) / 5 pruned, tokens 2,800 + 200 under way, 50 tok/s, "
         "about 12,345 tokens saved, ETA 0:01:00"
     )
 
@@ -48,7 +48,7 @@ def test_an_attempt_counts_what_earlier_ones_did():
 
 def test_the_time_left_is_unknown_until_a_problem_is_finished():
     assert line(Status(8, 0, work_s=60.0)).endswith("ETA unknown")
-    assert line(Status(8, 8)).endswith("0 tokens, 0 tok/s, about 0 tokens saved, ETA 0:00:00")
+    assert line(Status(8, 8)).endswith("tokens 0, 0 tok/s, about 0 tokens saved, ETA 0:00:00")
 
 
 def test_lines_come_at_intervals_and_one_at_the_end(clock, capsys):
