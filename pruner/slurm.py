@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Sequence
 
 from pruner.errors import InputError
 
@@ -61,6 +62,32 @@ def seconds_left() -> float | None:
     except (OSError, subprocess.TimeoutExpired):
         pass
     return max(0.0, min(found)) if found else None
+
+
+def queue(jobs: Sequence[str]) -> dict[str, str]:
+    """Return what squeue says of jobs, by id (of an array's task `<array>_<task>`): state, reason, and the expected start. Empty without a
+    squeue that answers.
+
+    Args:
+        jobs: ids; of an array's tasks, the array's.
+    """
+    if not jobs:
+        return {}
+    asked = ["squeue", "--noheader", "--array", "--format=%i|%T|%r|%S", f"--jobs={','.join(jobs)}"]
+    try:
+        lines = subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_S).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    found = {}
+    for line in lines:
+        job, *said = line.strip().split("|")
+        if len(said) == 3:
+            state, reason, start = said
+            reason = "" if reason in ("None", "") else f" ({reason})"
+            found[job] = f"{state.lower()}{reason}" + (
+                f", from {start}" if state == "PENDING" and start not in ("N/A", "") else ""
+            )
+    return found
 
 
 def parse_time(text: str) -> float | None:

@@ -23,8 +23,36 @@ trap 'exit 130' INT
 
 say() { echo "setup: $*" >&2; }
 
-# Runs an installer. Its log gets all that it prints, the terminal gets the steps and what is large.
+# Says how far an installer is, as long as it runs: pip resolves and unpacks for minutes without a word.
+heartbeat() {
+  local found loaded nap=""
+  trap '[ -z "$nap" ] || kill "$nap" 2>/dev/null || true; exit 0' TERM
+  while :; do
+    sleep 15 &
+    nap=$!
+    wait "$nap"
+    found=$(grep --count --extended-regexp '^ *(Collecting|Resolved) ' "$log" 2>/dev/null || true)
+    loaded=$(grep --count --extended-regexp '^ *(Downloading|Using cached) ' "$log" 2>/dev/null || true)
+    say "  ${SECONDS} s so far: ${found:-0} packages resolved, ${loaded:-0} files fetched"
+  done
+}
+
+# Runs an installer. Its log gets all that it prints, the terminal gets the steps, what is large, and a line now and then.
 logged() {
+  local beat code=0
+  : >"$log"
+  heartbeat 9>&- &
+  beat=$!
+  # shellcheck disable=SC2064  # the process of now is meant
+  trap "kill $beat 2>/dev/null || true; exit 130" INT
+  steps "$@" || code=$?
+  kill "$beat" 2>/dev/null || true
+  wait "$beat" 2>/dev/null || true
+  trap 'exit 130' INT
+  return "$code"
+}
+
+steps() {
   "$@" 2>&1 | tee "$log" | sed --unbuffered --quiet --regexp-extended \
     -e 's/^ *(Downloading [^ ]+ \(([0-9]{2,}(\.[0-9]+)? ?Mi?B|[0-9.]+ ?Gi?B)\)).*/setup:   \1/p' \
     -e 's/^(Installing collected packages): .*/setup:   \1/p' \
@@ -129,6 +157,11 @@ if [ -n "${PRUNER_ENV:-}" ]; then
     exit 2
   fi
   exit 0
+fi
+
+if [[ $PWD == *[[:space:]]* ]]; then
+  say "warning: the path of this folder has a space in it. The loader takes it for two, so vLLM cannot preload its OpenMP library:" \
+    "it prints errors at each start and may be slower. Better move the folder."
 fi
 
 exec 9>.cache/setup.lock

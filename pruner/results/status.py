@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,27 +101,34 @@ def read_shard(folder: RunFolder) -> ShardState:
     return ShardState(folder.shard_index, state, progress, holder, fault)
 
 
-def describe(manifest: Manifest) -> str:
-    """Return a headline and a table with one line per shard."""
-    rows: list[tuple[str, ...]] = [
-        (
-            *(
-                "shard",
-                "state",
-                "problems",
-                "running",
-                "finished",
-                "cut",
-                "no answer",
-                "segments",
-                "tokens",
-                "tok/s",
-                "ETA",
-            ),
-            *("attempts", "who", "last report"),
-        )
-    ]
-    rows += [_row(shard) for shard in manifest.shards]
+_COLUMNS = [
+    "shard",
+    "state",
+    "problems",
+    "running",
+    "finished",
+    "cut",
+    "unanswered",
+    "segments",
+    "tokens",
+    "tok/s",
+    "ETA",
+    "attempts",
+    "who",
+]
+
+
+def describe(manifest: Manifest, queue: Mapping[str, str] | None = None) -> str:
+    """Return a headline and a table with one line per shard.
+
+    Args:
+        queue: what Slurm's queue says of jobs, by id (slurm.queue).
+    """
+    waits = _queued(manifest, queue or {})
+    rows: list[tuple[str, ...]] = [(*_COLUMNS, *(["queue"] if waits else []), "last report")]
+    for shard in manifest.shards:
+        *cells, reported = _row(shard)
+        rows.append((*cells, *([waits.get(shard.index, "")] if waits else []), reported))
     lines = aligned([[printable(cell) for cell in row] for row in rows])
     errors = [
         f"shard {shard.index}: {message}"
@@ -129,6 +136,26 @@ def describe(manifest: Manifest) -> str:
         if (message := shard.fault or (shard.progress.message if shard.progress is not None else None))
     ]
     return "\n".join([headline(manifest), *lines, *(printable(line) for line in errors)])
+
+
+def jobs_of(manifest: Manifest) -> list[str]:
+    """Return the Slurm jobs (of arrays, the array) that worked on the run's shards."""
+    found = (shard.progress.slurm_job_id for shard in manifest.shards if shard.progress is not None)
+    return sorted({job.partition("_")[0] for job in found if job})
+
+
+def _queued(manifest: Manifest, queue: Mapping[str, str]) -> dict[int, str]:
+    """Return what the queue says of shards that nobody works on, by index. A task of an array works on the shard of its number."""
+    arrays = [job for job in jobs_of(manifest) if job not in queue]
+    found = {}
+    for shard in manifest.shards:
+        if shard.state in ("running", "done"):
+            continue
+        own = shard.progress.slurm_job_id if shard.progress is not None else None
+        ids = [*([own] if own else []), *(f"{array}_{shard.index}" for array in arrays)]
+        if (said := next((queue[job] for job in ids if job in queue), None)) is not None:
+            found[shard.index] = said
+    return found
 
 
 def headline(manifest: Manifest) -> str:

@@ -64,6 +64,8 @@ def test_a_preemption_that_leaves_a_minute_discards_nothing_with_a_drain(tmp_pat
             lambda job=job, seen=number: not runs(job) and ended(tmp_path, seen + 1), "the attempt ends", tmp_path
         )
         discarded.append(attempts(tmp_path)[number]["discarded_tokens"])
+        shown = run("status", str(tmp_path / "run")).stdout
+        assert "resumable" in shown and "pending (" in shown, shown
         if number == 0:
             slurm("scancel", job)
     print(

@@ -7,7 +7,7 @@ import pytest
 from pruner.checkpoint.lease import Lease, this_holder
 from pruner.errors import InputError
 from pruner.results.run_folder import Progress, RunFolder, write_progress
-from pruner.results.status import describe, read_manifest
+from pruner.results.status import describe, jobs_of, read_manifest
 
 PROJECT = Path(__file__).parents[2]
 REPORTED = Progress("running", 2, "node7", 41, "9_1", 8, 3, 5, 120, 4000, 7, 100.0, 30.0)
@@ -52,3 +52,13 @@ def test_what_is_no_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         read_manifest(tmp_path)
+
+
+def test_shards_that_nobody_works_on_show_what_the_queue_says(run):
+    manifest = read_manifest(run)
+    assert jobs_of(manifest) == ["9"]
+    queue = {f"9_{index}": f"pending {index}" for index in (0, 1, 2, 4)}
+    lines = describe(manifest, {**queue, "9_1": "pending 2"}).splitlines()
+    assert "queue" in lines[1].split() and "pending 2" in lines[4] and "pending 4" in lines[6]
+    assert all("pending" not in line for line in lines[2:4]), lines
+    assert "queue" not in describe(manifest, {"10_2": "pending"}).splitlines()[1].split()

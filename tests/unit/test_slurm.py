@@ -44,3 +44,26 @@ def test_an_allocation_of_several_nodes_is_refused(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
     with pytest.raises(InputError, match="an allocation of 2 nodes, expected one"):
         slurm.check_one_node()
+
+
+def test_the_queue_is_read_by_job(monkeypatch):
+    lines = "9_1|PENDING|BeginTime|2026-01-02T03:04:05\n9_2|PENDING|Resources|N/A\n9_3|RUNNING|None|2026-01-01T00:00:00\nnonsense\n"
+    asked = []
+
+    def squeue(command, **named):
+        asked.append(command)
+        return subprocess.CompletedProcess([], 0, lines, "")
+
+    monkeypatch.setattr(subprocess, "run", squeue)
+    assert slurm.queue(["9"]) == {
+        "9_1": "pending (BeginTime), from 2026-01-02T03:04:05",
+        "9_2": "pending (Resources)",
+        "9_3": "running",
+    }
+    assert asked[0][-1] == "--jobs=9" and slurm.queue([]) == {}
+
+    def no_squeue(*given, **named):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "run", no_squeue)
+    assert slurm.queue(["9"]) == {}
