@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,7 +29,8 @@ _MAX_NAME = 160
 
 
 def quote_values(arguments: Sequence[str], is_sweep: bool = False) -> list[str]:
-    """Return a command line's arguments, with quotes around values that have a `=` in them, which Hydra's grammar needs.
+    """Return a command line's arguments, with quotes around values that Hydra's grammar does not take without: those with a `=`, with
+    letters that are not ASCII, or with a `~`.
 
     Args:
         is_sweep: a comma separates values, unless the whole names a file or folder.
@@ -37,17 +39,29 @@ def quote_values(arguments: Sequence[str], is_sweep: bool = False) -> list[str]:
 
 
 def _with_quotes(argument: str, is_sweep: bool) -> str:
-    key, _, value = argument.partition("=")
-    if "=" not in value or key.startswith("-") or set(value) & set("'\"{}()$\\"):
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-") or value[:1] in ("", "{", "'", '"') or "${" in value or _parses(argument):
         return argument
-    if value.startswith("[") and value.endswith("]"):
-        return f"{key}=[{','.join(_quoted(item) for item in value[1:-1].split(','))}]"
-    parts = value.split(",") if is_sweep and not Path(value).exists() else [value]
-    return f"{key}={','.join(_quoted(part) for part in parts)}"
+    if value.startswith("["):
+        if not value.endswith("]"):
+            return argument
+        made = f"{key}=[{','.join(_quoted(item) for item in value[1:-1].split(','))}]"
+    else:
+        parts = value.split(",") if is_sweep and not Path(value).exists() else [value]
+        made = f"{key}={','.join(_quoted(part) for part in parts)}"
+    return made if _parses(made) else argument
+
+
+def _parses(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+        return True
+    except HydraException:
+        return False
 
 
 def _quoted(value: str) -> str:
-    return f"'{value}'" if "=" in value and "[" not in value else value
+    return value if _parses(f"x={value}") else "'" + value.replace("'", r"\'") + "'"
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -174,7 +188,7 @@ def one_line(error: Exception) -> str:
         text = text.partition("To append to your")[0]
     text = "config: " + " ".join(line.strip() for line in text.splitlines() if line.strip()) + hint
     if "override_grammar" in text:
-        text += """. A value with = or , in it needs quotes of its own: key="'value'"."""
+        text += """. A value with , or quotes in it needs quotes of its own: key="'value'"."""
     return text
 
 

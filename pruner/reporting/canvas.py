@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from wcwidth import wcwidth
 
 LIGHT = {
     "ink": "#1c2330",
@@ -35,6 +39,13 @@ LIGHT = {
 _STANDINS = {role: f"#0a0b{number:02x}" for number, role in enumerate(LIGHT)}
 SERIES = ("a", "b", "c", "d", "e", "f")
 MARKS = ("o", "s", "^", "D", "v", "P")
+# Fonts that have what DejaVu Sans lacks: Chinese, Japanese, Korean, signs and emoji. Those that a machine has are asked one after the other.
+_FURTHER_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans"),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "NanumGothic", "UnDotum", "Baekmuk Gulim", "IPAGothic", "VL Gothic", "Droid Sans Fallback"),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Arial Unicode MS"),
+    *("Noto Emoji", "Symbola", "Segoe UI Emoji", "Noto Sans Symbols2", "Unifont"),
+)  # fmt: skip
 _WIDE, _HALF, _NARROW = 1100.0, 535.0, 380.0
 
 Palette = dict[str, str]
@@ -91,7 +102,9 @@ def render(
         (LIGHT, "png", width, height),
     )
     for palette, kind, width, height in forms:
-        with matplotlib.rc_context(settings):
+        with matplotlib.rc_context(settings | {"font.family": fonts()}), warnings.catch_warnings():
+            # A sign that no font has is a box in the PNG; in the page the browser draws the text.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
             canvas = Canvas(figsize=(width / 72, height / 72), layout="constrained")
             canvas.patch.set_alpha(0.0 if kind == "svg" else 1.0)
             draw(canvas, palette)
@@ -100,6 +113,15 @@ def render(
             pictures.append(out.getvalue())
     wide, narrow = (_for_page(each.decode(), f"{name}{i}") for i, each in enumerate(pictures[:2]))
     return Figure(name, title, note, wide, narrow, pictures[2], is_wide=is_wide)
+
+
+@cache
+def fonts() -> list[str]:
+    """Return the fonts that text is drawn with; the first one that has a sign draws it."""
+    from matplotlib.font_manager import fontManager
+
+    there = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _FURTHER_FONTS if name in there)]
 
 
 def is_narrow(figure: Any) -> bool:
@@ -173,8 +195,19 @@ def unit_of(values: Sequence[float]) -> tuple[float, str]:
 
 
 def shortened(text: str, most: int) -> str:
-    text = text.replace("$", r"\$")
-    return text if len(text) <= most else text[: most // 2] + "…" + text[-(most // 2 - 1) :]
+    """Return a text with its middle left out where it is wider than so many letters; Chinese or Korean ones are twice as wide."""
+    if _width(text) > most:
+        head, tail = text, text
+        while _width(head) > most // 2:
+            head = head[:-1]
+        while _width(tail) > most // 2 - 1:
+            tail = tail[1:]
+        text = f"{head}…{tail}"
+    return text.replace("$", r"\$")
+
+
+def _width(text: str) -> int:
+    return sum(max(0, wcwidth(sign)) for sign in text)
 
 
 def lines(axes: Any, segments: Sequence[Any], colour: str, width: float, order: int, label: str | None = None) -> None:

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import duckdb
 import pytest
+from wcwidth import wcwidth
 
 from pruner.reporting import figures
+from pruner.reporting.canvas import render, shortened
 from pruner.reporting.gather import (
     Calibration,
     calibrations,
@@ -167,3 +169,17 @@ def test_numbers_are_short():
         "4.56 M",
         "2 G",
     ]
+
+
+def test_long_names_are_cut_by_their_width_and_at_whole_letters():
+    assert shortened("a" * 44, 44) == "a" * 44 and shortened("a" * 45, 44) == "a" * 22 + "…" + "a" * 21
+    cut = shortened("한국어 문제 번호 " * 4 + "🙂🙂", 20)
+    assert cut.startswith("한국어 문") and cut.endswith("🙂") and sum(wcwidth(sign) for sign in cut) <= 20
+
+
+def test_figures_with_letters_of_every_script_are_drawn_without_a_warning(recwarn):
+    def draw(figure, palette):
+        figure.subplots().set_title("한국어 漢字 かな 🙂 é")
+
+    drawn = render("scripts", "", "", draw, 200)
+    assert "한국어 漢字 かな 🙂 é" in drawn.svg and drawn.png and not recwarn.list
