@@ -184,6 +184,10 @@ def legend(axes: Any, palette: Palette, **where: Any) -> None:
 
 
 def legend_above(axes: Any, palette: Palette, columns: int) -> None:
+    """Write the legend above the axes, on a narrow screen in as many columns as its words leave room for."""
+    if is_narrow(axes.figure):
+        widest = max((len(label) for label in axes.get_legend_handles_labels()[1]), default=0)
+        columns = min(columns, 1 if widest > 20 else 2)
     legend(axes, palette, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0, handlelength=1.2)
 
 
