@@ -88,7 +88,7 @@ class CompareConfig(Section):
     seed: Seed
     processes: Processes
     bootstrap: Resamplings
-    marks: tuple[Rate, ...]
+    marks: tuple[Rate, ...] | None
     against: tuple[str, ...]
     knob: str | None
     folds: Folds

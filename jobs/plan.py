@@ -39,7 +39,7 @@ def table(result: dict[str, Any]) -> str:
     """Return the plan in words, one line per number."""
     units = {
         "wall_s": ("wall time of a task", f"{result['wall_s'] / 3600:,.2f} h"),
-        "tasks": ("array tasks", f"{result['tasks']:,}   (--array=0-{result['tasks'] - 1})"),
+        "tasks": ("array tasks", _tasks(result)),
         "task_hours": ("all tasks", f"{result['task_hours']:,.1f} h"),
         "gpu_hours": ("GPU-hours", f"{result['gpu_hours']:,.1f}"),
         "checkpoint_bytes": ("checkpoints", _size(result["checkpoint_bytes"])),
@@ -52,7 +52,19 @@ def table(result: dict[str, Any]) -> str:
         f"{result['problems']:,} problems x {result['budget']:,} traces of {result['mean_trace_tokens']:,.0f} tokens, "
         f"method={result['method']}, model={result['model']}"
     )
-    return "\n".join([head, *(f"  {name:<22} {value}" for name, value in units.values())])
+    return "\n".join([head, *(f"  {name:<22} {value}" for name, value in units.values()), "", result["sbatch"], ""])
+
+
+def _tasks(result: dict[str, Any]) -> str:
+    said = f"{result['tasks']:,}"
+    if result["tasks"] > result["max_array_size"]:
+        said += f"   more than an array may have here ({result['max_array_size']:,}): submit parts of it"
+    elif result["tasks"] == result["max_array_size"] and result["requeues"]:
+        said += "   as many as an array may have"
+    if result["requeues"]:
+        times = "once" if result["requeues"] == 1 else f"{result['requeues']} times"
+        said += f"   each goes back into the queue {times}, at its time limit"
+    return said
 
 
 def recorded_table(result: dict[str, Any]) -> str:

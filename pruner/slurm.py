@@ -64,6 +64,16 @@ def seconds_left() -> float | None:
     return max(0.0, min(found)) if found else None
 
 
+def max_array_size() -> int | None:
+    """Return how many tasks an array of this cluster may have; None without a scontrol that answers."""
+    try:
+        said = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=_ASK_S).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"^MaxArraySize\s*=\s*(\d{1,9})\s*$", said, re.MULTILINE)
+    return int(found[1]) if found and int(found[1]) > 0 else None
+
+
 def queue(jobs: Sequence[str]) -> dict[str, str]:
     """Return what squeue says of jobs, by id (of an array's task `<array>_<task>`): state, reason, and the expected start. Empty without a
     squeue that answers.

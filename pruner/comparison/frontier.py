@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from pruner.comparison.table import ComparedRun, ComparisonRow, Control, Floats
 from pruner.results.formats import markdown_table
 from pruner.traces import hash64
 
+# A method with so many settings is chosen from; so many marks are shown at most.
+_LEAST_SETTINGS, _MOST_MARKS = 3, 5
+
 
 @dataclass(frozen=True)
 class Frontier:
@@ -18,6 +22,19 @@ class Frontier:
 
     method: str
     accuracy: tuple[float | None, ...]
+
+
+def marks_of(rows: Sequence[ComparisonRow]) -> list[float]:
+    """Return net tokens per problem at which a table of the best settings says something: the baseline's cost and its halves down to the
+    cheapest setting, in two digits. None where no method has settings to choose from.
+    """
+    of_method = Counter(row.method for row in rows if row.method != "cons")
+    most = max((row.tokens_net for row in rows if row.method == "cons"), default=0.0)
+    if max(of_method.values(), default=0) < _LEAST_SETTINGS or most <= 0:
+        return []
+    least = min(row.tokens_net for row in rows)
+    halves = [most / 2**number for number in range(_MOST_MARKS) if most / 2**number >= least]
+    return sorted({float(f"{half:.2g}") for half in halves})
 
 
 def frontiers(rows: Sequence[ComparisonRow], control: Control | None, marks: Sequence[float]) -> list[Frontier]:

@@ -26,7 +26,7 @@ class Compared:
 class View:
     """How it is shown; conf/compare.yaml describes the settings."""
 
-    marks: Sequence[float]
+    marks: Sequence[float] | None
     folds: int
     against: Sequence[str]
     knob: str | None
@@ -43,11 +43,12 @@ def page(rows: Sequence[ComparisonRow], compared: Compared, view: View) -> str:
     runs, control = compared.runs, compared.control
     orders = f"{rows[0].repetitions} order{'s' if rows[0].repetitions > 1 else ''}"
     text = table.markdown(rows, f"# {rows[0].problems} problems, {orders} of the traces each")
-    if view.marks:
-        best = frontier.frontiers(rows, control, view.marks)
-        text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(best, view.marks)}"
-        chosen = frontier.held_out(candidates(runs, control), view.marks, view.folds, view.seed)
-        text += f"\n## The best setting, chosen on other problems\n\n{frontier.markdown(chosen, view.marks)}"
+    marks = frontier.marks_of(rows) if view.marks is None else view.marks
+    if marks:
+        best = frontier.frontiers(rows, control, marks)
+        text += f"\n## The best accuracy of any setting\n\n{frontier.markdown(best, marks)}"
+        chosen = frontier.held_out(candidates(runs, control), marks, view.folds, view.seed)
+        text += f"\n## The best setting, chosen on other problems\n\n{frontier.markdown(chosen, marks)}"
     if view.against:
         found = hulls.hull_rows(runs, control, view.against, view.knob, view.bootstrap, view.seed)
         text += f"\n## Above the best mixtures of others' settings\n\n{hulls.markdown(found, view.against, view.knob)}"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pruner import slurm
 from pruner.answers.reader import AnswerReader
 from pruner.columns import TEXT, limited, read_parquet, typed_table
 from pruner.config.job import Config
 from pruner.errors import InputError
-from pruner.problems import read_problems
+from pruner.problems import MAX_SHARDS, read_problems
 from pruner.rows import AnswerRow, TraceRow
 from pruner.samplers.base import Completion
+from pruner.samplers.devices import planned_devices
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 from pruner.settings.section import (
     MAX_COUNT,
@@ -36,7 +39,7 @@ from pruner.settings.section import (
 from pruner.shard.accounting import judge_tokens
 from pruner.shard.clocked import clocked_orders
 from pruner.shard.inputs import read_inputs, sampler_context
-from pruner.shard.planning import Curve, Disk, Engine, Machine, ProblemCost, make_plan
+from pruner.shard.planning import Curve, Disk, Engine, Machine, Plan, ProblemCost, make_plan
 from pruner.shard.workbench import Workbench
 from pruner.traces import Fact, Problem, Segment, hash64
 
@@ -63,6 +66,7 @@ class PlanConfig(Section):
     curve: tuple[tuple[Positive, Rate], ...]
     max_running: Running | None
     tasks: Positive | None
+    max_array_size: Positive | None = None
     wall_hours: Seconds
     load_s: Pause
     bytes_per_token: Amount
@@ -92,21 +96,39 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
         load_s=config.load_s,
     )
     cost, simulated = problem_cost(config, compose, job, engine, lengths, count)
+    machine, limit_s = Machine(engine, Disk(config.bytes_per_token, config.bytes_per_segment)), config.wall_hours * 3600
+    most = min(config.max_array_size or slurm.max_array_size() or MAX_SHARDS, MAX_SHARDS)
     try:
         plan = make_plan(
-            count,
-            cost,
-            lengths,
-            Machine(engine, Disk(config.bytes_per_token, config.bytes_per_segment)),
-            min(config.tasks, count) if config.tasks is not None else None,
-            config.wall_hours * 3600,
+            count, cost, lengths, machine, min(config.tasks, count) if config.tasks is not None else None, limit_s
         )
     except ValueError as error:
         raise InputError(f"wall_hours: {error}. Allow more, or use more GPUs per task.") from None
+    if config.tasks is None and plan.tasks > most:
+        # A task that reaches its limit goes back into the queue, and goes on.
+        plan = make_plan(count, cost, lengths, machine, most, limit_s)
     mean = sum(lengths) / len(lengths)
     stated = {"method": job.method.name, "model": job.model.name, "budget": config.budget, "mean_trace_tokens": mean}
-    stated |= {"max_running": engine.max_running, "gpus_per_task": engine.gpus}
+    stated |= {"max_running": engine.max_running, "gpus_per_task": engine.gpus, "max_array_size": most}
+    stated |= {"requeues": max(0, math.ceil(plan.wall_s / limit_s) - 1), "sbatch": sbatch_line(config, job, plan)}
     return {**stated, **asdict(plan), **simulated}
+
+
+def sbatch_line(config: PlanConfig, job: Config, plan: Plan) -> str:
+    """Return the command that submits what was planned."""
+    gpus = gpus_a_task(job) if planned_devices() else 0
+    minutes = math.ceil(min(1.2 * plan.wall_s + config.load_s, config.wall_hours * 3600) / 60)
+    parts = [
+        "sbatch",
+        f"--array=0-{plan.tasks - 1}",
+        f"--time={max(5, minutes)}",
+        *([f"--gpus={gpus}"] if gpus else []),
+        "slurm/run.sh",
+    ]
+    path = [f"problems.path={config.problem_set}"] if config.problem_set is not None else []
+    named = any(each.partition("=")[0] == "problems" for each in config.overrides)
+    own = [] if named or not path else ["problems=own"]
+    return shlex.join([*parts, *config.overrides, *own, *path, f"budget={config.budget}"])
 
 
 def plan_recorded(config: PlanConfig, compose: Compose) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pruner.comparison.frontier import frontiers, held_out, markdown
+from pruner.comparison.frontier import frontiers, held_out, markdown, marks_of
 from pruner.comparison.table import Control, compared_run, table
 from tests.unit.test_comparison import answers
 
@@ -23,6 +23,13 @@ def test_a_frontier_is_the_best_that_so_many_tokens_buy():
     assert "| 5 |  |" in markdown([found], [5, 10, 25, 40])
     lines = markdown([found], [5, 1500, 20e3, 1.25e6]).splitlines()[2:]
     assert [line.split(" | ")[0] for line in lines] == ["| 5", "| 1.5k", "| 20k", "| 1,250k"]
+
+
+def test_marks_are_the_baseline_and_its_halves_where_a_method_has_settings_to_choose_from():
+    settings = [totals(f"x={tokens}", tokens) for tokens in (130, 500, 700)]
+    baseline = compared_run("", "", answers("", 1017, (1, 0, 1), method="cons"))
+    assert marks_of(table([*settings, baseline], None, 10, 0)) == [250.0, 510.0, 1000.0]
+    assert marks_of(table([*settings[1:], baseline], None, 10, 0)) == [] == marks_of(table(settings, None, 10, 0))
 
 
 def test_plain_voting_has_a_frontier_too():

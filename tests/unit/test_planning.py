@@ -1,5 +1,6 @@
 """The planner: its arithmetic, and that it agrees with a simulation of the same run."""
 
+import math
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.compose import main_config
+from pruner import slurm
 from pruner.errors import InputError
 from pruner.settings.section import parse_as
 from pruner.shard.planning import Curve, Disk, Engine, Machine, ProblemCost, drain_s, make_plan
@@ -94,6 +96,31 @@ def test_a_million_problems_of_512_traces_fit_on_paper():
         config(num_problems=10**6, budget=512, simulated_problems=0, mean_tokens=20_000, wall_hours=1e5), main_config
     )
     assert found["traces"] == 512 * 10**6 and found["tasks"] >= 1 and found["checkpoint_bytes"] > 2e13
+
+
+def test_an_array_keeps_within_what_the_cluster_takes_and_goes_on_in_the_queue(monkeypatch):
+    million = {"num_problems": 10**6, "simulated_problems": 0, "mean_tokens": 2000, "wall_hours": 12.0}
+    free = plan_run(config(**million), main_config)
+    assert free["tasks"] > 50 and free["requeues"] == 0
+    monkeypatch.setattr(slurm, "max_array_size", lambda: 50)
+    kept = plan_run(config(**million), main_config)
+    assert (kept["tasks"], kept["max_array_size"]) == (50, 50)
+    assert kept["requeues"] == math.ceil(kept["wall_s"] / 43_200) - 1 >= 1
+    assert kept["sbatch"] == "sbatch --array=0-49 --time=720 slurm/run.sh method=cons budget=16"
+    assert plan_run(config(**million, max_array_size=20), main_config)["tasks"] == 20
+    assert plan_run(config(**million, tasks=60), main_config)["tasks"] == 60
+
+
+def test_the_line_for_sbatch_names_the_problems_and_the_gpus(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    rows = {"problem_id": ["a", "b"], "question": ["x", "y"], "answer": ["1", "2"]}
+    pq.write_table(pa.table(rows), tmp_path / "my set.parquet")
+    own = {"num_problems": None, "problem_set": str(tmp_path / "my set.parquet"), "simulated_problems": 0}
+    found = plan_run(config(**own, overrides=["method=cons", "model=deepseek_8b"]), main_config)
+    line = (
+        f"slurm/run.sh method=cons model=deepseek_8b problems=own 'problems.path={tmp_path}/my set.parquet' budget=16"
+    )
+    assert found["sbatch"] == f"sbatch --array=0-0 --time=5 --gpus=1 {line}"
 
 
 def test_lengths_come_from_a_run_or_a_file(tmp_path):

@@ -67,3 +67,11 @@ def test_the_queue_is_read_by_job(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", no_squeue)
     assert slurm.queue(["9"]) == {}
+
+
+def test_the_largest_array_is_what_the_cluster_says(monkeypatch):
+    said = subprocess.CompletedProcess([], 0, "MaxArraySize            = 1001\nMaxJobCount = 10000\n", "")
+    monkeypatch.setattr(subprocess, "run", lambda *given, **named: said)
+    assert slurm.max_array_size() == 1001
+    monkeypatch.setattr(subprocess, "run", lambda *given, **named: subprocess.CompletedProcess([], 1, "", "error"))
+    assert slurm.max_array_size() is None
