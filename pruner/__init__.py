@@ -6,4 +6,4 @@ The packages hold one concern each; their docstrings say what is inside. The fla
 json_records.py, errors.py, lines.py). Nothing here reads the command line or Hydra's config: jobs/ does.
 """
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8

@@ -202,7 +202,23 @@ ANSWERS_ADDED = _schema(
 # Columns that traces get when they are written, if the config says so.
 TRACES_ADDED = _schema(
     ("text", pa.string(), "all of it, results.text"),
+    (
+        "reasoning_chars",
+        pa.int32(),
+        "of the text, before model.thinking_end; null where the model writes no reasoning, or before version 8",
+    ),
+    (
+        "response_start",
+        pa.int32(),
+        "characters before the response; null where the reasoning did not end, or before version 8",
+    ),
     ("token_ids", _INTS, "results.token_ids"),
+)
+
+# Columns that the view of traces cuts out of the text.
+TRACES_CUT_OUT = _schema(
+    ("reasoning", pa.string(), "the text before model.thinking_end, without an opening <think>"),
+    ("response", pa.string(), "the text after it; all of it where the model writes no reasoning"),
 )
 
 # Columns that attempts get when they are read (store.Store.attempts).
@@ -373,7 +389,7 @@ _CARRIED = _schema(
 VIEWS = {
     "runs": RUNS_VIEW,
     "answers": _view(ANSWERS, ANSWERS_ADDED, _CARRIED),
-    "traces": _view(TRACES, TRACES_ADDED),
+    "traces": _view(TRACES, TRACES_ADDED, TRACES_CUT_OUT),
     "verdicts": _view(_without(VERDICTS, *_MEASURED), _schema(_INDEX)),
     "probes": _view(_without(PROBES, *_MEASURED), _schema(_INDEX)),
     "attempts": _view(ATTEMPTS, _without(ATTEMPT_ENDS, "attempt"), ATTEMPTS_ADDED, first=(_RUN, _SHARD)),

@@ -23,7 +23,7 @@ from pruner.schemas import KEYS, TABLES
 from pruner.settings.dotted import differing_keys
 
 # Versions whose checkpoints are brought up to this one when they are opened.
-UPGRADED = (3, 4, 5, 6)
+UPGRADED = (3, 4, 5, 6, 7)
 _LOCK_POLL_S = 0.5
 _DISK_FULL = ("no space left", "disk quota exceeded", "disk is full", "file too large")
 _NOT_WRITABLE = ("permission denied", "read-only file system", "operation not permitted")

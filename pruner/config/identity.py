@@ -31,6 +31,7 @@ NOT_IDENTITY = (
     "model.revision",
     "model.gpu_memory_utilization",
     "model.trust_remote_code",
+    "model.thinking_end",
 )
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pruner.checkpoint.store import Store
 from pruner.results.run_folder import RunFolder
-from pruner.results.writer import ResultsConfig, write_traces
+from pruner.results.writer import TraceColumns, write_traces
 
 # A part is full with so many tokens. It bounds what a refresh writes again, and with it the number of parts.
 _FULL_TOKENS = 4_000_000
@@ -23,13 +23,13 @@ _FULL_TRACES = 50_000
 class TraceParts:
     """What a shard's parts hold, and the one that still grows. Only who holds the shard's lease may make one."""
 
-    def __init__(self, folder: RunFolder, store: Store, config: ResultsConfig, answers: pa.Table) -> None:
+    def __init__(self, folder: RunFolder, store: Store, columns: TraceColumns, answers: pa.Table) -> None:
         """Look at the parts that earlier attempts left; what does not fit the checkpoint is removed.
 
         Args:
             answers: of finished problems, as by store.answers.
         """
-        self._folder, self._store, self._config = folder, store, config
+        self._folder, self._store, self._columns = folder, store, columns
         self._number, self._open = 0, list[int]()
         done = set(answers["problem_index"].to_pylist())
         self._held = _problems_in(folder.parquet("traces")) or set()
@@ -43,8 +43,8 @@ class TraceParts:
 
     def refresh(self, answers: pa.Table) -> None:
         """Write traces of problems that were finished since the last call."""
-        columns = (answers[name].to_pylist() for name in ("problem_index", "tokens_sampled", "traces_started"))
-        sizes = {index: (tokens, traces) for index, tokens, traces in zip(*columns, strict=True)}
+        rows = (answers[name].to_pylist() for name in ("problem_index", "tokens_sampled", "traces_started"))
+        sizes = {index: (tokens, traces) for index, tokens, traces in zip(*rows, strict=True)}
         tokens = sum(sizes[index][0] for index in self._open)
         traces = sum(sizes[index][1] for index in self._open)
         has_new = False
@@ -59,7 +59,9 @@ class TraceParts:
             self._write(answers)
 
     def _write(self, answers: pa.Table) -> None:
-        write_traces(self._folder.trace_part(self._number), self._store, answers, self._config, only=sorted(self._open))
+        write_traces(
+            self._folder.trace_part(self._number), self._store, answers, self._columns, only=sorted(self._open)
+        )
         self._held.update(self._open)
 
 

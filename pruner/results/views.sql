@@ -24,9 +24,13 @@ SELECT parse_path(filename)[-3] AS run, * EXCLUDE (filename)
 FROM read_parquet('outputs/*/answers/*.parquet', union_by_name = true, filename = true, hive_partitioning = false);
 
 CREATE OR REPLACE VIEW traces AS
+SELECT * REPLACE (
+    CASE WHEN reasoning_chars IS NOT NULL THEN regexp_replace(left(text, reasoning_chars), '^\s*<think>\s*', '') END AS reasoning,
+    CASE WHEN response_start IS NOT NULL THEN substr(text, response_start + 1) END AS response)
+FROM (
 SELECT * FROM columns_traces UNION ALL BY NAME
 SELECT parse_path(filename)[-3] AS run, * EXCLUDE (filename)
-FROM read_parquet('outputs/*/traces/*.parquet', union_by_name = true, filename = true, hive_partitioning = false);
+FROM read_parquet('outputs/*/traces/*.parquet', union_by_name = true, filename = true, hive_partitioning = false));
 
 CREATE OR REPLACE VIEW verdicts AS
 SELECT * FROM columns_verdicts UNION ALL BY NAME

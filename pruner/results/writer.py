@@ -50,6 +50,20 @@ class ResultsConfig(Section):
     every_s: Seconds
 
 
+@dataclass(frozen=True)
+class TraceColumns:
+    """What is written with each trace; see ResultsConfig. thinking_end: see ModelConfig."""
+
+    text: bool
+    token_ids: bool
+    confidence: bool
+    thinking_end: str | None = None
+
+    @classmethod
+    def of(cls, config: ResultsConfig, thinking_end: str | None) -> TraceColumns:
+        return cls(config.text, config.token_ids, config.confidence, thinking_end)
+
+
 def write_views(root: Path) -> None:
     """Write the views over all runs under a folder, unless they are there."""
     path, text = root / "views.sql", views_sql(root)
@@ -104,7 +118,7 @@ def write_answers(folder: RunFolder, store: Store, problems: ProblemSet, answers
 
 
 def write_results(
-    folder: RunFolder, store: Store, problems: ProblemSet, config: ResultsConfig, weights: AccountingConfig
+    folder: RunFolder, store: Store, problems: ProblemSet, columns: TraceColumns, weights: AccountingConfig
 ) -> None:
     """Write all Parquet of the shard. Answers come last: of what has one, a reader finds everything."""
     answers = store.answers(weights)
@@ -115,7 +129,7 @@ def write_results(
         for part in folder.trace_parts():
             part.unlink(missing_ok=True)
 
-    write_atomically(folder.parquet("traces"), lambda path: _write_traces(path, store, answers, config), guard)
+    write_atomically(folder.parquet("traces"), lambda path: _write_traces(path, store, answers, columns), guard)
     write_judged(folder, store)
     write_answers(folder, store, problems, answers)
 
@@ -126,14 +140,14 @@ def write_judged(folder: RunFolder, store: Store) -> None:
         _write_table(folder.parquet(name), store.judged(name), store)
 
 
-def write_traces(path: Path, store: Store, answers: pa.Table, config: ResultsConfig, only: Sequence[int]) -> None:
+def write_traces(path: Path, store: Store, answers: pa.Table, columns: TraceColumns, only: Sequence[int]) -> None:
     """Write the traces of some finished problems to a file, whole or not at all.
 
     Args:
         only: indexes of the problems, in order.
     """
     chosen = answers.filter(pc.is_in(answers["problem_index"], pa.array(only, answers["problem_index"].type)))
-    write_atomically(path, lambda partial: _write_traces(partial, store, chosen, config, only), store.check_held)
+    write_atomically(path, lambda partial: _write_traces(partial, store, chosen, columns, only), store.check_held)
 
 
 def write_attempts(folder: RunFolder, store: Store) -> None:
@@ -157,9 +171,9 @@ def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
 
 
 def _write_traces(
-    path: Path, store: Store, answers: pa.Table, config: ResultsConfig, only: Sequence[int] | None = None
+    path: Path, store: Store, answers: pa.Table, columns: TraceColumns, only: Sequence[int] | None = None
 ) -> None:
-    batches = _trace_tables(store, answers, config, only)
+    batches = _trace_tables(store, answers, columns, only)
     first = next(batches)
     with pq.ParquetWriter(path, first.schema) as writer:
         writer.write_table(first)
@@ -168,11 +182,31 @@ def _write_traces(
 
 
 def _trace_tables(
-    store: Store, answers: pa.Table, config: ResultsConfig, only: Sequence[int] | None
+    store: Store, answers: pa.Table, columns: TraceColumns, only: Sequence[int] | None
 ) -> Iterator[pa.Table]:
-    columns = (answers[name].to_pylist() for name in ("problem_index", "tokens_sampled", "traces_started"))
-    for chosen in trace_ranges([Size(*values) for values in zip(*columns, strict=True)]) or [TraceRange(0, 0)]:
-        yield store.traces(chosen, config.text, config.token_ids, config.confidence, only)
+    sizes = (answers[name].to_pylist() for name in ("problem_index", "tokens_sampled", "traces_started"))
+    for chosen in trace_ranges([Size(*values) for values in zip(*sizes, strict=True)]) or [TraceRange(0, 0)]:
+        table = store.traces(chosen, columns.text, columns.token_ids, columns.confidence, only)
+        yield with_response(table, columns.thinking_end) if columns.text else table
+
+
+def with_response(table: pa.Table, thinking_end: str | None) -> pa.Table:
+    """Return traces with where their reasoning ends and their response begins, behind their texts."""
+    reasoning: list[int | None] = []
+    response: list[int | None] = []
+    for text in table.column("text").to_pylist():
+        at = -1 if text is None or thinking_end is None else text.find(thinking_end)
+        if text is None:
+            at, begin = None, None
+        elif thinking_end is None:
+            at, begin = None, 0
+        else:
+            at, begin = (len(text), None) if at < 0 else (at, at + len(thinking_end))
+        reasoning.append(at)
+        response.append(begin)
+    place = table.column_names.index("text") + 1
+    table = table.add_column(place, "reasoning_chars", pa.array(reasoning, pa.int32()))
+    return table.add_column(place + 1, "response_start", pa.array(response, pa.int32()))
 
 
 @dataclass(frozen=True)

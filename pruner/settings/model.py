@@ -49,6 +49,7 @@ class SamplingConfig(Section):
 class ModelConfig(Section):
     """name: null takes the path's last part. path: a folder, or a hub id where the machine may download. prefix_tokens: a fixed prefix's length for its traces.
     typical_tokens: the mean length of its traces, where somebody measured it.
+    thinking_end: what the model writes, special tokens left out, between its reasoning and its response; null: it writes no reasoning.
     probe: what is appended to a prefix to force its answer out. hf_overrides: of the model's own config.json, as vLLM takes them."""
 
     name: Annotated[str, BeforeValidator(lambda name: name or "")] = ""
@@ -62,6 +63,7 @@ class ModelConfig(Section):
     hf_overrides: dict[str, JsonValue] = Field(default_factory=dict)
     prefix_tokens: Positive
     typical_tokens: Positive | None = None
+    thinking_end: Annotated[str, Field(min_length=1)] | None = None
     probe: str
     prompt: PromptConfig
     sampling: SamplingConfig

@@ -23,7 +23,7 @@ from pruner.packages import commit, installed
 from pruner.problems import ProblemSet
 from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
 from pruner.results.trace_parts import TraceParts
-from pruner.results.writer import write_answers, write_attempts, write_judged, write_results
+from pruner.results.writer import TraceColumns, write_answers, write_attempts, write_judged, write_results
 from pruner.settings.section import local_path
 from pruner.shard.runner import Status
 from pruner.traces import Problem
@@ -50,6 +50,10 @@ class Shard:
     @property
     def num_done(self) -> int:
         return self.num_problems - len(self.todo)
+
+    @property
+    def trace_columns(self) -> TraceColumns:
+        return TraceColumns.of(self.config.results, self.config.model.thinking_end)
 
     def copy_checkpoint(self) -> None:
         """Copy the checkpoint into the run's folder, if it is worked on elsewhere."""
@@ -199,14 +203,14 @@ class Reporter:
         shard = self._shard
         write_attempts(shard.folder, shard.store)
         if not shard.folder.parquet("traces").exists():
-            write_results(shard.folder, shard.store, shard.problems, shard.config.results, shard.config.accounting)
+            write_results(shard.folder, shard.store, shard.problems, shard.trace_columns, shard.config.accounting)
 
     def refresh(self) -> None:
         """Write all that is known of finished problems."""
         shard, started = self._shard, time.monotonic()
         answers = shard.store.answers(shard.config.accounting)
         if self._parts is None:
-            self._parts = TraceParts(shard.folder, shard.store, shard.config.results, answers)
+            self._parts = TraceParts(shard.folder, shard.store, shard.trace_columns, answers)
         self._parts.refresh(answers)
         write_judged(shard.folder, shard.store)
         write_answers(

@@ -96,7 +96,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
         shard = _open_shard(config, inputs, folder, store)
         if not _work_on(shard, inputs, stop):
             return False
-        write_results(folder, store, inputs.problems, config.results, config.accounting)
+        write_results(folder, store, inputs.problems, shard.trace_columns, config.accounting)
         report_done(shard)
     _print_summary(folder, shard)
     return True

@@ -15,6 +15,7 @@ RECORDED = {
     5: "3d97d3a65bbc1c2df0326ff4b5dbd70a",
     6: "e67cdbe4bce15c573343870725ba5d88",
     7: "61bb90e78cf7dc581905d5047e43ee0c",
+    8: "49280cf3c6cddc476f73ee3ecd5dd729",
 }
 ADVICE = (
     "The columns of a checkpoint's tables or of a run's tables changed. They are version {version}'s only if it is new: then add\n"

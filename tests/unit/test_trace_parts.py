@@ -14,11 +14,11 @@ from pruner.problems import read_problems
 from pruner.results import trace_parts
 from pruner.results.run_folder import RunFolder
 from pruner.results.trace_parts import TraceParts
-from pruner.results.writer import ResultsConfig, write_results
+from pruner.results.writer import TraceColumns, write_results
 from pruner.settings.prices import AccountingConfig
 from tests.job_processes import PROJECT, run
 
-CONFIG = ResultsConfig(text=True, token_ids=False, confidence=False, every_s=1.0)
+CONFIG = TraceColumns(text=True, token_ids=False, confidence=False)
 WEIGHTS = AccountingConfig(judge_prompt_weight=0.3, judge_cached_weight=0.0, judge_output_weight=1.0)
 ORDER = [("problem_index", "ascending"), ("trace_index", "ascending")]
 
