@@ -5,9 +5,12 @@ Wiring only: it reads the config, opens what it names, runs, and closes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
+import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import hydra
@@ -18,13 +21,19 @@ from jobs.signals import StopSignals
 from pruner import slurm
 from pruner.config.identity import keys_outside_identity
 from pruner.config.job import Config, parse
-from pruner.errors import InputError
+from pruner.errors import InputError, first_line
 from pruner.lines import log, print_warnings, printable
+from pruner.results.query import run_totals
+from pruner.results.run_folder import Progress
+from pruner.results.run_totals import RunTotals
+from pruner.settings.dotted import flatten
 from pruner.settings.section import local_path
 from pruner.shard import wiring
 from pruner.shard.inputs import read_inputs
 from pruner.shard.opening import preview
 from pruner.shard.work import RunStart, Stop, run_shard
+from pruner.trackers.background import BackgroundTracker
+from pruner.trackers.base import TrackedRun
 
 # A run's name leaves out what cannot change its results, but shows which problems and model it takes.
 NOT_IN_NAMES = (
@@ -37,6 +46,8 @@ NOT_IN_NAMES = (
 )
 # Near a time limit, so much of what is left is for committing, copying and ending.
 COMMIT_S = 30.0
+# A report that takes longer is not made for a tracker.
+REPORT_S = 600.0
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -51,11 +62,63 @@ def main(cfg: DictConfig) -> int:
         return dry_run(config, name, notes)
     stop = StopSignals()
     start = RunStart(name, values, hydra_files(values), notes)
-    if run_shard(config, start, Stop(lambda: bool(stop), lambda: drain_s(config.checkpoint.drain_s, stop.received))):
+    with BackgroundTracker(config.tracker, tracked_run(config, name)) as tracker:
+
+        def show(progress: Progress) -> None:
+            tracker.log(progress.tokens, numbers_of(progress), is_last=progress.state != "running")
+
+        is_done = run_shard(
+            config, start, Stop(lambda: bool(stop), lambda: drain_s(config.checkpoint.drain_s, stop.received)), show
+        )
+        if is_done:
+            show_results(tracker, config, name)
+    if is_done:
         return 0
     log(f"everything is committed: {signals.message(stop.received)}")
     stop.hand_on()
     return entry.INTERRUPTED
+
+
+def tracked_run(config: Config, name: str) -> TrackedRun:
+    """Return what a tracker is told of the run. Two runs of one name in different folders are two."""
+    index, count = config.shard.index, config.shard.count
+    own = name if count == 1 else f"{name}, shard {index} of {count}"
+    folder = str((local_path(config.run.root) / name).absolute())
+    key = hashlib.blake2b(f"{folder}\0{index}".encode(), digest_size=12).hexdigest()
+    return TrackedRun(own, name, key, flatten(config.model_dump(mode="json")))
+
+
+def numbers_of(row: Progress | RunTotals) -> dict[str, float]:
+    """Return the numbers of a record by name."""
+    values = asdict(row)
+    return {
+        key: float(value)
+        for key, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def show_results(tracker: BackgroundTracker, config: Config, name: str) -> None:
+    """Show the run's totals so far and, once all shards are done, its report."""
+    if not tracker.is_on:
+        return
+    root = local_path(config.run.root)
+    try:
+        totals = run_totals(root, name)
+        tracker.summarize(numbers_of(totals))
+        if totals.shards_done == totals.shard_count:
+            made = subprocess.run(
+                [sys.executable, "-m", "jobs.report", str(root / name)],
+                capture_output=True,
+                text=True,
+                timeout=REPORT_S,
+            )
+            if made.returncode == 0:
+                tracker.add_file(root / name / "report" / "report.html")
+            else:
+                print_warnings([f"no report is tracked: {first_line(RuntimeError(made.stderr))}"])
+    except (InputError, OSError, subprocess.TimeoutExpired) as error:
+        print_warnings([f"not all results are tracked: {first_line(error)}"])
 
 
 def dry_run(config: Config, name: str, notes: list[str]) -> int:

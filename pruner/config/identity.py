@@ -23,6 +23,7 @@ NOT_IDENTITY = (
     "results",
     "speculate",
     "accounting",
+    "tracker",
     "problems.name",
     "problems.path",
     "problems.limit",

@@ -29,6 +29,8 @@ from pruner.settings.section import (
     TimeLimit,
     parse_as,
 )
+from pruner.trackers.none import NoTrackerConfig
+from pruner.trackers.registry import AnyTracker
 
 
 class RunConfig(Section):
@@ -73,6 +75,7 @@ class Config(Section):
     progress: ProgressConfig
     results: ResultsConfig
     accounting: AccountingConfig
+    tracker: AnyTracker = NoTrackerConfig()
 
     @model_validator(mode="after")
     def _judge_and_sampler_fit(self) -> Config:

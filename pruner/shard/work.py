@@ -21,7 +21,7 @@ from pruner.config.job import Config
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
 from pruner.lines import log, print_warnings, printable
 from pruner.results.query import run_totals
-from pruner.results.run_folder import RunFolder
+from pruner.results.run_folder import Progress, RunFolder
 from pruner.results.summary import seconds_words, summary
 from pruner.results.writer import write_attempts, write_results
 from pruner.samplers.base import Sampler
@@ -33,6 +33,7 @@ from pruner.shard.attempt import (
     check_complete,
     check_progress,
     finish_attempt,
+    ignore,
     killed_attempt,
     last_progress,
     open_checkpoint,
@@ -65,8 +66,11 @@ class RunStart:
     notes: Sequence[str] = ()
 
 
-def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
+def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable[[Progress], None] = ignore) -> bool:
     """Work on one shard; return False if it was interrupted.
+
+    Args:
+        on_progress: told whatever is written to progress.json; must return at once.
 
     Raises:
         InputError: with all that is wrong with the input.
@@ -93,7 +97,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop) -> bool:
             return False
         raise
     with lease, open_checkpoint(config.checkpoint, folder, record.whole_identity, lease) as store:
-        shard = _open_shard(config, inputs, folder, store)
+        shard = replace(_open_shard(config, inputs, folder, store), on_progress=on_progress)
         if not _work_on(shard, inputs, stop):
             return False
         write_results(folder, store, inputs.problems, shard.trace_columns, config.accounting)

@@ -22,7 +22,7 @@ FLOORS = [
         "packages",
     },
     {"settings"},
-    {"traces", "rows"},
+    {"traces", "rows", "trackers"},
     {"answers"},
     {"prefix", "voting", "clustering", "confidence", "columns", "prompts", "sources", "problem_shapes"},
     {"problems", "methods"},
@@ -39,7 +39,7 @@ FLOORS = [
 # Who has a section of the configuration beside what it configures.
 SECTIONS = {
     *("pruner.settings", "pruner.prefix", "pruner.problems"),
-    *("pruner.methods", "pruner.judges", "pruner.samplers", "pruner.config", "pruner.learning"),
+    *("pruner.methods", "pruner.judges", "pruner.samplers", "pruner.config", "pruner.learning", "pruner.trackers"),
 }
 # What the entries in jobs/ share. No entry imports another one.
 FRAME = {"jobs", "jobs.entry", "jobs.command", "jobs.compose", "jobs.signals", "jobs.streams"}
@@ -60,6 +60,9 @@ OWNERS = {
     "multiprocessing": {"pruner.samplers.engine_process", "pruner.comparison.points"},
     "pickle": {"pruner.samplers.channel"},
     "datasets": {"pruner.sources"},
+    "wandb": {"pruner.trackers.wandb"},
+    "mlflow": {"pruner.trackers.mlflow"},
+    "trackio": {"pruner.trackers.trackio"},
     "hydra": {"jobs"},
     "omegaconf": {"jobs"},
     "submitit": set(),
