@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pruner.pareto import pareto_front
 from pruner.reporting.canvas import (
@@ -24,6 +25,9 @@ from pruner.reporting.gather import Calibration, Point, ProblemRow, VoteCurve
 from pruner.results.run_totals import RunTotals
 
 _MOST_BARS = 40
+# More bars than this cannot be told apart, and take minutes to draw.
+_MOST_DRAWN = 500
+AnyRow = TypeVar("AnyRow")
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,9 @@ def clusters(rows: Sequence[ProblemRow]) -> Figure:
     if not groups:
         return Figure(name, title, note, empty="No problem has clusters or votes.")
     groups = sorted(groups, key=lambda sizes: -sizes[0] / sum(sizes))
-    share = sum(sizes[0] / sum(sizes) for sizes in groups) / len(groups)
+    share, number = sum(sizes[0] / sum(sizes) for sizes in groups) / len(groups), len(groups)
+    groups, said = _evenly(groups)
+    note += said
 
     def draw(figure: Any, palette: Palette) -> None:
         axes = figure.subplots()
@@ -223,11 +229,17 @@ def clusters(rows: Sequence[ProblemRow]) -> Figure:
             bbox={"facecolor": palette["paper"], "edgecolor": "none", "alpha": 0.85, "pad": 2},
         )
         axes.set(ylim=(0, 100), xlim=(-0.6, len(groups) - 0.4), ylabel="share of the traces, %")
-        axes.set_xlabel(f"{len(groups)} problems, most redundant first")
+        axes.set_xlabel(f"{number:,} problems, most redundant first")
         axes.set_xticks([])
         style(axes, palette)
 
     return render(name, title, note, draw, 300)
+
+
+def _evenly(rows: list[AnyRow]) -> tuple[list[AnyRow], str]:
+    """Return as many of the rows as can be told apart, evenly from first to last, and what to say of that."""
+    step = -(-len(rows) // _MOST_DRAWN)
+    return (rows, "") if step <= 1 else (rows[::step], f" One of {step} is drawn.")
 
 
 def _share(sizes: Sequence[float], rank: int, is_rest: bool) -> float:
@@ -243,6 +255,10 @@ def margins(rows: Sequence[ProblemRow]) -> Figure:
     )
     if not known:
         return Figure(name, title, note, empty="No problem has votes.")
+    counts = Counter(_kind(row) for row in known)
+    number = len(known)
+    known, said = _evenly(known)
+    note += said
 
     def draw(figure: Any, palette: Palette) -> None:
         axes = figure.subplots()
@@ -252,9 +268,11 @@ def margins(rows: Sequence[ProblemRow]) -> Figure:
                 continue
             y = [100 * (known[i].margin or 0.0) for i in at]
             axes.vlines(at, 0, y, color=palette[role], linewidth=1.4, alpha=0.5)
-            axes.scatter(at, y, color=palette[role], marker=mark, s=30, label=f"{outcome} ({len(at)})", zorder=3)
+            axes.scatter(
+                at, y, color=palette[role], marker=mark, s=30, label=f"{outcome} ({counts[outcome]:,})", zorder=3
+            )
         axes.set(ylim=(0, 106), xlim=(-0.8, len(known) - 0.2), ylabel="margin, % of votes")
-        axes.set_xlabel(f"{len(known)} problems, narrowest first")
+        axes.set_xlabel(f"{number:,} problems, narrowest first")
         axes.set_xticks([])
         style(axes, palette)
         legend_above(axes, palette, 3)

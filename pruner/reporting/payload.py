@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruner.files import write_atomically
+from pruner.files import partial_name
 from pruner.results.query import Results
 
 TEXTS_A_FILE = 32
@@ -158,5 +158,12 @@ def _prefix_chars(row: dict[str, Any]) -> int | None:
 def _write(path: Path, key: str, value: Any) -> int:
     text = f"receive({script_json(key)},{script_json(value)});\n"
     data = text.encode("utf-8", errors="replace")
-    write_atomically(path, lambda partial: partial.write_bytes(data))
+    # Not synced: there may be tens of thousands of them, and a report is made again at any time.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_name(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return len(data)
