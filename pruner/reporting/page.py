@@ -136,7 +136,11 @@ def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, st
         of = f"tokens in {totals.traces_speculative:,} traces that were not asked for"
         cards.append(("Speculative", short(totals.tokens_speculative), of))
     if totals.tokens_discarded or (totals.attempts or 1) > 1:
-        cards.append(("Lost by stops", short(totals.tokens_discarded or 0), f"tokens, in {totals.attempts} attempts"))
+        attempts = "1 attempt" if totals.attempts == 1 else f"{totals.attempts} attempts"
+        cancelled = " or cancelled" if totals.traces_speculative else ""
+        cards.append(
+            ("Discarded", short(totals.tokens_discarded or 0), f"tokens, lost by stops{cancelled}, in {attempts}")
+        )
     if totals.cost is not None:
         cards.append(("Cost", f"{totals.cost:,.2f}", f"estimated, by {totals.cost_basis}"))
     return cards
