@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -67,6 +68,8 @@ def _load_dataset(what: str, name: str, config: str | None, split: str | None, f
             f"{what}: the package `datasets` is not installed. Run: .venv/bin/pip install datasets"
         ) from None
     datasets.disable_progress_bars()
+    for name_of_logger in ("datasets", "huggingface_hub"):  # what they have to say is in the error
+        logging.getLogger(name_of_logger).setLevel(logging.ERROR)
     try:
         found = datasets.load_dataset(name, config, data_files=file)
         if split is None and len(found) > 1:
