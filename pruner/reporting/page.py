@@ -68,14 +68,14 @@ def render(name: str, values: Any, **shown: Any) -> str:
         shown: what the template shows.
     """
     environment = jinja2.Environment(
-        loader=jinja2.BaseLoader(),
+        loader=jinja2.FunctionLoader(_part),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"count": lambda value: f"{value:,.0f}", "percent": lambda value: f"{100 * value:.1f} %"}
-    script = _part(f"{name}.js")
+    script = _part("common.js") + _part(f"{name}.js")
     return environment.from_string(_part(f"{name}.html")).render(
         style=_part("report.css"),
         script=script,

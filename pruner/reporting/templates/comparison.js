@@ -1,24 +1,8 @@
-"use strict";
-// The table of problems: two settings side by side. Everything shown is set as text, never as markup.
-const data = JSON.parse(document.getElementById("data").textContent);
-const at = id => document.getElementById(id);
+// The table of problems: two settings side by side.
 const step = 100;
 const state = { sort: 4, down: true, shown: step };
 const count = value => value.toLocaleString("en");
 const percent = value => Math.round(100 * value) + " %";
-
-// Ids of a set begin alike: of a long one, its end.
-function ending(id) {
-  const points = [...id];
-  return points.length > 17 ? "…" + points.slice(-16).join("") : id;
-}
-
-function make(tag, kind, text) {
-  const element = document.createElement(tag);
-  if (kind) element.className = kind;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
 
 const columns = () => {
   const left = +at("left").value, right = +at("right").value;
@@ -76,9 +60,4 @@ at("right").value = Math.max(0, data.settings.findIndex(name => name.startsWith(
 if (at("right").value === "0" && data.settings.length > 1) at("right").value = 1;
 for (const id of ["search", "left", "right"]) at(id).addEventListener("input", () => { state.shown = step; draw(); });
 at("more").addEventListener("click", () => { state.shown += step; draw(); });
-if (matchMedia("(prefers-color-scheme: dark)").matches) document.documentElement.dataset.theme = "dark";
-at("theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
-});
 draw();

@@ -1,6 +1,4 @@
-"use strict";
-// The table of problems, and the traces that open below them. Everything shown is set as text, never as markup.
-const data = JSON.parse(document.getElementById("data").textContent);
+// The table of problems, and the traces that open below them.
 const names = ["run", "index", "id", "question", "gold", "answer", "outcome", "failure", "margin", "voteAnswers", "voteCounts",
   "sizes", "clusters", "started", "finished", "pruned", "cut", "unanswered", "tied", "sampled", "net", "calls", "wall", "attempts"];
 const problems = data.rows.map(row => Object.fromEntries(row.map((value, i) => [names[i], value])));
@@ -26,20 +24,6 @@ const columns = [
 ].filter(column => column.name !== "judge calls" || problems.some(p => p.calls))
   .filter(column => column.name !== "clusters" || problems.some(p => p.clusters));
 const state = { sort: null, down: false, shown: step };
-const at = id => document.getElementById(id);
-
-// Ids of a set begin alike: of a long one, its end.
-function ending(id) {
-  const points = [...id];
-  return points.length > 17 ? "…" + points.slice(-16).join("") : id;
-}
-
-function make(tag, kind, text) {
-  const element = document.createElement(tag);
-  if (kind) element.className = kind;
-  if (text !== undefined && text !== null) element.textContent = text;
-  return element;
-}
 
 function option(select, value, text) {
   const element = make("option", "", text);
@@ -244,9 +228,4 @@ if (data.runs.length > 1) at("run").value = data.focus;
 [...new Set(problems.map(p => p.outcome))].sort().forEach(outcome => option("outcome", outcome, outcome));
 for (const id of ["search", "run", "outcome", "narrow", "cut", "tied"]) at(id).addEventListener("input", () => { state.shown = step; draw(); });
 at("more").addEventListener("click", () => { state.shown += step; draw(); });
-if (matchMedia("(prefers-color-scheme: dark)").matches) document.documentElement.dataset.theme = "dark";
-at("theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
-});
 draw();
