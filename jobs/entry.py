@@ -56,7 +56,7 @@ def _parses(argument: str) -> bool:
     try:
         OverridesParser.create().parse_override(argument)
         return True
-    except HydraException:
+    except Exception:  # the parser's own, and Python's on numbers of thousands of digits
         return False
 
 

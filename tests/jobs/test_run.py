@@ -40,7 +40,7 @@ def root(tmp_path_factory):
         (["shard.count=2"], "shard.count: 1 -> 2"),
         (["problems.limit=11"], "fingerprint.problems"),
         (["problems.path=none.parquet"], "problems none.parquet: no such file"),
-        (["problems.path=README.md"], "unreadable or truncated"),
+        (["problems.path=README.md"], "got ending '.md', expected .parquet"),
         (["problems=gpqa"], "problems.path must be set"),
         (["sampler=vllm", "model.path=./nowhere"], "model.path: got './nowhere', expected a model folder"),
         (
