@@ -88,7 +88,7 @@ class Progress:
     Attributes:
         state: loading, running, writing (all answered, but the results are not written yet), done, interrupted, failed.
         segments, facts, tokens: committed, in all attempts.
-        traces_finished, traces_pruned: of all attempts; traces_cut, traces_unanswered: of the finished ones of answered problems.
+        traces_finished, traces_pruned, traces_cut, traces_unanswered: of all attempts, those of problems that are not answered yet included.
         tokens_in_flight: sampled by requests that still run, as far as the engine has reported.
         tokens_per_s: of all attempts' work, segments under way included, the judge's own tokens not.
         eta_s: at the rate of all attempts; None while no problem is finished.

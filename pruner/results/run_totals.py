@@ -79,10 +79,10 @@ class RunTotals:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Tokens of the sampler, speculative and lost ones included, for each second of work."""
+        """Committed tokens of the sampler, speculative ones included, for each second of work, as progress.json says it."""
         if not self.work_s:
             return None
-        return (self.tokens_sampled + self.tokens_speculative + (self.tokens_discarded or 0)) / self.work_s
+        return (self.tokens_sampled + self.tokens_speculative) / self.work_s
 
     @property
     def tokens_speculative_net(self) -> float:

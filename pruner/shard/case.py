@@ -139,6 +139,7 @@ class Case:
         self.method = method
         self.traces: dict[int, Trace] = {}
         self.pruned: dict[int, str] = {}
+        self.num_finished = self.num_cut = self.num_unanswered = 0  # of traces that are not pruned
         self.answer: Answer | None = None
         self.facts: dict[Key, Fact] = {fact.key: fact for fact in known}
         self.priority = prompted.priority
@@ -320,6 +321,9 @@ class Case:
     def _finish_trace(self, trace: Trace) -> None:
         self.traces[trace.trace_index] = trace
         if trace.trace_index not in self.pruned:
+            self.num_finished += 1
+            self.num_cut += trace.finish_reason == "length"
+            self.num_unanswered += trace.answer is None
             self._apply(self.method.on_segment(trace))
 
     def _apply(self, actions: Iterable[Action]) -> None:

@@ -70,7 +70,8 @@ def _typical(config: Config, inputs: Inputs, problems: int) -> str | None:
 def _who(attempt: int, process: AttemptStart) -> str:
     job = ""
     if process.slurm_job_id is not None:
-        again = f", requeued {process.slurm_restart} times" if process.slurm_restart else ""
+        times = {1: "once", 2: "twice"}.get(process.slurm_restart or 0, f"{process.slurm_restart} times")
+        again = f", requeued {times}" if process.slurm_restart else ""
         job = f", Slurm job {process.slurm_job_id}{again}"
     versions = ", ".join(f"{name} {version}" for name, version in process.versions.items())
     return f"attempt {attempt} on {process.host}, pid {process.pid}{job}; {versions}"

@@ -143,8 +143,11 @@ _Queued = tuple[int, int, int, Request]
 
 @dataclass
 class _Open:
+    """counted: of its traces, those that the status counts as finished, pruned, cut and unanswered."""
+
     case: Case
     opened_at: float
+    counted: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 class Runner:
@@ -375,8 +378,21 @@ class Runner:
             # go on before later ones, so that few are under way at once and the engine's cache still holds what they continue.
             trace_index = request.key.trace_index if isinstance(request.key, SegmentKey) else -1
             heapq.heappush(queue, (request.priority, trace_index, next(self._order), request))
+        self._count_traces(
+            self._open[case.problem.problem_id],
+            (case.num_finished, len(case.pruned), case.num_cut, case.num_unanswered),
+        )
         if case.is_finished:
             self._close(case)
+
+    def _count_traces(self, opened: _Open, counts: tuple[int, int, int, int]) -> None:
+        """Let the status count so many of an open problem's traces, in place of those that it counts now."""
+        status, before = self._status, opened.counted
+        status.traces_finished += counts[0] - before[0]
+        status.traces_pruned += counts[1] - before[1]
+        status.traces_cut += counts[2] - before[2]
+        status.traces_unanswered += counts[3] - before[3]
+        opened.counted = counts
 
     def _count(self, fact: Fact) -> None:
         status = self._status
@@ -384,7 +400,6 @@ class Runner:
             self._segments_uncommitted += 1
             status.segments += 1
             status.tokens += fact.num_tokens
-            status.traces_finished += fact.finish_reason is not None
         elif not isinstance(fact, Ending):
             status.tokens_judge += fact.output_tokens
 
@@ -392,6 +407,7 @@ class Runner:
         if self._speculative:
             self._cancel([key for key in self._speculative if key.problem_id == case.problem.problem_id])
         opened = self._open.pop(case.problem.problem_id)
+        self._count_traces(opened, (0, 0, 0, 0))  # its row says it from now on
         outcome = case.outcome()
         traces = trace_rows(outcome)
         row = answer_row(self._workload.run, outcome, traces)
@@ -404,10 +420,7 @@ class Runner:
         saved = max(0, int(estimate - row.tokens_sampled)) if estimate is not None else 0
         status = self._status
         status.problems_done += 1
-        # They were counted when they ended, asked for or not.
-        status.traces_finished -= sum(
-            each.status == "speculative" and each.finish_reason is not None for each in traces
-        )
+        status.traces_finished += row.traces_finished
         status.traces_pruned += row.traces_pruned
         status.traces_cut += row.traces_cut or 0
         status.traces_unanswered += row.traces_unanswered or 0

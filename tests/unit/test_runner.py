@@ -15,6 +15,12 @@ METHODS = list(METHOD_CONFIGS)
 FINISH_ALL = {name for name, config in METHOD_CONFIGS.items() if config.finishes_budget}
 STARTS_ALL = {*FINISH_ALL, "deepprune"}
 
+COUNTED = ("traces_finished", "traces_pruned", "traces_cut", "traces_unanswered")
+
+
+def counted(status):
+    return [getattr(status, name) for name in COUNTED]
+
 
 def rows(store):
     unmeasured = []
@@ -36,10 +42,21 @@ def test_every_problem_gets_one_row_and_the_accounting_balance(name):
     assert [row.problem_index for row in sorted(store.answers, key=lambda r: r.problem_index)] == list(range(10))
     sampled = sum(len(fact.token_ids) for fact in store.facts if isinstance(fact, Segment))
     assert sampled == sum(row.tokens_sampled for row in store.answers) == status.tokens
+    assert counted(status) == [sum(getattr(row, name) or 0 for row in store.answers) for name in COUNTED]
     for row in store.answers:
         assert row.tokens_sampled == row.tokens_finished + row.tokens_pruned == row.tokens_prefix + row.tokens_continued
         assert row.traces_started == row.traces_finished + row.traces_pruned
         assert row.traces_started == 8 if name in STARTS_ALL else 1 <= row.traces_started <= 8
+
+
+def test_a_stopped_run_counts_the_finished_traces_of_open_problems_of_earlier_attempts_too():
+    store = MemoryStore()
+    _, first = run_once(store, "cons", 8, problems(8), steps=12, every=1)
+    answered = sum(row.traces_finished for row in store.answers)
+    finished = {fact.key.trace_index for fact in store.facts if isinstance(fact, Segment) and fact.finish_reason}
+    assert finished and first.traces_finished >= answered
+    _, second = run_once(store, "cons", 8, problems(8), steps=1, every=1)
+    assert answered + second.traces_finished >= first.traces_finished > 0
 
 
 @pytest.mark.parametrize("name", sorted(METHOD_CONFIGS.keys() - FINISH_ALL))
@@ -60,9 +77,14 @@ def test_a_run_that_was_stopped_again_and_again_ends_with_the_same_rows(name, sa
     for _ in range(200):
         if is_done:
             break
-        is_done, _ = run_once(store, name, 8, problems(8), steps=draw.randrange(1, 9), every=draw.choice([1, 3, 50]))
+        before = [sum(getattr(row, name) or 0 for row in store.answers) for name in COUNTED]
+        is_done, status = run_once(
+            store, name, 8, problems(8), steps=draw.randrange(1, 9), every=draw.choice([1, 3, 50])
+        )
     assert is_done
     assert rows(store) == rows(whole)
+    ended = [sum(getattr(row, name) or 0 for row in store.answers) for name in COUNTED]
+    assert counted(status) == [last - first for first, last in zip(before, ended, strict=True)]
     assert len(keys(store)) == len(set(keys(store))), "a committed fact was made again"
     assert set(keys(store)) == set(keys(whole))
 
