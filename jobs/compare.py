@@ -186,13 +186,16 @@ def recording_of(config: CompareConfig, source: str) -> Recording:
 def points_of(config: CompareConfig, target: Path) -> list[list[Point]]:
     """Return all points on each recording, the baseline first; those with a question mark only where all recordings have what they need."""
     names = {BASELINE: None}
+    left_out: dict[str, list[str]] = {}
     for given in config.points:
         name = given.removeprefix("?")
         lacks = lacking(config, name) if name != given else set()
         if lacks:
-            print(f"left out: {name}: {', '.join(sorted(lacks))}", file=sys.stderr)
+            left_out.setdefault(" and ".join(sorted(lacks)), []).append(name)
         else:
             names[name] = None
+    for why, points in left_out.items():
+        print(f"left out, since {why}: {', '.join(points)}", file=sys.stderr)
     return [[point_of(config, source, name, target) for name in names] for source in sources(config)]
 
 
@@ -204,10 +207,10 @@ def lacking(config: CompareConfig, name: str) -> set[str]:
         problems = recording_of(config, source).problems.values()
         traces = [trace for problem in problems for trace in problem.traces.values()]
         if point.method.needs_confidence and not all(trace.confidence for trace in traces):
-            found.add("no confidences are recorded")
+            found.add("the recording has no confidences of tokens")
         is_asked = point.method.asked_tokens is not None or (point.method.uses_judge and point.judge.name == "probe")
         if is_asked and not any(trace.probes for trace in traces):
-            found.add("no probes are recorded")
+            found.add("the recording has no probes (answers forced out of unfinished traces)")
     return found
 
 
@@ -252,7 +255,7 @@ def write(config: CompareConfig, compared: Compared, target: Path) -> None:
         rows = table(compared.runs, compared.control, config.bootstrap, config.seed)
     except ValueError as error:
         raise InputError(f"runs: {error}. Compare runs over the same problems.") from None
-    rows.sort(key=lambda row: (row.method, row.tokens_net))
+    rows.sort(key=lambda row: (-row.tokens_net, row.method))
     try:
         view = View(config.marks, config.folds, config.against, config.knob, config.bootstrap, config.seed)
         text = page(rows, compared, view)

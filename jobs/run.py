@@ -73,6 +73,7 @@ def main(cfg: DictConfig) -> int:
         if is_done:
             show_results(tracker, config, name)
     if is_done:
+        log(f"done; to look at it: python -m jobs.report {local_path(config.run.root) / name}")
         return 0
     log(f"everything is committed: {signals.message(stop.received)}")
     stop.hand_on()

@@ -25,7 +25,7 @@ say() { echo "setup: $*" >&2; }
 
 # Says how far an installer is, as long as it runs: pip resolves and unpacks for minutes without a word.
 heartbeat() {
-  local found loaded nap=""
+  local found loaded nap="" doing
   trap '[ -z "$nap" ] || kill "$nap" 2>/dev/null || true; exit 0' TERM
   while :; do
     sleep 15 &
@@ -33,7 +33,9 @@ heartbeat() {
     wait "$nap"
     found=$(grep --count --extended-regexp '^ *(Collecting|Resolved) ' "$log" 2>/dev/null || true)
     loaded=$(grep --count --extended-regexp '^ *(Downloading|Using cached) ' "$log" 2>/dev/null || true)
-    say "  ${SECONDS} s so far: ${found:-0} packages resolved, ${loaded:-0} files fetched"
+    doing="${found:-0} packages resolved, ${loaded:-0} files fetched"
+    if grep --quiet '^ *Installing collected' "$log" 2>/dev/null; then doing="writing ${found:-0} packages to .venv"; fi
+    say "  ${SECONDS} s so far: $doing"
   done
 }
 
@@ -217,4 +219,5 @@ fi
 if [ "$engine" = cpu ] && [ ! -f .cache/models/smollm2_135m/config.json ]; then
   say "preparing the default model"
   .venv/bin/python -m jobs.prepare_model >.cache/prepare_model.log 2>&1 || { cat .cache/prepare_model.log >&2; exit 1; }
+  say "done; next: .venv/bin/python -m jobs.compare, or bash slurm/run.sh"
 fi

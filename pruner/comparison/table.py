@@ -71,6 +71,7 @@ class ComparisonRow:
         saving: 1 - net tokens / tokens of the baseline, cons@N; None without a baseline.
         control: accuracy of cons@k at equal net tokens, between two k by interpolation; None beyond cons@N or without it.
         lead: accuracy above that.
+        against_all: accuracy above the baseline's, on the same problems and traces; None without a baseline.
         rounds: how often traces were started; None for runs that are there, which do not say.
     """
 
@@ -91,6 +92,7 @@ class ComparisonRow:
     saving: float | None
     control: float | None
     lead: Interval | None
+    against_all: Interval | None = None
 
     @property
     def mean_accuracy(self) -> float:
@@ -205,10 +207,12 @@ def table(runs: Sequence[ComparedRun], control_: Control | None, bootstrap: int,
 
 
 def _row(run: ComparedRun, control_: Control | None, draws: Floats) -> ComparisonRow:
-    saving, at_equal, lead = None, None, None
+    saving, at_equal, lead, against_all = None, None, None, None
     net = float(run.tokens_net.mean())
     if control_ is not None:
         saving = 1.0 - net / float(control_.tokens[:, -1].mean())
+        whole = control_.correct[:, -1]
+        against_all = interval(float((run.correct - whole).mean()), draws @ (run.correct - whole))
         at_equal = equal_tokens(control_.correct.mean(axis=0), control_.tokens.mean(axis=0), net)
     if control_ is not None and at_equal is not None:
         curves = zip(draws @ control_.correct, draws @ control_.tokens, draws @ run.tokens_net, strict=True)
@@ -232,6 +236,7 @@ def _row(run: ComparedRun, control_: Control | None, draws: Floats) -> Compariso
         saving=saving,
         control=at_equal,
         lead=lead,
+        against_all=against_all,
     )
 
 
@@ -262,6 +267,7 @@ _HEADER = (
         "method",
         "settings",
         "accuracy",
+        "against all votes",
         "cons@k at equal tokens",
         "lead",
         "net k tokens",
@@ -282,8 +288,8 @@ def flat_row(row: ComparisonRow) -> dict[str, object]:
             flat |= {key: value["value"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
         else:
             flat[key] = value
-            if key == "lead":
-                flat |= {"lead_low": None, "lead_high": None}
+            if key in ("lead", "against_all"):
+                flat |= {f"{key}_low": None, f"{key}_high": None}
     return flat
 
 
@@ -293,9 +299,9 @@ def markdown(rows: Sequence[ComparisonRow], heading: str) -> str:
     lines += [
         "",
         "Accuracy: mean over problems (repetitions of one averaged), in brackets the 95 % bootstrap interval over problems. Saving: net",
-        "tokens against the baseline, cons with the whole budget, measured on the same traces. Lead: accuracy above plain voting",
-        "(cons@k) at equal net tokens, in points. Rounds: how often traces were started. prefix, finished, judge: thousands of tokens per",
-        "problem, the judge's weighted.",
+        "tokens against the baseline, cons with the whole budget, measured on the same traces. Against all votes: accuracy above that",
+        "baseline's, in points, paired by problem. Lead: the same above plain voting (cons@k) at equal net tokens. Rounds: how often traces",
+        "were started. prefix, finished, judge: thousands of tokens per problem, the judge's weighted.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -305,6 +311,7 @@ def _cells(row: ComparisonRow) -> list[str]:
         row.method,
         row.settings,
         percent(row.accuracy),
+        "" if row.against_all is None else row.against_all.text("+.1f", "+.1f", 100),
         "" if row.control is None else f"{row.control:.1%}",
         "" if row.lead is None else row.lead.text("+.1f", "+.1f", 100),
         thousands(row.tokens_net),

@@ -125,10 +125,12 @@ def _certified(totals: RunTotals) -> list[str]:
 
 
 def _tokens(totals: RunTotals) -> list[str]:
-    return [
-        f"{totals.tokens_sampled:,} sampled: {totals.tokens_finished:,} in finished traces, {totals.tokens_pruned:,} in pruned ones",
-        f"or: {totals.tokens_prefix:,} before the method could decide, {totals.tokens_continued:,} after",
+    said = [
+        f"{totals.tokens_sampled:,} sampled: {totals.tokens_finished:,} in finished traces, {totals.tokens_pruned:,} in pruned ones"
     ]
+    if totals.tokens_prefix:
+        said.append(f"or: {totals.tokens_prefix:,} before the method could decide, {totals.tokens_continued:,} after")
+    return said
 
 
 def _speculative(totals: RunTotals) -> list[str]:

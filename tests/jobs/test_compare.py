@@ -135,7 +135,7 @@ def test_a_point_with_a_question_mark_is_left_out_where_it_cannot_work(traces, t
     points = ["method=worth", "?method=deepconf_online", "?method=parallel_probe method.every_tokens=16"]
     result = compare(traces, tmp_path, points, "resample=2")
     assert result.returncode == 0, result.stderr
-    assert "left out: method=deepconf_online: no confidences are recorded" in result.stderr
+    assert "left out, since the recording has no confidences of tokens: method=deepconf_online" in result.stderr
     assert "points 3/3" in result.stderr and "| parallel_probe |" in (tmp_path / "compare.md").read_text()
 
 
@@ -148,7 +148,7 @@ def test_without_a_budget_it_is_what_every_problem_has(traces, tmp_path):
 def test_without_arguments_it_compares_on_the_shipped_recording(tmp_path):
     result = run("compare", f"target={tmp_path}", "resample=1", "bootstrap=50")
     assert result.returncode == 0 and "# 96 problems, 1 order of" in result.stdout, result.stderr
-    assert "left out: method=mars: no probes are recorded" in result.stderr
+    assert "left out, since the recording has no probes" in result.stderr and "method=mars" in result.stderr
     methods = {row["method"] for row in pq.read_table(tmp_path / "compare.parquet").to_pylist()}
     assert {"cons", "worth", "deepconf_online", "certified", "deepprune"} <= methods
 
