@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pruner.errors import INTERRUPTED as INTERRUPTED
-from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, first_line
+from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, Unavailable, first_line
 from pruner.lines import print_errors, show_everything
 from pruner.settings.dotted import flatten
 from pruner.settings.section import MAX_NAME_BYTES, did_you_mean
@@ -145,6 +145,8 @@ def task(function: Callable[[DictConfig], int]) -> Callable[[DictConfig], None]:
             _fail(error.faults, 2)
         except (HydraException, OmegaConfBaseException) as error:
             _fail([one_line(error)], 2)
+        except Unavailable as error:
+            _fail([str(error)], INTERRUPTED)
         except (AnswerError, CheckpointError, EngineError) as error:
             _fail([str(error)], 1)
         except OSError as error:

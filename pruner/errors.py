@@ -28,6 +28,10 @@ class EngineError(RuntimeError):
     """The inference engine died or could not be started: exit code 1; what was committed stays."""
 
 
+class Unavailable(RuntimeError):
+    """What the job works with is away for longer than it may wait: exit code 75; the same command goes on from what was committed."""
+
+
 class AnswerError(RuntimeError):
     """Answers cannot be read, since the worker that reads them keeps dying: exit code 1; what was committed stays."""
 

@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pruner.errors import InputError
+from pruner.files import files_fingerprint
 from pruner.settings.model import ModelConfig, PromptConfig
 from pruner.settings.section import local_path
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+)
 _SAMPLE_BYTES = 1 << 20
 _SAMPLES = 256
 
@@ -147,6 +158,24 @@ def check_model_folder(path: str, key: str) -> None:
             f"{key}: got {path!r}, expected a model folder with a config.json. "
             "Run `python -m jobs.prepare_model` for the default model, or name another folder."
         )
+
+
+def check_tokenizer(path: str, key: str) -> None:
+    """Refuse a local folder that holds no tokenizer; the weights may be elsewhere. As `check_model_folder`. Raises InputError."""
+    looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
+    if looks_local and not (local_path(path) / "tokenizer_config.json").is_file():
+        raise InputError(
+            f"{key}: got {path!r}, expected a folder with the model's tokenizer (tokenizer_config.json and what is beside it). "
+            "Run `python -m jobs.prepare_model` for the default model, or name another folder."
+        )
+
+
+def tokenizer_fingerprint(model: ModelConfig) -> str:
+    """Return a hash of a local model's tokenizer and chat template; for a hub id its name and revision."""
+    folder = local_path(model.path)
+    if not folder.is_dir():
+        return f"{model.path}@{model.revision or 'main'}"
+    return files_fingerprint(folder / name for name in _TOKENIZER_FILES if (folder / name).is_file())
 
 
 def model_type(model: ModelConfig) -> str | None:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pruner.answers import cached_key
 from pruner.prefix import Prefix, PrefixConfig
 from pruner.replay import Replay
 from pruner.samplers.base import Completion, JudgeEngine, Request, SamplerConfig
+from pruner.samplers.served.addresses import urls_fault
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Choice, Gpus, Positive
 from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Problem, Trace, Verdict
@@ -162,7 +163,7 @@ class EngineJudgeConfig(JudgeConfig):
     """What the judges that may ask a model share: where its engine runs.
 
     colocate: on the sampler's engine, or in a process of its own. The others concern only an engine of its own; gpus: ids within the
-    allocation, null: the last ones.
+    allocation, null: the last ones. urls: of servers that have it, see sampler=server. served_name: what servers call it, or its adapter.
     """
 
     colocate: bool = True
@@ -170,7 +171,21 @@ class EngineJudgeConfig(JudgeConfig):
     dtype: Literal["bfloat16", "float16", "float32"]
     max_model_len: Positive
     gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
-    not_identity: ClassVar[tuple[str, ...]] = ("colocate", "gpus", "gpu_memory_utilization")
+    urls: str | tuple[str, ...] | None = None
+    served_name: str | None = None
+    not_identity: ClassVar[tuple[str, ...]] = ("colocate", "gpus", "gpu_memory_utilization", "urls", "served_name")
+
+    @model_validator(mode="after")
+    def _urls_are_of_its_own_servers(self) -> EngineJudgeConfig:
+        if self.urls is None:
+            return self
+        if self.colocate:
+            raise ValueError(
+                "urls: a colocated judge runs on the sampler's engine; set judge.colocate=false or judge.urls=null"
+            )
+        if fault := urls_fault(self.urls):
+            raise ValueError(f"urls: {fault}")
+        return self
 
 
 class WithoutRequests:

@@ -67,6 +67,8 @@ class LlmJudgeConfig(EngineJudgeConfig):
             max_model_len=self.max_model_len,
             gpu_memory_utilization=self.gpu_memory_utilization,
             max_lora_rank=self.max_lora_rank,
+            urls=self.urls,
+            served_name=self.served_name,
         )
 
     def check(self, context: JudgeContext) -> None:

@@ -93,6 +93,8 @@ def generative_config(card: GenerativeCard, folder: Path, settings: TrainedJudge
         dtype=settings.dtype,
         max_model_len=settings.max_model_len,
         gpu_memory_utilization=settings.gpu_memory_utilization,
+        urls=settings.urls,
+        served_name=settings.served_name,
         max_lora_rank=card.lora_rank or 16,
         system=card.system,
         prompt=card.prompt,

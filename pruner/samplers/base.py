@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -167,6 +167,8 @@ class JudgeEngine:
         colocate: on the sampler's engine; else on an engine of its own.
         gpus: ids within the allocation; None: any.
         dtype, max_model_len, gpu_memory_utilization: of an engine of its own.
+        urls: of servers that have it; None: the sampler's engine has it, or one that is started.
+        served_name: what servers call it, or its adapter.
     """
 
     path: str | None
@@ -177,11 +179,26 @@ class JudgeEngine:
     max_model_len: int
     gpu_memory_utilization: float
     max_lora_rank: int
+    urls: str | tuple[str, ...] | None = None
+    served_name: str | None = None
 
     @property
     def num_gpus(self) -> int:
         """GPUs of its own, on a machine that has some."""
-        return 0 if self.colocate else len(self.gpus or (0,))
+        return 0 if self.colocate or self.urls is not None else len(self.gpus or (0,))
+
+
+@dataclass(frozen=True)
+class Contact:
+    """What was found where a sampler does not start its engine itself.
+
+    Attributes:
+        facts: plain values, which run.json records.
+        known: the same, as the sampler keeps it.
+    """
+
+    facts: Mapping[str, Any]
+    known: Any
 
 
 @dataclass(frozen=True)
@@ -192,12 +209,14 @@ class SamplerContext:
         seed: of the run.
         judge: the model that the judge asks; None: the judge asks none, or there is no judge.
         replay: what the sampler's own `read_replay` gave.
+        contact: what its own `contact` gave.
     """
 
     seed: int
     model: ModelConfig
     judge: JudgeEngine | None = None
     replay: Replay | None = None
+    contact: Contact | None = None
 
 
 class SamplerConfig(Choice):
@@ -262,6 +281,22 @@ class SamplerConfig(Choice):
 
     def check(self, context: SamplerContext) -> None:
         """Refuse what cannot be opened on this machine, before anything is loaded. Raises InputError."""
+
+    def contact(self, context: SamplerContext, should_stop: Callable[[], bool]) -> Contact | None:
+        """Look at engines that are there already, before the run is claimed; None if there are none, or it is to be stopped.
+
+        Raises:
+            InputError: they are not what the run needs.
+            Unavailable: they are away.
+        """
+        return None
+
+    def check_contact(self, recorded: Mapping[str, Any], contact: Contact) -> None:
+        """Refuse engines that are others than those that the run was begun with. recorded: the facts then. Raises InputError."""
+
+    def max_running(self, context: SamplerContext) -> int:
+        """Return how many requests are worked on at once, on all engines together."""
+        return self.max_running_traces
 
     def fingerprints(self, context: SamplerContext) -> dict[str, str]:
         """Return hashes of the contents that the run's results depend on and the config only points at."""

@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from pruner.errors import EngineError, InputError
 from pruner.samplers.base import Completion, Request, check_whole
-from pruner.traces import Key, SegmentKey, TokenIds
+from pruner.samplers.increments import CONFIDENCE_TOP_K, decode_increment
+from pruner.traces import Key, TokenIds
 
 if TYPE_CHECKING:
     from vllm import LLM, LLMEngine, RequestOutput, SamplingParams
     from vllm.lora.request import LoRARequest
 
-# Number of candidates in a token's confidence. Source: DeepConf (arXiv 2508.15260), k = 20.
-CONFIDENCE_TOP_K = 20
 # Tokens between two reports of a running request: what is lost by an abort is known to that accuracy.
 REPORT_TOKENS = 16
-_DECODE_WINDOW = 16
 
 
 @dataclass(frozen=True)
@@ -301,22 +299,6 @@ def sampling_params(request: Request) -> SamplingParams:
         output_kind=RequestOutputKind.FINAL_ONLY if is_whole else RequestOutputKind.DELTA,
         stream_interval=None if is_whole else REPORT_TOKENS,
     )
-
-
-def decode_increment(tokenizer: Any, request: Request, new_ids: Sequence[int], is_stopped: bool) -> str:
-    """Return the text of new tokens such that the texts of a trace's requests, joined, are the text of all its tokens.
-
-    A character whose bytes are split over two requests belongs to the later one. `is_stopped`: there is no later one.
-    """
-    before = request.prompt_token_ids[-_DECODE_WINDOW:] if isinstance(request.key, SegmentKey) else ()
-    if isinstance(request.key, SegmentKey) and request.key.segment_index == 0:
-        before = ()
-    head = tokenizer.decode(list(before), skip_special_tokens=True).rstrip("\ufffd")
-    whole = tokenizer.decode([*before, *new_ids], skip_special_tokens=True)
-    increment = (
-        whole[len(head) :] if whole.startswith(head) else tokenizer.decode(list(new_ids), skip_special_tokens=True)
-    )
-    return increment if is_stopped else increment.rstrip("\ufffd")
 
 
 def token_confidences(logprobs: Any) -> tuple[float, ...]:

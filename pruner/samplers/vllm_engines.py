@@ -15,9 +15,11 @@ from pruner.prompts import (
     model_fingerprint,
     model_type,
 )
-from pruner.samplers.base import JudgeEngine, Sampler, SamplerConfig, SamplerContext
+from pruner.samplers.base import JudgeEngine, JudgeSampler, Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.devices import check_build, exact_faults, exact_setting, num_devices, planned_devices
 from pruner.samplers.process import ProcessSampler
+from pruner.samplers.served.addresses import api_key
+from pruner.samplers.served.sampler import JUDGE_KEY, KEY, Servers, open_served_judge
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Gpus, Natural, Positive, Seconds
@@ -115,7 +117,12 @@ class VllmSamplerConfig(SamplerConfig):
         spec, _ = engine_specs(self, context, num_devices())
         return VllmSampler(spec, num_devices() > 0) if self.in_process else self.start("the engine", spec)
 
-    def open_judge(self, context: SamplerContext) -> ProcessSampler | None:
+    def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
+        if context.judge is not None and context.judge.urls is not None:
+            key = api_key(JUDGE_KEY) or api_key(KEY)
+            return open_served_judge(
+                context.judge, context.model, Servers(context.judge.urls, key, self.max_running_traces)
+            )
         _, spec = engine_specs(self, context, num_devices())
         return None if spec is None else self.start("the judge's engine", spec)
 
@@ -138,7 +145,7 @@ def engine_specs(
         InputError: there are too few GPUs.
     """
     model, judge = context.model, context.judge
-    if judge is None or judge.colocate:
+    if judge is None or judge.colocate or judge.urls is not None:
         return sampler_spec(model, sampler, judge), None
     memory = model.gpu_memory_utilization + judge.gpu_memory_utilization
     gpus = split_gpus(num_gpus, model.tensor_parallel_size, sampler.gpus, judge.gpus, memory)

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pruner.config.job import Config
 from pruner.problems import ProblemSet, read_problems
 from pruner.replay import Replay
-from pruner.samplers.base import SamplerContext
+from pruner.samplers.base import Contact, SamplerContext
 from pruner.sources import source_stem
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """replay: None unless sampler=replay."""
+    """replay: None unless sampler=replay. contact: None unless the sampler's engines are there already."""
 
     problems: ProblemSet
     replay: Replay | None = None
+    contact: Contact | None = None
 
 
 def read_inputs(config: Config) -> Inputs:
@@ -40,14 +41,16 @@ def set_name(config: Config) -> str:
     return config.problems.name or source_stem(source)
 
 
-def sampler_context(config: Config, replay: Replay | None = None) -> SamplerContext:
+def sampler_context(config: Config, inputs: Inputs | None = None) -> SamplerContext:
     """Return what the sampler may know of the run. Raises InputError: the judge's folder cannot be read."""
     judge = config.judge.engine() if config.method.uses_judge else None
-    return SamplerContext(config.seed, config.model, judge, replay)
+    if inputs is None:
+        return SamplerContext(config.seed, config.model, judge)
+    return SamplerContext(config.seed, config.model, judge, inputs.replay, inputs.contact)
 
 
 def fingerprints(config: Config, inputs: Inputs) -> dict[str, str]:
     """Return hashes of the contents that the config only points at."""
     found = {"problems": inputs.problems.fingerprint}
-    found |= config.sampler.fingerprints(sampler_context(config, inputs.replay))
+    found |= config.sampler.fingerprints(sampler_context(config, inputs))
     return found | config.judge.fingerprints(found) if config.method.uses_judge else found

@@ -42,6 +42,7 @@ class RunRecord:
         config: the whole config, as plain values.
         num_problems: of the whole problem set.
         hydra: files of .hydra/, name -> text.
+        served: what the engines were found to be, where they are there already.
     """
 
     identity: Mapping[str, str]
@@ -49,6 +50,7 @@ class RunRecord:
     config: Mapping[str, Any]
     hydra: Mapping[str, str]
     num_problems: int | None = None
+    served: Mapping[str, Any] | None = None
 
     @property
     def whole_identity(self) -> dict[str, str]:
@@ -91,6 +93,12 @@ def claim(
             raise lease.refusal(other)
         lease.say_waiting(other, wait_s)
         time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+
+
+def recorded_contact(folder: RunFolder) -> Mapping[str, Any]:
+    """Return what run.json says of the engines that the run was begun with. Raises InputError: it cannot be read."""
+    was = _read(folder)
+    return {} if was is None or not isinstance(was.get("served"), dict) else was["served"]
 
 
 def _check(folder: RunFolder, record: RunRecord) -> dict[str, Any] | None:
@@ -251,5 +259,5 @@ def _text(folder: RunFolder, record: RunRecord) -> str:
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "identity": dict(record.identity),
         "config": config,
-    }
+    } | ({"served": dict(record.served)} if record.served is not None else {})
     return json.dumps(values, indent=1) + "\n"

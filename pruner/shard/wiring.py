@@ -158,7 +158,7 @@ def prober_of(config: Config, replay: Replay | None, prompts: Prompts, max_token
 
 
 def make_prompts(config: Config, inputs: Inputs) -> Prompts:
-    return config.sampler.prompts(sampler_context(config, inputs.replay))
+    return config.sampler.prompts(sampler_context(config, inputs))
 
 
 def check_models(config: Config, inputs: Inputs) -> None:
@@ -167,7 +167,7 @@ def check_models(config: Config, inputs: Inputs) -> None:
     config.sampler.check_model(config.model)
     if config.method.uses_judge:
         config.judge.check(judge_context(config, inputs))
-    config.sampler.check(sampler_context(config, inputs.replay))
+    config.sampler.check(sampler_context(config, inputs))
 
 
 def plan(config: Config) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def num_gpus(config: Config) -> tuple[int, int]:
 
 def start_sampler(config: Config, inputs: Inputs) -> Sampler:
     """Start the sampler; it may load its model while the job goes on."""
-    return config.sampler.open(sampler_context(config, inputs.replay))
+    return config.sampler.open(sampler_context(config, inputs))
 
 
 def wait_for_engines(
@@ -206,7 +206,7 @@ def wait_for_engines(
     Raises:
         EngineError, InputError: one cannot be loaded.
     """
-    context = sampler_context(config, inputs.replay)
+    context = sampler_context(config, inputs)
     if config.sampler.shares_devices(context):
         sampler.wait_ready(should_stop)
     judge_sampler = None if should_stop() else config.sampler.open_judge(context)

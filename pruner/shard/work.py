@@ -18,7 +18,7 @@ from pruner.checkpoint.lease import Lease, this_holder
 from pruner.checkpoint.store import AttemptEnd, Store
 from pruner.config.identity import identity
 from pruner.config.job import Config
-from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
+from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, Unavailable
 from pruner.lines import log, print_warnings, printable
 from pruner.results.query import run_totals
 from pruner.results.run_folder import Progress, RunFolder
@@ -40,9 +40,9 @@ from pruner.shard.attempt import (
     report_done,
     this_process,
 )
-from pruner.shard.inputs import Inputs, fingerprints, read_inputs
+from pruner.shard.inputs import Inputs, fingerprints, read_inputs, sampler_context
 from pruner.shard.opening import opening
-from pruner.shard.ownership import RunRecord, claim
+from pruner.shard.ownership import RunRecord, claim, recorded_contact
 from pruner.shard.progress import ProgressDisplay
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
 from pruner.traces import Problem
@@ -75,11 +75,16 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
     Raises:
         InputError: with all that is wrong with the input.
         AnswerError, CheckpointError, EngineError: a fault; what was committed stays.
+        Unavailable: the servers are away for too long.
     """
     slurm.check_one_node()
     inputs = read_inputs(config)
     wiring.check_models(config, inputs)
     print_warnings([*start.notes, *inputs.problems.notes, *unasked_judge(config)])
+    contact = config.sampler.contact(sampler_context(config, inputs), stop.is_requested)
+    if stop.is_requested():
+        return False
+    inputs = replace(inputs, contact=contact)
     folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
     record = RunRecord(
         identity(config, fingerprints(config, inputs)),
@@ -87,6 +92,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
         start.values,
         start.hydra_files,
         len(inputs.problems.problems),
+        None if contact is None else contact.facts,
     )
     holder = this_holder(slurm.job_id())
     lease = Lease(folder.lease, holder)
@@ -96,6 +102,12 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
         if stop.is_requested():
             return False
         raise
+    if contact is not None:
+        try:
+            config.sampler.check_contact(recorded_contact(folder), contact)
+        except InputError:
+            lease.release()
+            raise
     with lease, open_checkpoint(config.checkpoint, folder, record.whole_identity, lease) as store:
         shard = replace(_open_shard(config, inputs, folder, store), on_progress=on_progress)
         if not _work_on(shard, inputs, stop):
@@ -207,7 +219,7 @@ def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> b
         log(f"working, after {seconds_words(attempt.loaded_at - attempt.started_at)} of loading")
         attempt.runner = Runner(
             config=RunnerConfig(
-                max_running=config.sampler.max_running_traces,
+                max_running=config.sampler.max_running(sampler_context(config, inputs)),
                 commit_every_s=config.checkpoint.every_s,
                 commit_every_segments=config.checkpoint.every_segments,
                 speculate_ahead=config.speculate.ahead,
@@ -255,6 +267,9 @@ def _recorded(
     attempt = _Attempt(started_at, started_at)
     try:
         yield attempt
+    except Unavailable as error:
+        attempt.message, attempt.end_reason = str(error), "interrupted"
+        raise
     except (AnswerError, EngineError, CheckpointError, InputError) as error:
         attempt.message = str(error)
         # A signal to all processes of the job ends the engine's own process too: that is the interruption.

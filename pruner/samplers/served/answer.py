@@ -1,0 +1,227 @@
+"""One request to a server and its answer: the body that is sent, and what is taken of the events that come back. Pure.
+
+An answer is taken if it is whole and surely the request's: it names the request, the model and the server's configuration, repeats the
+prompt's tokens, ends by a stop or at the token limit, and says how many tokens it has. Anything else is Broken.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pruner.errors import EngineError
+from pruner.samplers.base import Completion, Request, check_whole
+from pruner.samplers.increments import CONFIDENCE_TOP_K, decode_increment
+from pruner.traces import TokenIds
+
+# Tokens between two events of an answer: what is lost by an end of the connection is known to that accuracy.
+REPORT_TOKENS = 16
+# Bytes of an answer: for each token of the prompt, for each new one, with its candidates, and the rest.
+_PROMPT_BYTES, _TOKEN_BYTES, _CANDIDATE_BYTES, _OTHER_BYTES = 16, 512, 96, 1 << 16
+_TOKEN = "token_id:"
+
+
+class Broken(Exception):
+    """What came is not the whole answer to the request."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an answer must say of where it comes from.
+
+    Attributes:
+        model: the name that the server gives it.
+        fingerprint: the server's `system_fingerprint`: version, parallelism and a hash of its configuration; None where it gives none.
+    """
+
+    model: str
+    fingerprint: str | None
+
+
+def body(request: Request, request_id: str, model: str, takes_priorities: bool) -> dict[str, Any]:
+    """Return the body of a request to `/v1/completions`. Every setting is named: a server has defaults of its own."""
+    decoding = request.decoding
+    labels = list(decoding.label_token_ids)
+    values: dict[str, Any] = {
+        "model": model,
+        "request_id": request_id,
+        "prompt": list(request.prompt_token_ids),
+        "max_tokens": request.max_tokens,
+        "n": 1,
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "top_k": decoding.top_k,
+        "min_p": decoding.min_p,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "seed": request.seed if decoding.temperature > 0 else None,
+        "stop": list(decoding.stop),
+        "priority": request.priority if takes_priorities else 0,
+        "stream": True,
+        "stream_interval": REPORT_TOKENS,
+        "stream_options": {"include_usage": True},
+        "return_token_ids": True,
+    }
+    if labels:
+        values |= {"logprobs": 1, "logprob_token_ids": labels, "return_tokens_as_token_ids": True}
+    elif decoding.has_confidence:
+        values |= {"logprobs": CONFIDENCE_TOP_K, "return_tokens_as_token_ids": True}
+    return values
+
+
+class Answer:
+    """Reads the events of one answer.
+
+    Attributes:
+        num_tokens: so far.
+        is_done: the last event has come.
+    """
+
+    def __init__(self, request: Request, request_id: str, origin: Origin) -> None:
+        self._request = request
+        self._id = f"cmpl-{request_id}"
+        self._origin = origin
+        self._line = bytearray()
+        self._num_bytes = 0
+        candidates = CONFIDENCE_TOP_K + 1 if request.decoding.has_confidence else 1
+        per_token = _TOKEN_BYTES + candidates * _CANDIDATE_BYTES
+        self._most_bytes = (
+            _OTHER_BYTES + _PROMPT_BYTES * len(request.prompt_token_ids) + per_token * (request.max_tokens + 1)
+        )
+        self._ids: list[int] = []
+        self._confidences: list[float] = []
+        self._labels: tuple[float, ...] | None = None
+        self._reason: str | None = None
+        self._usage: Mapping[str, Any] | None = None
+        self._has_prompt = False
+        self.is_done = False
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self._ids)
+
+    def feed(self, data: bytes) -> bool:
+        """Take in bytes; return whether an event of the answer was in them: a comment that keeps a connection alive is none.
+
+        Raises:
+            Broken: they are no part of an answer to the request.
+        """
+        self._num_bytes += len(data)
+        if self._num_bytes > self._most_bytes:
+            raise Broken(f"more than {self._most_bytes:,} bytes")
+        self._line += data
+        *lines, rest = self._line.split(b"\n")
+        self._line = rest
+        events = [bytes(line[5:]).strip() for line in lines if line.startswith(b"data:")]
+        for event in events:
+            try:
+                self._take(event)
+            except (
+                KeyError,
+                TypeError,
+                ValueError,
+                AttributeError,
+                IndexError,
+                OverflowError,
+                RecursionError,
+            ) as error:
+                raise Broken(f"an event of another form ({type(error).__name__})") from None
+        return bool(events)
+
+    def completion(self, tokenizer: Any) -> Completion:
+        """Return what the answer says. tokenizer: the model's.
+
+        Raises:
+            Broken: it is not whole.
+        """
+        request, usage = self._request, self._usage
+        if not self.is_done or usage is None or self._reason is None:
+            raise Broken(f"cut off after {self.num_tokens} of {request.max_tokens} tokens")
+        if usage["completion_tokens"] != self.num_tokens or usage["prompt_tokens"] != len(request.prompt_token_ids):
+            raise Broken(f"{self.num_tokens} tokens, where the server counts {usage['completion_tokens']!r}")
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        is_stopped = self._reason == "stop"
+        completion = Completion(
+            key=request.key,
+            num_tokens=self.num_tokens,
+            token_ids=TokenIds(self._ids),
+            text=decode_increment(tokenizer, request, self._ids, is_stopped),
+            finish_reason="stop" if is_stopped else None,
+            prompt_tokens=len(request.prompt_token_ids),
+            cached_tokens=_count(cached) if cached is not None else 0,
+            confidence=tuple(self._confidences) if request.decoding.has_confidence else None,
+            label_logprobs=self._labels,
+        )
+        try:
+            check_whole(request, completion)
+        except EngineError as error:
+            raise Broken(str(error)) from None
+        return completion
+
+    def _take(self, event: bytes) -> None:
+        if self.is_done:
+            raise Broken("more behind the last event")
+        if event == b"[DONE]":
+            self.is_done = True
+            return
+        values = json.loads(event)
+        if "error" in values:
+            raise Broken(f"the server failed: {' '.join(str(values['error']).split())[:200]}")
+        if not str(values["id"]).startswith(self._id) or values["model"] != self._origin.model:
+            raise Broken("an answer to another request, or of another model")
+        choices = values["choices"]
+        if not choices:
+            if values.get("system_fingerprint") != self._origin.fingerprint:
+                raise Broken("the answer of a server that is configured otherwise than it was")
+            self._usage = dict(values["usage"])
+            return
+        [choice] = choices
+        if self._reason is not None:
+            raise Broken("tokens behind the end")
+        if choice.get("prompt_token_ids") is not None:
+            if list(choice["prompt_token_ids"]) != list(self._request.prompt_token_ids):
+                raise Broken("the answer to another prompt")
+            self._has_prompt = True
+        if not self._has_prompt:
+            raise Broken("an answer that does not repeat its prompt")
+        ids = [_count(each) for each in choice["token_ids"]]
+        self._take_logprobs(choice.get("logprobs"), len(ids))
+        self._ids += ids
+        reason = choice.get("finish_reason")
+        if reason not in (None, "stop", "length"):
+            raise Broken(f"ended by {str(reason)[:40]}")
+        self._reason = reason
+
+    def _take_logprobs(self, logprobs: Mapping[str, Any] | None, num_tokens: int) -> None:
+        decoding = self._request.decoding
+        if not decoding.has_confidence and not decoding.label_token_ids:
+            return
+        positions: Sequence[Mapping[str, float]] = [] if logprobs is None else logprobs["top_logprobs"]
+        if len(positions) != num_tokens:
+            raise Broken(f"{len(positions)} positions with log-probabilities for {num_tokens} tokens")
+        if decoding.label_token_ids and positions:
+            self._labels = tuple(_logprob(positions[0][f"{_TOKEN}{label}"]) for label in decoding.label_token_ids)
+        if decoding.has_confidence:
+            self._confidences += [_confidence(each) for each in positions]
+
+
+def _confidence(candidates: Mapping[str, float]) -> float:
+    """Return minus the mean log-probability of the top candidates; see increments.CONFIDENCE_TOP_K. The sampled token is listed too."""
+    top = sorted((_logprob(each) for each in candidates.values()), reverse=True)[:CONFIDENCE_TOP_K]
+    return -math.fsum(top) / len(top)
+
+
+def _logprob(value: Any) -> float:
+    if not isinstance(value, float | int) or not math.isfinite(value):
+        raise ValueError(value)
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+        raise ValueError(value)
+    return value
