@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from jobs.benches.children import in_child, serve
 from jobs.benches.outcome import Outcome
@@ -18,9 +19,10 @@ from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.store import TraceRange, open_store
 from pruner.config.job import Config
 from pruner.samplers import vllm_engines
-from pruner.samplers.base import Request
+from pruner.samplers.base import Request, Sampler
 from pruner.samplers.devices import num_devices
 from pruner.samplers.process import ProcessSampler
+from pruner.samplers.server import ServerSamplerConfig
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.shard import wiring
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
@@ -33,7 +35,39 @@ WORDS = (
     "tokens are compared. The prefix cache is emptied before each. `engine_s` is the time inside the engine's steps, `submit_s` in handing "
     "over requests, both in its process; `job_cpu_s` is the job's own processor time."
 )
+SERVED_WORDS = (
+    "`served` is runner, case, method=cons and store on servers (sampler=server), `client` a plain client that asks the same servers for "
+    "each problem's traces in one request (`n`), `in process` the first on an engine of the job's own. All sample every trace to its full "
+    "length; sides take turns. The prefix cache is emptied before each where the server lets that be done (VLLM_SERVER_DEV_MODE=1)."
+)
 SEGMENT_WORDS = "`ours` as in the pairs, at different segment lengths. A kill loses what runs: on average half a segment of each running trace."
+
+
+class Measured(Protocol):
+    """An engine that is measured."""
+
+    @property
+    def sampler(self) -> Sampler:
+        """What the runner works with."""
+
+    def reset(self, is_whole: bool) -> None:
+        """Forget what is cached and what was measured. is_whole: traces go on to their full length."""
+
+    def clock(self) -> Mapping[str, float]:
+        """Return what was measured inside the engine, as Clock names it; nothing where that cannot be seen."""
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """The program's own engine, in the benchmark's process of it."""
+
+    sampler: ProcessSampler
+
+    def reset(self, is_whole: bool) -> None:
+        self.sampler.call("reset", is_whole)
+
+    def clock(self) -> Mapping[str, float]:
+        return dict(self.sampler.call("clock"))
 
 
 def run(config: BenchConfig) -> Outcome:
@@ -42,6 +76,10 @@ def run(config: BenchConfig) -> Outcome:
         f"budget={config.num_traces}",
         f"model.sampling.max_tokens={config.trace_tokens}",
     ]
+    if isinstance(main_config(["method=cons", *size, *config.overrides]).sampler, ServerSamplerConfig):
+        keys = {"repeats": config.repeats, "scratch": config.scratch, "overrides": [*size, *config.overrides]}
+        found = in_child("jobs.benches.served", keys)
+        return Outcome(found["rows"], found["figures"], SERVED_WORDS)
     arguments = {name: getattr(config, name) for name in ("repeats", "segment_lengths", "deepprune", "scratch")}
     found = in_child("jobs.benches.engine", arguments | {"overrides": [*size, *config.overrides]})
     rows, figures = found["rows"], found["figures"]
@@ -68,15 +106,15 @@ def measure(
     assert isinstance(config.sampler, VllmSamplerConfig)
     spec, _ = vllm_engines.engine_specs(config.sampler, sampler_context(config), num_devices())
     patience = config.sampler
-    sampler = ProcessSampler("the engine", (spec, num_devices() > 0), patience.stall_s, patience.load_s, _CHILD)
+    sampler = ProcessSampler("the engine", (spec, num_devices() > 0), patience.stall_s, patience.load_s, CHILD)
     try:
         sampler.wait_ready()
-        _warm_up(sampler, config, inputs)
+        warm_up(sampler, config, inputs)
         if segment_lengths:
             return _curve(sampler, overrides, segment_lengths, repeats, scratch)
         rows, figures = _pairs(sampler, config, inputs, repeats, scratch)
         if deepprune:
-            found = [_ours(sampler, main_config([each, *overrides]), scratch, False).row for each in _BESIDE]
+            found = [ours(InProcess(sampler), main_config([each, *overrides]), scratch, False).row for each in _BESIDE]
             rows += found
             figures |= {f"{row['side']}_s_per_kept_trace": row["s_per_kept_trace"] for row in found}
         return {"rows": rows, "figures": figures}
@@ -84,7 +122,7 @@ def measure(
         sampler.close()
 
 
-_CHILD = (sys.executable, "-m", "jobs.benches.engine_child")
+CHILD = (sys.executable, "-m", "jobs.benches.engine_child")
 _BESIDE = ("method=cons", "method=deepprune")
 
 
@@ -93,12 +131,12 @@ def _pairs(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows, ratios, same = [], [], True
     for number in range(repeats):
-        ours = _ours(sampler, config, scratch, True)
+        own = ours(InProcess(sampler), config, scratch, True)
         raw = _raw(sampler, config, inputs)
-        rows += [{"pair": number, **side.row} for side in (ours, raw)]
-        assert ours.row["tokens"] == raw.row["tokens"], "both have to do the same work"
-        same = same and ours.tokens == raw.tokens
-        ratios.append(ours.row["tokens_per_s"] / raw.row["tokens_per_s"])
+        rows += [{"pair": number, **side.row} for side in (own, raw)]
+        assert own.row["tokens"] == raw.row["tokens"], "both have to do the same work"
+        same = same and own.tokens == raw.tokens
+        ratios.append(own.row["tokens_per_s"] / raw.row["tokens_per_s"])
     figures = {
         "ratio": median(ratios),
         "ratio_least": min(ratios),
@@ -116,7 +154,7 @@ def _curve(
     for number in range(repeats):
         for length in lengths:
             config = main_config(["method=cons", *overrides, f"sampler.segment_tokens={length}"])
-            row = _ours(sampler, config, scratch, True).row
+            row = ours(InProcess(sampler), config, scratch, True).row
             lost = length / 2 * config.sampler.max_running_traces
             rows.append({"round": number, "segment_tokens": length, **row, "tokens_lost_by_a_kill": lost})
     figures = {
@@ -126,8 +164,9 @@ def _curve(
     return {"rows": rows, "figures": figures}
 
 
-def _ours(sampler: ProcessSampler, config: Config, scratch: str | None, is_whole: bool) -> Side:
-    sampler.call("reset", is_whole)
+def ours(engine: Measured, config: Config, scratch: str | None, is_whole: bool) -> Side:
+    """Measure runner, cases and store on an engine."""
+    engine.reset(is_whole)
     inputs = read_inputs(config)
     with (
         tempfile.TemporaryDirectory(dir=scratch) as folder,
@@ -136,11 +175,11 @@ def _ours(sampler: ProcessSampler, config: Config, scratch: str | None, is_whole
     ):
         begin(store)
         problems = inputs.problems.problems
-        runner = Workbench(config, inputs, sampler).runner(store, reader, iter(problems), len(problems), {})
+        runner = Workbench(config, inputs, engine.sampler).runner(store, reader, iter(problems), len(problems), {})
         started, cpu_s = time.monotonic(), time.process_time()
         runner.run()
         wall_s, cpu_s = time.monotonic() - started, time.process_time() - cpu_s
-        clock = sampler.call("clock")
+        clock = engine.clock()
         segments = store.totals.segments
         answers = store.answers(config.accounting).to_pylist()
         table = store.traces(TraceRange(0, len(inputs.problems.problems)), False, True)
@@ -156,13 +195,13 @@ def _ours(sampler: ProcessSampler, config: Config, scratch: str | None, is_whole
             "wall_s": wall_s,
             "tokens": sampled,
             "tokens_per_s": sampled / wall_s,
-            "engine_s": clock["engine_s"],
-            "submit_s": clock["submit_s"],
+            "engine_s": clock.get("engine_s"),
+            "submit_s": clock.get("submit_s"),
             "commit_s": store.commit_s,
             "job_cpu_s": cpu_s,
             "job_cpu_ms_per_request": 1000 * cpu_s / segments,
-            "steps": clock["steps"],
-            "mean_running": clock["running_sum"] / clock["steps"],
+            "steps": clock.get("steps"),
+            "mean_running": clock["running_sum"] / clock["steps"] if clock else None,
         }
         if not is_whole:
             row |= {
@@ -179,13 +218,13 @@ def _ours(sampler: ProcessSampler, config: Config, scratch: str | None, is_whole
 
 def _raw(sampler: ProcessSampler, config: Config, inputs: Inputs) -> Side:
     sampler.call("reset", True)
-    wall_s, tokens = sampler.call("generate", _requests(config, inputs))
+    wall_s, tokens = sampler.call("generate", requests_of(config, inputs))
     count = sum(len(ids) for ids in tokens.values())
     row = {"side": "raw", "wall_s": wall_s, "tokens": count, "tokens_per_s": count / wall_s}
     return Side(row, tokens)
 
 
-def _requests(config: Config, inputs: Inputs) -> list[Request]:
+def requests_of(config: Config, inputs: Inputs) -> list[Request]:
     """Return every trace as one request, with the seed that its first segment has."""
     prompts, rule = wiring.make_prompts(config, inputs), wiring.trace_rule(config)
     requests = []
@@ -198,8 +237,8 @@ def _requests(config: Config, inputs: Inputs) -> list[Request]:
     return requests
 
 
-def _warm_up(sampler: ProcessSampler, config: Config, inputs: Inputs) -> None:
-    requests = _requests(config, inputs)[: config.sampler.max_running_traces]
+def warm_up(sampler: ProcessSampler, config: Config, inputs: Inputs) -> None:
+    requests = requests_of(config, inputs)[: config.sampler.max_running_traces]
     short = [Request(each.key, each.prompt_token_ids, 8, each.seed, 0, each.decoding) for each in requests]
     sampler.call("generate", short)
 

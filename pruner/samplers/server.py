@@ -102,7 +102,7 @@ class ServerSamplerConfig(SamplerConfig):
 
     def contact(self, context: SamplerContext, should_stop: Callable[[], bool]) -> Contact | None:
         """Find a server that works, and what it is. Raises InputError: there are others only. Unavailable: there is none."""
-        facts = first_contact(self._servers(), self._wanted(context), should_stop)
+        facts = first_contact(self.servers(), self.wanted(context), should_stop)
         if facts is None:
             return None
         print_warnings(doubts(facts, self))
@@ -114,22 +114,23 @@ class ServerSamplerConfig(SamplerConfig):
 
     def open(self, context: SamplerContext) -> Sampler:
         expected = None if context.contact is None else context.contact.known
-        return ServerSampler(self._servers(), self._wanted(context), expected)
+        return ServerSampler(self.servers(), self.wanted(context), expected)
 
     def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
         judge = context.judge
         if judge is None or judge.urls is None:
             return None
         key = api_key(JUDGE_KEY) or api_key(KEY)
-        return open_served_judge(judge, context.model, replace(self._servers(), urls=judge.urls, key=key))
+        return open_served_judge(judge, context.model, replace(self.servers(), urls=judge.urls, key=key))
 
     def shares_devices(self, context: SamplerContext) -> bool:
         return False
 
-    def _servers(self) -> Servers:
+    def servers(self) -> Servers:
+        """Return where the servers are."""
         return Servers(self.urls, api_key(KEY), self.max_running_traces, self.connect_s, self.stall_s, self.patience_s)
 
-    def _wanted(self, context: SamplerContext) -> Wanted:
+    def wanted(self, context: SamplerContext) -> Wanted:
         """Return what the servers must be."""
         prompts, tokenizer = model_prompts(context.model)
         judge = context.judge

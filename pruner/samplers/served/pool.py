@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,7 @@ class Pool:
         expected: what one of them was found to be before; others must be like it.
         on_done: told a request's number and completion.
         on_failure: told why nothing goes on.
+        extra: more of each request's body.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Pool:
         expected: Facts | None,
         on_done: Callable[[int, Completion], None],
         on_failure: Callable[[Exception], None],
+        extra: Mapping[str, Any],
     ) -> None:
         self._client = client
         self._want = want
@@ -126,6 +128,7 @@ class Pool:
         self._expected = expected
         self._on_done = on_done
         self._on_failure = on_failure
+        self._extra = dict(extra)
         self._servers: dict[str, Server] = {}
         self._flights: dict[int, Flight] = {}
         self._homes: OrderedDict[tuple[str, int], Server] = OrderedDict()
@@ -219,7 +222,7 @@ class Pool:
         request_id = f"{self._name}-{self._asked}"
         model = self._want.adapter if request.decoding.uses_adapter else None
         answer = Answer(request, request_id, facts.origin(model))
-        sent = body(request, request_id, model or facts.model, facts.takes_priorities)
+        sent = body(request, request_id, model or facts.model, facts.takes_priorities) | self._extra
         flight.silent_s = 0.0
         try:
             async with (

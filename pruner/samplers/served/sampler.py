@@ -8,8 +8,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pruner.errors import EngineError, InputError, Unavailable
@@ -40,6 +40,7 @@ class Servers:
         key: None: they want none.
         max_running: requests that each works on at once.
         connect_s, stall_s, patience_s: see ServerSamplerConfig.
+        extra: more of each request's body, for benchmarks.
     """
 
     urls: str | tuple[str, ...]
@@ -48,6 +49,7 @@ class Servers:
     connect_s: float = 10.0
     stall_s: float = 300.0
     patience_s: float = 1800.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def model_prompts(model: ModelConfig) -> tuple[ChatPrompts, Any]:
@@ -141,6 +143,7 @@ class ServerSampler:
                 expected,
                 self._on_done,
                 self._on_failure,
+                servers.extra,
             )
             pool.start()
             return pool
