@@ -71,7 +71,7 @@ def completion(fake: Fake, body: dict[str, Any]) -> tuple[list[int], str]:
     most = min(body["max_tokens"], fake.most_tokens)
     answers, words, eos = _texts()
     digits = [source.choice((1, 2, 3)) if source.random() < 0.5 else len(prompt) % 10]
-    ids = [source.choice(words) for _ in range(source.randrange(8, 40))] + answers[digits[0]] + [eos]
+    ids = [source.choice(words) for _ in range(source.randrange(12))] + answers[digits[0]] + [eos]
     if source.random() < 0.4:
         ids = [source.choice(words) for _ in range(most)]
     return ids[:most], "stop" if len(ids) <= most and ids[-1] == eos else "length"

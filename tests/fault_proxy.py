@@ -72,6 +72,14 @@ class FaultProxy:
             return web.json_response({"error": {"message": f"try later {echo}"}}, status=int(fault[-3:]))
         if fault == "a redirect":
             return web.Response(status=307, headers={"Location": "http://127.0.0.1:9/elsewhere"})
+        try:
+            return await self._passed(request, fault, content, headers)
+        except aiohttp.ClientError:
+            return web.Response(status=502)
+
+    async def _passed(
+        self, request: web.Request, fault: str | None, content: bytes, headers: dict[str, str]
+    ) -> web.StreamResponse:
         async with (
             aiohttp.ClientSession(auto_decompress=False) as session,
             session.request(
@@ -170,7 +178,14 @@ class ProxyServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        async def end() -> None:
+            await self._runner.cleanup()
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
