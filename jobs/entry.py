@@ -45,11 +45,29 @@ def _with_quotes(argument: str, is_sweep: bool) -> str:
     if value.startswith("["):
         if not value.endswith("]"):
             return argument
-        made = f"{key}=[{','.join(_quoted(item) for item in value[1:-1].split(','))}]"
+        made = f"{key}=[{','.join(_quoted(item) for item in _items(value[1:-1]))}]"
     else:
         parts = value.split(",") if is_sweep and not Path(value).exists() else [value]
         made = f"{key}={','.join(_quoted(part) for part in parts)}"
     return made if _parses(made) else argument
+
+
+def _items(text: str) -> list[str]:
+    """Return the items of a list's inside: a comma in quotes or brackets separates none."""
+    items, depth, quote, start = [], 0, "", 0
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "[{":
+            depth += 1
+        elif letter in "]}":
+            depth -= 1
+        elif letter == "," and depth <= 0:
+            items.append(text[start:place])
+            start = place + 1
+    return [*items, text[start:]]
 
 
 def _parses(argument: str) -> bool:

@@ -41,7 +41,12 @@ def table(result: dict[str, Any]) -> str:
         "wall_s": ("wall time of a task", f"{result['wall_s'] / 3600:,.2f} h"),
         "tasks": ("array tasks", _tasks(result)),
         "task_hours": ("all tasks", f"{result['task_hours']:,.1f} h"),
-        "gpu_hours": ("GPU-hours", f"{result['gpu_hours']:,.1f}"),
+        "gpu_hours": (
+            "GPU-hours",
+            f"{result['gpu_hours']:,.1f}"
+            if "servers" not in result
+            else f"those of {result['servers']} servers, which all tasks share",
+        ),
         "checkpoint_bytes": ("checkpoints", _size(result["checkpoint_bytes"])),
         "checkpoint_bytes_per_task": ("a task's checkpoint", _size(result["checkpoint_bytes_per_task"])),
         "tokens_sampled": ("tokens sampled", f"{result['tokens_sampled']:,.0f}"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import random
 import threading
 from collections import Counter
@@ -40,6 +41,9 @@ FAULTS = (
     "endless",
     "hangs",
 )
+
+
+logging.getLogger("aiohttp.server").disabled = True  # clients that hang up are no news
 
 
 class FaultProxy:

@@ -76,11 +76,15 @@ class Engines:
         made = request.trace_tokens + completion.num_tokens
         return replace(request, key=key, prompt_token_ids=prompt, seed=seed, max_tokens=tokens, trace_tokens=made)
 
-    def forget_prompts(self) -> None:
+    def forget_prompts(self) -> bool:
+        """Empty the prefix cache; return whether that can be done."""
         if isinstance(self.sampler, ProcessSampler):
             self.sampler.call("forget_prompts")
         elif isinstance(self.sampler, VllmSampler):
             self.sampler.forget_prompts()
+        else:
+            return False
+        return True
 
 
 def drained(sampler: Sampler, requests: Sequence[Request]) -> dict[Key, Completion]:
@@ -129,19 +133,26 @@ def exactness(engines: Engines) -> Finding:
     alone = {key: found for each in few for key, found in drained(engines.sampler, [each]).items()}
     going_on = [engines.continued(each, full[each.key], half) for each in few if full[each.key].finish_reason is None]
     cached = drained(engines.sampler, going_on)
-    engines.forget_prompts()
-    read_again = drained(engines.sampler, going_on)
     pairs = [(alone[each.key], full[each.key]) for each in few]
-    pairs += [(cached[each.key], read_again[each.key]) for each in going_on]
+    what = f"alone and among {engines.width}"
+    if engines.forget_prompts():
+        read_again = drained(engines.sampler, going_on)
+        pairs += [(cached[each.key], read_again[each.key]) for each in going_on]
+        what += ", from the cache and read again"
     differing = sum(tuple(one.token_ids) != tuple(other.token_ids) for one, other in pairs)
     figures = {"compared": len(pairs), "differing": differing}
-    what = f"{len(pairs) - differing} of {len(pairs)} completions equal: alone and among {engines.width}, from the cache and read again"
+    what = f"{len(pairs) - differing} of {len(pairs)} completions equal: {what}"
     is_exact = getattr(engines.config.sampler, "exact", False)
     if differing and is_exact:
         advice = "This card, model and vLLM are not exact: set sampler.exact=false, which is faster, and promise less."
         return Finding("exact", "FAIL", what, advice, figures)
     if not is_exact:
-        what += " (sampler.exact=false promises nothing; what is committed is never sampled again either way)"
+        promise = (
+            "servers promise nothing"
+            if engines.config.sampler.num_servers()
+            else "sampler.exact=false promises nothing"
+        )
+        what += f" ({promise}; what is committed is never sampled again either way)"
     return Finding("exact", "PASS", what, figures=figures)
 
 

@@ -9,7 +9,7 @@ from pruner.config.job import Config
 from pruner.doctor import engines, machine
 from pruner.doctor.findings import Finding, findings
 from pruner.doctor.resuming import killed_and_continued
-from pruner.errors import EngineError, InputError
+from pruner.errors import EngineError, InputError, Unavailable
 from pruner.shard.inputs import read_inputs
 
 
@@ -44,6 +44,8 @@ def _with_engines(config: Config) -> Iterator[Finding]:
             yield from findings(engines.checks(running))
     except InputError as error:
         yield Finding("engines", "FAIL", error.faults[0], "; ".join(error.faults[1:]))
+    except Unavailable as error:
+        yield Finding("engines", "FAIL", str(error), "Look whether the servers are up.")
     except EngineError as error:
         advice = "What vLLM says of it is above; VLLM_LOGGING_LEVEL=INFO shows more."
         yield Finding("engines", "FAIL", str(error), advice)

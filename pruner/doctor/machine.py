@@ -18,12 +18,15 @@ from pruner.config.job import Config
 from pruner.doctor.findings import Check, Finding
 from pruner.errors import InputError
 from pruner.files import make_folder
-from pruner.prompts import check_model_folder, load_tokenizer
+from pruner.prompts import check_model_folder, check_tokenizer, load_tokenizer
 from pruner.samplers.devices import LEAST_DRIVER, check_build, num_devices, visible_cards, vllm_version
+from pruner.samplers.served.examination import Facts, differences
+from pruner.samplers.served.sampler import contacts
+from pruner.samplers.server import ServerSamplerConfig, doubts
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.settings.section import local_path
 from pruner.shard import wiring
-from pruner.shard.inputs import read_inputs
+from pruner.shard.inputs import read_inputs, sampler_context
 
 _GIB = 1 << 30
 _LEAST_DISK_GIB, _GOOD_DISK_GIB = 0.5, 5.0
@@ -46,6 +49,9 @@ def checks(config: Config) -> Sequence[tuple[str, Check]]:
         sampler = config.sampler
         found[1:1] = [("gpu", lambda: cards(config)), ("memory", lambda: memory(config, sampler))]
         found.insert(-2, ("model", lambda: model(config)))
+    if isinstance(config.sampler, ServerSamplerConfig):
+        sampler_config = config.sampler
+        found.insert(-2, ("servers", lambda: servers(config, sampler_config)))
     return found
 
 
@@ -58,6 +64,28 @@ def packages_there() -> Finding:
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "for CPUs"
     what = f"Python {sys.version.split()[0]}, vLLM {vllm_version()}, torch {torch.__version__} ({build})"
     return Finding("packages", "PASS", what)
+
+
+def servers(config: Config, sampler: ServerSamplerConfig) -> Finding:
+    """Ask every server what it is."""
+    check_tokenizer(config.model.path, "model.path")
+    found = contacts(sampler.servers(), sampler.wanted(sampler_context(config)))
+    faults = [f"{url}: {each}" for url, each in found.items() if isinstance(each, str)]
+    if faults or not found:
+        advice = "Start them (slurm/serve.sh), or name others in sampler.urls."
+        return Finding("servers", "FAIL", "; ".join(faults) or "sampler.urls names none yet", advice)
+    known = [each for each in found.values() if isinstance(each, Facts)]
+    if differing := [line for other in known[1:] for line in differences(known[0], other)]:
+        advice = "A run works on servers of one kind: start them with the same model, version and options."
+        return Finding("servers", "FAIL", f"they differ: {'; '.join(differing)}", advice)
+    first = known[0]
+    cache = sum(each.capacity_tokens or 0 for each in known)
+    what = f"{len(known)} with {first.model}, vLLM {first.version}, context {first.max_model_len:,}"
+    what += f", {cache:,} tokens of cache" if cache else ""
+    figures = {"servers": len(known), "cache_tokens": cache}
+    if said := doubts(first, sampler):
+        return Finding("servers", "WARN", what, ". ".join(said) + ".", figures)
+    return Finding("servers", "PASS", what, figures=figures)
 
 
 def cards(config: Config) -> Finding:

@@ -298,6 +298,10 @@ class SamplerConfig(Choice):
         """Return how many requests are worked on at once, on all engines together."""
         return self.max_running_traces
 
+    def num_servers(self) -> int:
+        """Return how many servers all jobs of a run work on, as far as that is known before; 0: each job has an engine of its own."""
+        return 0
+
     def fingerprints(self, context: SamplerContext) -> dict[str, str]:
         """Return hashes of the contents that the run's results depend on and the config only points at."""
         return {}

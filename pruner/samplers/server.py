@@ -71,8 +71,12 @@ class ServerSamplerConfig(SamplerConfig):
         return self.cache_block_tokens if self.aligned else None
 
     def max_running(self, context: SamplerContext) -> int:
-        servers = 1 if context.contact is None else max(1, int(context.contact.facts["servers"]))
-        return self.max_running_traces * servers
+        return self.max_running_traces * (
+            self.num_servers() if context.contact is None else int(context.contact.facts["servers"])
+        )
+
+    def num_servers(self) -> int:
+        return max(1, len(read_urls(self.urls)))
 
     def check_model(self, model: ModelConfig) -> None:
         check_tokenizer(model.path, "model.path")
@@ -106,7 +110,7 @@ class ServerSamplerConfig(SamplerConfig):
         if facts is None:
             return None
         print_warnings(doubts(facts, self))
-        served = {"servers": len(read_urls(self.urls))} | facts.record()
+        served = {"servers": self.num_servers()} | facts.record()
         return Contact(served, facts)
 
     def check_contact(self, recorded: Mapping[str, Any], contact: Contact) -> None:
@@ -143,7 +147,7 @@ def doubts(facts: Facts, sampler: ServerSamplerConfig) -> list[str]:
     said = []
     if not facts.takes_priorities:
         said.append(
-            "the servers take requests as they come: problems end later. Start them with --scheduling-policy priority"
+            "the servers refuse priorities: requests are served as they come, and problems end later. Start them with --scheduling-policy priority"
         )
     if not facts.has_seeds:
         said.append(

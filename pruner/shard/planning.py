@@ -35,6 +35,13 @@ class Curve:
             before = (count, rate)
         return before[1]
 
+    def shared(self, engines: int, tasks: int) -> Curve:
+        """Return what each of so many tasks gets that work on so many engines together."""
+        points: dict[int, float] = {}
+        for count, rate in self.points:
+            points[max(1, math.ceil(count * engines / tasks))] = rate * engines / tasks
+        return Curve(tuple(points.items()))
+
 
 @dataclass(frozen=True)
 class ProblemCost:

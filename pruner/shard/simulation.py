@@ -89,9 +89,13 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     job = compose([f"budget={config.budget}", "dry_run=true", *config.overrides])
     count = problem_count(config)
     lengths = trace_lengths(config)
+    servers = job.sampler.num_servers()
+    if servers and config.tasks is None:
+        config = config.model_copy(update={"tasks": 1})  # more of them share the same servers
+    curve = stated_curve(config)
     engine = Engine(
-        curve=stated_curve(config),
-        max_running=config.max_running or job.sampler.max_running_traces,
+        curve=curve if not servers or config.tasks is None else curve.shared(servers, config.tasks),
+        max_running=config.max_running or job.sampler.max_running_traces * max(1, servers),
         gpus=gpus_a_task(job),
         load_s=config.load_s,
     )
@@ -110,6 +114,7 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     mean = sum(lengths) / len(lengths)
     stated = {"method": job.method.name, "model": job.model.name, "budget": config.budget, "mean_trace_tokens": mean}
     stated |= {"max_running": engine.max_running, "gpus_per_task": engine.gpus, "max_array_size": most}
+    stated |= {"servers": servers} if servers else {}
     stated |= {"requeues": max(0, math.ceil(plan.wall_s / limit_s) - 1), "sbatch": sbatch_line(config, job, plan)}
     return {**stated, **asdict(plan), **simulated}
 
@@ -175,6 +180,8 @@ def stated_curve(config: PlanConfig) -> Curve:
 
 def gpus_a_task(job: Config) -> int:
     judge = sampler_context(job).judge
+    if job.sampler.num_servers():
+        return 0
     return job.model.tensor_parallel_size + (0 if judge is None else judge.num_gpus)
 
 

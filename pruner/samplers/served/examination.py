@@ -67,7 +67,7 @@ class Facts:
         origin: what its answers say of where they come from; the adapter's beside it, None without one.
         capacity_tokens, block_tokens, has_prefix_cache: of its cache, from its metrics; None where it shows none.
         has_seeds: a seeded request gave the same tokens twice.
-        takes_priorities: it takes requests in the order of their priorities.
+        takes_priorities: it does not refuse requests with one; whether it heeds them cannot be seen.
         reports_cached: its answers say how many tokens were cached.
         weights: log-probabilities of the tokens of a fixed text.
     """

@@ -77,6 +77,21 @@ def first_contact(servers: Servers, want: Wanted, should_stop: Callable[[], bool
     return asyncio.run(_first_contact(servers, want, should_stop))
 
 
+def contacts(servers: Servers, want: Wanted) -> dict[str, Facts | str]:
+    """Return of every server what it is, or why it cannot be used. Raises InputError: their file cannot be read."""
+
+    async def ask() -> dict[str, Facts | str]:
+        client = Client(servers.key, servers.connect_s)
+        try:
+            urls = read_urls(servers.urls)
+            found = await asyncio.gather(*(examine(client, url, want) for url in urls), return_exceptions=True)
+        finally:
+            await client.close()
+        return {url: each if isinstance(each, Facts) else str(each) for url, each in zip(urls, found, strict=True)}
+
+    return asyncio.run(ask())
+
+
 async def _first_contact(servers: Servers, want: Wanted, should_stop: Callable[[], bool]) -> Facts | None:
     client, patience_s = Client(servers.key, servers.connect_s), servers.patience_s
     began, said = time.monotonic(), False

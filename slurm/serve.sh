@@ -1,0 +1,212 @@
+#!/usr/bin/env bash
+# Serves a model with vLLM's own server for sampler=server:
+#
+#   sbatch [--nodes=N] [--gpus-per-node=G] slurm/serve.sh [--urls=FILE] [--spread=replicas|ray|mp] MODEL [OPTIONS of vllm serve]
+#   bash slurm/serve.sh MODEL [OPTIONS]    on this machine, without Slurm
+#
+#   --urls=FILE    where the servers' URLs are written, one a line, once they are healthy; gone when they end. Jobs read it by
+#                  sampler.urls=@FILE. Default: outputs/servers
+#   --spread       replicas: one server on each node (data parallel; a job keeps a trace on the one that has it cached). ray, mp: one model
+#                  over all nodes, by a Ray cluster or by vLLM's own processes; with G GPUs a node it is split G ways and into N stages
+#
+# MODEL is a folder or hub id; it is served by its last part's name. What is between MODEL and the end goes to vllm serve and wins over what
+# is set here. The servers want the key in PRUNER_API_KEY, if that is set. PRUNER_SERVE_HOST replaces a node's name in its URL.
+#
+#SBATCH --job-name=pruner-serve
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=32G
+#SBATCH --output=outputs/serve-%j.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+set -euo pipefail
+
+say() { echo "$(date '+%F %T') serve: $*" >&2; }
+refuse() {
+  echo "serve: $1" >&2
+  exit 2
+}
+
+# sbatch runs a copy of this script from its spool folder; then the folder that it was submitted from is meant.
+here=$(dirname "${BASH_SOURCE[0]}")/..
+[ -f "$here/slurm/setup.sh" ] || here=${SLURM_SUBMIT_DIR:-$here}
+cd "$here"
+[ -f slurm/setup.sh ] || refuse "submit from the project's folder (sbatch slurm/serve.sh)"
+
+urls=outputs/servers spread=replicas is_node=""
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --urls=?*) urls=${1#--urls=} ;;
+    --spread=replicas | --spread=ray | --spread=mp) spread=${1#--spread=} ;;
+    --node) is_node=1 ;; # of this script's own, on each node
+    *) break ;;
+  esac
+  shift
+done
+model=${1:-}
+case "$model" in
+  "") refuse "expected a model: slurm/serve.sh [--urls=FILE] [--spread=replicas|ray|mp] MODEL [OPTIONS of vllm serve]" ;;
+  -*) refuse "got $model, expected --urls=FILE, --spread=replicas|ray|mp or a model. Options of vllm serve go behind the model" ;;
+esac
+shift
+node=${SLURMD_NODENAME:-$(hostname)}
+host=${PRUNER_SERVE_HOST:-${SLURMD_NODENAME:-127.0.0.1}}
+nodes=${SLURM_JOB_NUM_NODES:-1}
+
+child="" stopped=""
+# shellcheck disable=SC2317  # called by traps
+stop() {
+  stopped=$1
+  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
+}
+for name in TERM INT HUP USR1; do
+  # shellcheck disable=SC2064  # the name of now is meant
+  trap "stop $name" "$name"
+done
+
+# Waits for the child, also when a signal interrupts that; sets `code`.
+await() {
+  code=0
+  wait "$child" || code=$?
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  child=""
+}
+
+if [ -z "$is_node" ]; then
+  bash slurm/setup.sh || exit $?
+fi
+python=${PRUNER_ENV:-.venv}
+[ ! -d "$python" ] || python=$python/bin/python
+export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1} VLLM_NO_USAGE_STATS=1 VLLM_LOGGING_LEVEL=${VLLM_LOGGING_LEVEL:-WARNING}
+# The key is in the environment and never an argument, which every user of the node could read.
+[ -z "${PRUNER_API_KEY:-}" ] || export VLLM_API_KEY=$PRUNER_API_KEY
+
+gpus=0
+if command -v nvidia-smi >/dev/null 2>&1; then gpus=$(nvidia-smi -L 2>/dev/null | grep --count '^GPU' || true); fi
+has() { # whether an option is among the user's own
+  local each option=$1
+  shift
+  for each in "$@"; do [ "${each%%=*}" != "$option" ] || return 0; done
+  return 1
+}
+options=(--host=0.0.0.0 --scheduling-policy=priority --enable-prefix-caching --enable-prompt-tokens-details --disable-uvicorn-access-log)
+has --served-model-name "$@" || options+=("--served-model-name=$(basename "$model")")
+if [ "$gpus" = 0 ]; then
+  # A seeded request that is prefilled in parts crashes the CPU engine: prompts are always read whole.
+  options+=(--dtype=float32 --enforce-eager --block-size=32 --no-enable-chunked-prefill)
+  has --max-model-len "$@" || options+=(--max-model-len=2048 --max-num-batched-tokens=2048)
+  export VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-2}
+elif [ "$spread" = replicas ]; then
+  has --tensor-parallel-size "$@" || options+=("--tensor-parallel-size=$gpus")
+else
+  has --tensor-parallel-size "$@" || options+=("--tensor-parallel-size=$gpus")
+  has --pipeline-parallel-size "$@" || options+=("--pipeline-parallel-size=$nodes")
+fi
+
+# Starts a server here and says where it is in a file of this node's, from when it is healthy to when it ends.
+serve() {
+  local port file=$urls.$node url
+  port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
+  url=http://$host:$port
+  rm -f "$file"
+  say "starting vLLM with $model on $node, port $port"
+  # A session of its own, so that everything that vLLM starts can be ended with it.
+  setsid "$python" -m vllm.entrypoints.openai.api_server --model="$model" --port="$port" "${options[@]}" "$@" &
+  child=$!
+  local server=$child
+  while ! "$python" - "$url" <<'PY'; do
+import sys, urllib.request
+try:
+    sys.exit(urllib.request.urlopen(sys.argv[1] + "/health", timeout=5).status != 200)
+except OSError:
+    sys.exit(1)
+PY
+    if [ -n "$stopped" ] || ! kill -0 "$server" 2>/dev/null; then break; fi
+    sleep 1
+  done
+  if [ -z "$stopped" ] && kill -0 "$server" 2>/dev/null; then
+    say "healthy: $url"
+    echo "$url" >"$file.new"
+    mv "$file.new" "$file"
+  fi
+  await
+  rm -f "$file"
+  kill -KILL -- "-$server" 2>/dev/null || true
+  [ -n "$stopped" ] || say "the server on $node ended with code $code"
+}
+
+if [ -n "$is_node" ]; then
+  serve "$@"
+  exit "$code"
+fi
+
+mkdir -p "$(dirname "$urls")"
+rm -f "$urls" "$urls".*
+case "$spread" in
+  replicas)
+    if [ "$nodes" = 1 ]; then
+      bash slurm/serve.sh --node "--urls=$urls" "$model" "$@" &
+    else
+      srun --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=0 bash slurm/serve.sh --node "--urls=$urls" "$model" "$@" &
+    fi
+    wanted=$nodes
+    ;;
+  *)
+    [ "$nodes" -gt 1 ] || refuse "--spread=$spread: got one node. Ask for more (sbatch --nodes=N), or leave it out"
+    mapfile -t names < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+    head=${names[0]}
+    if [ "$spread" = ray ]; then
+      ray=$(dirname "$python")/ray
+      [ -x "$ray" ] || ray=ray
+      command -v "$ray" >/dev/null || refuse "--spread=ray: Ray is not installed. Run: $python -m pip install 'ray[default]', or use --spread=mp"
+      srun --nodes=1 --ntasks=1 --nodelist="$head" "$ray" start --head --block --node-ip-address="$head" --port=6379 &
+      sleep 10
+      for name in "${names[@]:1}"; do
+        srun --nodes=1 --ntasks=1 --nodelist="$name" "$ray" start --block --address="$head:6379" &
+      done
+      export RAY_ADDRESS=$head:6379
+      bash slurm/serve.sh --node "--urls=$urls" "$model" --distributed-executor-backend=ray \
+        "--tensor-parallel-size=$gpus" "--pipeline-parallel-size=$nodes" "$@" &
+    else
+      # Every node has a part of the model; those but the first answer nobody.
+      # shellcheck disable=SC2016  # the shell on each node is to put them in
+      srun --ntasks="$nodes" --ntasks-per-node=1 bash -c '
+        more=(--nnodes="$SLURM_NNODES" --node-rank="$SLURM_NODEID" --master-addr="$1")
+        [ "$SLURM_NODEID" = 0 ] || more+=(--headless)
+        exec bash slurm/serve.sh --node "--urls=$2" "$3" "${@:4}" "${more[@]}"' serve "$head" "$urls" "$model" \
+        "--tensor-parallel-size=$gpus" "--pipeline-parallel-size=$nodes" "$@" &
+    fi
+    wanted=1
+    ;;
+esac
+child=$!
+
+# Puts the nodes' files together whenever one comes or goes.
+main=$child before="" is_said=""
+while kill -0 "$main" 2>/dev/null; do
+  now=$(cat "$urls".* 2>/dev/null | grep '^http' | sort || true)
+  if [ "$now" != "$before" ]; then
+    printf '%s\n' "$now" | sed '/^$/d' >"$urls.part"
+    mv "$urls.part" "$urls"
+    before=$now
+  fi
+  if [ -z "$is_said" ] && [ "$(grep -c . <<<"$now")" = "$wanted" ]; then
+    say "all are healthy; sampler=server sampler.urls=@$urls"
+    is_said=1
+  fi
+  sleep 1 &
+  wait $! || true
+done
+await
+rm -f "$urls" "$urls".*
+if [ "$stopped" = USR1 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+  say "time limit near: job $SLURM_JOB_ID goes back into the queue"
+  scontrol requeue "$SLURM_JOB_ID" || true
+fi
+[ -n "$stopped" ] && exit 0
+exit "$code"
