@@ -95,7 +95,7 @@ class ServerSamplerConfig(SamplerConfig):
             )
 
     def fingerprints(self, context: SamplerContext) -> dict[str, str]:
-        return {"tokenizer": tokenizer_fingerprint(context.model)}
+        return {"model": f"served, tokenizer {tokenizer_fingerprint(context.model)}"}
 
     def plan(self, context: SamplerContext) -> dict[str, Any]:
         urls = read_urls(self.urls)

@@ -112,6 +112,7 @@ class Serving:
 
 def start_job(root: Path, *overrides: str, key: str = KEY) -> subprocess.Popen[str]:
     """Start the main job; what it prints goes to a log."""
+    root.mkdir(parents=True, exist_ok=True)
     log = open(root / "log.txt", "a")
     return subprocess.Popen(
         command("run", f"run.root={root}", "run.name=run", *COMMON, *overrides),
@@ -145,8 +146,6 @@ def disturb(
     ]
     done: Counter[str] = Counter()
     root, calm = folder / "disturbed", folder / "calm"
-    root.mkdir()
-    calm.mkdir()
     try:
         for each in servers:
             each.start()

@@ -12,7 +12,7 @@ from pruner.results.run_folder import RunFolder
 from tests.chaos.served import KEY, Serving, assert_no_key, done_problems, start_job
 from tests.documents import PROJECT
 from tests.job_processes import run
-from tests.live.jobs_under_test import SMALL, assert_accounting_agrees, assert_same_results, run_job
+from tests.live.jobs_under_test import SMALL, assert_accounting_agrees, assert_same_results, run_job, table
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 SEGMENTS = ("sampler.segment_tokens=16", "sampler.max_running_traces=32", "problems.limit=6", "budget=6")
@@ -48,10 +48,18 @@ def run_served(root, server, *overrides, code=0):
     ids=lambda method: method[0],
 )
 def test_a_server_gives_the_rows_of_an_engine_of_the_jobs_own(tmp_path, server, method):
-    """Prefixes, labels, confidences and votes; in float32 both are exact."""
+    """Prefixes, labels, confidences and votes. In float32 both give the same tokens; confidences differ in the last bits with what runs beside."""
     run_job(tmp_path / "own", *SMALL, *method)
     run_served(tmp_path / "served", server, *method)
-    assert_same_results(tmp_path / "own", tmp_path / "served")
+    if "deepconf" not in method[0]:
+        assert_same_results(tmp_path / "own", tmp_path / "served")
+    else:
+        for name in ("answers", "traces"):
+            for row, expected in zip(
+                *(table(tmp_path / side, name).to_pylist() for side in ("own", "served")), strict=True
+            ):
+                own, theirs = (each.pop("confidence", None) or [] for each in (row, expected))
+                assert row == expected and own == pytest.approx(theirs, rel=1e-4)
     assert_no_key(tmp_path)
     assert '"served"' in RunFolder(tmp_path / "served", "run", 0).run_json.read_text()
 
@@ -65,7 +73,7 @@ def test_a_judge_may_be_on_servers_of_its_own(tmp_path, server):
 
 
 def test_a_killed_job_goes_on_and_another_model_is_refused(tmp_path, server):
-    arguments = (*SERVED, f"sampler.urls=[{server.url}]", "problems.limit=12", "method=cons")
+    arguments = ("method=cons", *SERVED, f"sampler.urls=[{server.url}]")
     job = start_job(tmp_path / "cut", *arguments)
     while done_problems(tmp_path / "cut") < 2:
         assert job.poll() is None, (tmp_path / "cut/log.txt").read_text()
@@ -86,7 +94,7 @@ def test_a_killed_job_goes_on_and_another_model_is_refused(tmp_path, server):
     try:
         other.wait()
         before = (tmp_path / "other/run/run.json").read_text()
-        moved = (*arguments[: len(SERVED)], f"sampler.urls=[{other.url}]", *arguments[len(SERVED) + 1 :])
+        moved = (*arguments[:-1], f"sampler.urls=[{other.url}]")
         assert start_job(tmp_path / "other", *moved).wait() == 2
     finally:
         other.kill()
