@@ -110,7 +110,7 @@ fi
 
 # Starts a server here and says where it is in a file of this node's, from when it is healthy to when it ends.
 serve() {
-  local port file=$urls.$node url
+  local port file=$urls.node.$node url
   port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
   url=http://$host:$port
   rm -f "$file"
@@ -131,8 +131,8 @@ PY
   done
   if [ -z "$stopped" ] && kill -0 "$server" 2>/dev/null; then
     say "healthy: $url"
-    echo "$url" >"$file.new"
-    mv "$file.new" "$file"
+    echo "$url" >"$urls.new.$node"
+    mv "$urls.new.$node" "$file"
   fi
   await
   rm -f "$file"
@@ -186,18 +186,16 @@ case "$spread" in
 esac
 child=$!
 
-# Puts the nodes' files together whenever one comes or goes.
-main=$child before="" is_said=""
+# Puts the nodes' files together: first when all are there, so that jobs know how many there are, then whenever one comes or goes.
+main=$child before="" are_there=""
 while kill -0 "$main" 2>/dev/null; do
-  now=$(cat "$urls".* 2>/dev/null | grep '^http' | sort || true)
-  if [ "$now" != "$before" ]; then
-    printf '%s\n' "$now" | sed '/^$/d' >"$urls.part"
-    mv "$urls.part" "$urls"
+  now=$(cat "$urls".node.* 2>/dev/null | sort || true)
+  [ "$(grep --count . <<<"$now" || true)" != "$wanted" ] || are_there=1
+  if [ -n "$are_there" ] && [ "$now" != "$before" ]; then
+    printf '%s\n' "$now" | sed '/^$/d' >"$urls.new"
+    mv "$urls.new" "$urls"
+    [ -n "$before" ] || say "all are healthy; sampler=server sampler.urls=@$urls"
     before=$now
-  fi
-  if [ -z "$is_said" ] && [ "$(grep -c . <<<"$now")" = "$wanted" ]; then
-    say "all are healthy; sampler=server sampler.urls=@$urls"
-    is_said=1
   fi
   sleep 1 &
   wait $! || true

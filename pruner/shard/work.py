@@ -165,6 +165,12 @@ def _work_on(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
     return True  # the engine died behind the last answer
 
 
+def _loading(config: Config) -> str:
+    if config.sampler.num_servers():
+        return "asking the servers"
+    return "loading the model" if config.sampler.has_engine else "loading what is needed"
+
+
 def _gave_up(restarts: int, has_progress: bool) -> str:
     if not restarts:
         return ""
@@ -213,7 +219,7 @@ def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> b
     display = ProgressDisplay(config.progress.interval_s, config.progress.bar)
     [sampler] = opened = prepared.opened
     with _recorded(shard, reporter, prepared.started_at, stop.is_requested) as attempt:
-        log("loading the model" if config.sampler.has_engine else "loading what is needed")
+        log(_loading(config))
         judge_sampler = wiring.wait_for_engines(config, inputs, sampler, opened, stop.is_requested)
         attempt.loaded_at = time.monotonic()
         log(f"working, after {seconds_words(attempt.loaded_at - attempt.started_at)} of loading")
