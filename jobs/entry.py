@@ -58,7 +58,7 @@ def _items(text: str) -> list[str]:
     for place, letter in enumerate(text):
         if quote:
             quote = "" if letter == quote else quote
-        elif letter in "'\"":
+        elif letter in "'\"" and not text[start:place].strip():
             quote = letter
         elif letter in "[{":
             depth += 1

@@ -35,12 +35,12 @@ here=$(dirname "${BASH_SOURCE[0]}")/..
 cd "$here"
 [ -f slurm/setup.sh ] || refuse "submit from the project's folder (sbatch slurm/serve.sh)"
 
-urls=outputs/servers spread=replicas is_node=""
+urls=outputs/servers spread=replicas parts=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --urls=?*) urls=${1#--urls=} ;;
     --spread=replicas | --spread=ray | --spread=mp) spread=${1#--spread=} ;;
-    --node) is_node=1 ;; # of this script's own, on each node
+    --node=?*) parts=${1#--node=} ;; # of this script's own, on each node: the folder where it says its URL
     *) break ;;
   esac
   shift
@@ -51,6 +51,11 @@ case "$model" in
   -*) refuse "got $model, expected --urls=FILE, --spread=replicas|ray|mp or a model. Options of vllm serve go behind the model" ;;
 esac
 shift
+for each in "$@"; do
+  case "$each" in
+    --port | --port=* | --host | --host=* | --ssl-* | --headless) refuse "got $each, which this script sets or cannot serve" ;;
+  esac
+done
 node=${SLURMD_NODENAME:-$(hostname)}
 host=${PRUNER_SERVE_HOST:-${SLURMD_NODENAME:-127.0.0.1}}
 nodes=${SLURM_JOB_NUM_NODES:-1}
@@ -66,6 +71,12 @@ for name in TERM INT HUP USR1; do
   trap "stop $name" "$name"
 done
 
+# Takes a process for the child; a signal that came before is handed on.
+adopt() {
+  child=$1
+  [ -z "$stopped" ] || kill -TERM "$child" 2>/dev/null || true
+}
+
 # Waits for the child, also when a signal interrupts that; sets `code`.
 await() {
   code=0
@@ -77,8 +88,9 @@ await() {
   child=""
 }
 
-if [ -z "$is_node" ]; then
+if [ -z "$parts" ]; then
   bash slurm/setup.sh || exit $?
+  [ -z "$stopped" ] || exit 0
 fi
 python=${PRUNER_ENV:-.venv}
 [ ! -d "$python" ] || python=$python/bin/python
@@ -110,19 +122,22 @@ fi
 
 # Starts a server here and says where it is in a file of this node's, from when it is healthy to when it ends.
 serve() {
-  local port file=$urls.node.$node url
+  local port file=$parts/$node url program=(vllm.entrypoints.openai.api_server "--model=$model")
+  # Only vLLM's command knows nodes that have a part of the model and answer nobody. The CPU build lacks what that command asks for first.
+  [ "$spread" != mp ] || program=(vllm.entrypoints.cli.main serve "$model")
+  if [ "$spread" = mp ] && [ "${SLURM_NODEID:-0}" != 0 ]; then program+=(--headless); fi
   port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
   url=http://$host:$port
-  rm -f "$file"
   say "starting vLLM with $model on $node, port $port"
   # A session of its own, so that everything that vLLM starts can be ended with it.
-  setsid "$python" -m vllm.entrypoints.openai.api_server --model="$model" --port="$port" "${options[@]}" "$@" &
-  child=$!
-  local server=$child
+  setsid "$python" -m "${program[@]}" "--port=$port" "${options[@]}" "$@" &
+  local server=$!
+  adopt "$server"
   while ! "$python" - "$url" <<'PY'; do
 import sys, urllib.request
 try:
-    sys.exit(urllib.request.urlopen(sys.argv[1] + "/health", timeout=5).status != 200)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    sys.exit(direct.open(sys.argv[1] + "/health", timeout=5).status != 200)
 except OSError:
     sys.exit(1)
 PY
@@ -131,8 +146,8 @@ PY
   done
   if [ -z "$stopped" ] && kill -0 "$server" 2>/dev/null; then
     say "healthy: $url"
-    echo "$url" >"$urls.new.$node"
-    mv "$urls.new.$node" "$file"
+    echo "$url" >"$parts/.$node"
+    mv "$parts/.$node" "$file"
   fi
   await
   rm -f "$file"
@@ -140,19 +155,22 @@ PY
   [ -n "$stopped" ] || say "the server on $node ended with code $code"
 }
 
-if [ -n "$is_node" ]; then
+if [ -n "$parts" ]; then
   serve "$@"
   exit "$code"
 fi
 
-mkdir -p "$(dirname "$urls")"
-rm -f "$urls" "$urls".*
+# Where the nodes say their URLs; it must be on a file system that they share.
+parts=.cache/serve/${SLURM_JOB_ID:-$$}
+rm -rf "$parts"
+mkdir -p "$(dirname "$urls")" "$parts"
+rm -f "$urls"
 case "$spread" in
   replicas)
     if [ "$nodes" = 1 ]; then
-      bash slurm/serve.sh --node "--urls=$urls" "$model" "$@" &
+      bash slurm/serve.sh "--node=$parts" "$model" "$@" &
     else
-      srun --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=0 bash slurm/serve.sh --node "--urls=$urls" "$model" "$@" &
+      srun --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=0 bash slurm/serve.sh "--node=$parts" "$model" "$@" &
     fi
     wanted=$nodes
     ;;
@@ -164,32 +182,37 @@ case "$spread" in
       ray=$(dirname "$python")/ray
       [ -x "$ray" ] || ray=ray
       command -v "$ray" >/dev/null || refuse "--spread=ray: Ray is not installed. Run: $python -m pip install 'ray[default]', or use --spread=mp"
-      srun --nodes=1 --ntasks=1 --nodelist="$head" "$ray" start --head --block --node-ip-address="$head" --port=6379 &
-      sleep 10
+      # vLLM looks for nodes by their addresses, so Ray is told these and not names. This script runs on the first node.
+      ip=$(hostname -I | cut -d' ' -f1)
+      export VLLM_HOST_IP=$ip RAY_ADDRESS=$ip:6379
+      srun --nodes=1 --ntasks=1 --overlap --nodelist="$head" "$ray" start --head --block "--node-ip-address=$ip" --port=6379 &
+      sleep 10 &
+      wait $! || true
       for name in "${names[@]:1}"; do
-        srun --nodes=1 --ntasks=1 --nodelist="$name" "$ray" start --block --address="$head:6379" &
+        # shellcheck disable=SC2016  # the shell on each node is to put them in
+        srun --nodes=1 --ntasks=1 --overlap --nodelist="$name" bash -c '
+          export VLLM_HOST_IP=$(hostname -I | cut -d" " -f1)
+          exec "$1" start --block "--address=$2" "--node-ip-address=$VLLM_HOST_IP"' ray "$ray" "$RAY_ADDRESS" &
       done
-      export RAY_ADDRESS=$head:6379
-      bash slurm/serve.sh --node "--urls=$urls" "$model" --distributed-executor-backend=ray \
+      bash slurm/serve.sh "--node=$parts" "$model" --distributed-executor-backend=ray \
         "--tensor-parallel-size=$gpus" "--pipeline-parallel-size=$nodes" "$@" &
     else
       # Every node has a part of the model; those but the first answer nobody.
       # shellcheck disable=SC2016  # the shell on each node is to put them in
-      srun --ntasks="$nodes" --ntasks-per-node=1 bash -c '
+      srun --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=1 bash -c '
         more=(--nnodes="$SLURM_NNODES" --node-rank="$SLURM_NODEID" --master-addr="$1")
-        [ "$SLURM_NODEID" = 0 ] || more+=(--headless)
-        exec bash slurm/serve.sh --node "--urls=$2" "$3" "${@:4}" "${more[@]}"' serve "$head" "$urls" "$model" \
+        exec bash slurm/serve.sh "--node=$2" --spread=mp "$3" "${@:4}" "${more[@]}"' serve "$head" "$parts" "$model" \
         "--tensor-parallel-size=$gpus" "--pipeline-parallel-size=$nodes" "$@" &
     fi
     wanted=1
     ;;
 esac
-child=$!
+adopt $!
 
 # Puts the nodes' files together: first when all are there, so that jobs know how many there are, then whenever one comes or goes.
 main=$child before="" are_there=""
 while kill -0 "$main" 2>/dev/null; do
-  now=$(cat "$urls".node.* 2>/dev/null | sort || true)
+  now=$(cat "$parts"/* 2>/dev/null | sort || true)
   [ "$(grep --count . <<<"$now" || true)" != "$wanted" ] || are_there=1
   if [ -n "$are_there" ] && [ "$now" != "$before" ]; then
     printf '%s\n' "$now" | sed '/^$/d' >"$urls.new"
@@ -201,7 +224,7 @@ while kill -0 "$main" 2>/dev/null; do
   wait $! || true
 done
 await
-rm -f "$urls" "$urls".*
+rm -rf "$urls" "$parts"
 if [ "$stopped" = USR1 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
   say "time limit near: job $SLURM_JOB_ID goes back into the queue"
   scontrol requeue "$SLURM_JOB_ID" || true

@@ -229,15 +229,18 @@ class Runner:
 
     def _abort(self) -> None:
         """Drop what runs; its tokens are counted as discarded."""
-        self._lost_tokens = sum(sampler.running_tokens for sampler in self._samplers())
         for sampler in self._samplers():
+            # What breaks meanwhile goes from the running ones to the cancelled ones: read in this order it is counted once.
+            cancelled = sampler.cancelled_tokens
+            whole = cancelled + sampler.running_tokens
             if sampler.num_running:
                 sampler.abort()
+            self._lost_tokens += max(0, whole - sampler.cancelled_tokens)
 
     def _running_tokens(self) -> int:
         """Return what would be lost now, as far as the engines have reported."""
         samplers = self._samplers()
-        return self._lost_tokens + sum(sampler.running_tokens + sampler.cancelled_tokens for sampler in samplers)
+        return self._lost_tokens + sum(sampler.cancelled_tokens + sampler.running_tokens for sampler in samplers)
 
     def _samplers(self) -> list[Sampler]:
         return [self._sampler] if self._judge_sampler is None else [self._sampler, self._judge_sampler]

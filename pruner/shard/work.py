@@ -102,13 +102,11 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
         if stop.is_requested():
             return False
         raise
-    if contact is not None:
-        try:
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(lease)
+        if contact is not None:
             config.sampler.check_contact(recorded_contact(folder), contact)
-        except InputError:
-            lease.release()
-            raise
-    with lease, open_checkpoint(config.checkpoint, folder, record.whole_identity, lease) as store:
+        store = opened.enter_context(open_checkpoint(config.checkpoint, folder, record.whole_identity, lease))
         shard = replace(_open_shard(config, inputs, folder, store), on_progress=on_progress)
         if not _work_on(shard, inputs, stop):
             return False

@@ -21,7 +21,7 @@ def request(tokens=4, **decoding):
 
 
 def event(choice=None, **values):
-    head = {"id": "cmpl-r1-0", "model": "fake"}
+    head = {"id": "cmpl-r1", "model": "fake"}
     choices = [] if choice is None else [{"index": 0, "text": "", "finish_reason": None, "logprobs": None} | choice]
     return head | {"choices": choices} | values
 
@@ -85,7 +85,13 @@ BROKEN = {
     "twice": [events()[0], *events()],
     "behind the end": [*events(), events()[1]],
     "tokens behind the last": [*events()[:2], events()[1], *events()[2:]],
-    "another id": changed(0, id="cmpl-r2-0"),
+    "another id": changed(0, id="cmpl-r2"),
+    "a longer id": changed(0, id="cmpl-r10"),
+    "usage without counts": changed(2, usage={}),
+    "usage that is none": changed(2, usage=[1, 2]),
+    "cached tokens that are none": changed(
+        2, usage={"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": -1}}
+    ),
     "another model": changed(1, model="other"),
     "another configuration": changed(2, system_fingerprint="vllm-0.32.0-abd"),
     "no configuration": changed(2, system_fingerprint=None),

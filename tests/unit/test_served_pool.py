@@ -11,7 +11,7 @@ from pruner.errors import EngineError, InputError, Unavailable
 from pruner.prompts import ChatPrompts
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.served import pool
-from pruner.samplers.served.examination import wanted
+from pruner.samplers.served.examination import Facts, differences, wanted
 from pruner.samplers.served.sampler import Servers, ServerSampler, first_contact
 from pruner.settings.model import PromptConfig
 from pruner.traces import PairKey, SegmentKey, TokenIds
@@ -234,6 +234,45 @@ def test_a_file_may_name_the_servers_later(serving, sampling, tmp_path):
     sampler.wait_ready(lambda: False)
     sampler.submit(requests(3))
     assert len(drain(sampler)) == 3
+
+
+def test_a_server_that_its_file_names_later_gets_work_too(serving, sampling, tmp_path):
+    fakes = [serving(FakeServer, Fake(keeps_seen=True)) for _ in range(2)]
+    file = tmp_path / "urls"
+    file.write_text(f"{fakes[0].url}\n")
+    sampler = sampling(f"@{file}")
+    sampler.wait_ready(lambda: False)
+    file.write_text("".join(f"{fake.url}\n" for fake in fakes))
+    time.sleep(3.0)
+    file.write_bytes(b"\xff")  # what is being replaced may be unreadable for a moment
+    time.sleep(3.0)
+    sampler.submit(requests(20))
+    assert len(drain(sampler)) == 20
+    assert all(any("request_id" in body for body in fake.fake.seen) for fake in fakes)
+
+
+def test_what_a_server_does_not_show_is_not_known_to_differ():
+    def facts(**known):
+        found = {
+            "model": "m",
+            "root": "",
+            "version": "1",
+            "max_model_len": 9,
+            "fingerprint": None,
+            "capacity_tokens": None,
+        }
+        found |= {"block_tokens": 16, "has_prefix_cache": True, "has_seeds": True, "takes_priorities": True}
+        return Facts(**(found | {"reports_cached": True, "weights": (-1.0,)} | known))
+
+    assert differences(facts(), facts(block_tokens=None, has_prefix_cache=None, has_seeds=False)) == []
+    assert differences(facts(), facts(block_tokens=32)) == ["the cache's block: 32 here, 16 on the others"]
+    assert differences(facts(), facts(weights=(-1.2,))) and not differences(facts(), facts(weights=(-1.02,)))
+
+
+def test_a_server_that_says_nonsense_is_away_and_not_the_end(serving, monkeypatch):
+    server = serving(FakeServer, Fake(context=float("inf")))
+    with pytest.raises(Unavailable, match="answers that are not vLLM's"):
+        first_contact(replace(SERVERS, urls=(server.url,), patience_s=1.0), want())
 
 
 def test_without_a_server_first_contact_ends(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pruner.errors import InputError
 from pruner.settings.section import local_path
@@ -22,10 +22,15 @@ def url_fault(url: str) -> str | None:
     if parts.username is not None or parts.password is not None:
         return "got a URL with a user or password in it. Put the key into the environment: PRUNER_API_KEY=..."
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        return f"got {url[:200]!r}, expected http://HOST:PORT or https://HOST"
+        return f"got {shown(parts)!r}, expected http://HOST:PORT or https://HOST"
     if parts.query or parts.fragment or not url.isprintable() or " " in url:
-        return f"got {url[:200]!r}, expected a URL without ?, # or spaces"
+        return f"got {shown(parts)!r} and more, expected a URL without ?, # or spaces"
     return None
+
+
+def shown(parts: SplitResult) -> str:
+    """Return of a URL what cannot be a secret."""
+    return f"{parts.scheme[:20]}://{(parts.hostname or '')[:100]}"
 
 
 def urls_fault(urls: str | Sequence[str]) -> str | None:

@@ -24,6 +24,10 @@ _PROMPT_BYTES, _TOKEN_BYTES, _CANDIDATE_BYTES, _OTHER_BYTES = 16, 512, 96, 1 << 
 _TOKEN = "token_id:"
 
 
+# What is raised where an answer has another form than vLLM's.
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+
+
 class Broken(Exception):
     """What came is not the whole answer to the request."""
 
@@ -120,15 +124,7 @@ class Answer:
         for event in events:
             try:
                 self._take(event)
-            except (
-                KeyError,
-                TypeError,
-                ValueError,
-                AttributeError,
-                IndexError,
-                OverflowError,
-                RecursionError,
-            ) as error:
+            except _MALFORMED as error:
                 raise Broken(f"an event of another form ({type(error).__name__})") from None
         return bool(events)
 
@@ -138,6 +134,12 @@ class Answer:
         Raises:
             Broken: it is not whole.
         """
+        try:
+            return self._completion(tokenizer)
+        except _MALFORMED as error:
+            raise Broken(f"an end of another form ({type(error).__name__})") from None
+
+    def _completion(self, tokenizer: Any) -> Completion:
         request, usage = self._request, self._usage
         if not self.is_done or usage is None or self._reason is None:
             raise Broken(f"cut off after {self.num_tokens} of {request.max_tokens} tokens")
@@ -171,7 +173,7 @@ class Answer:
         values = json.loads(event)
         if "error" in values:
             raise Broken(f"the server failed: {' '.join(str(values['error']).split())[:200]}")
-        if not str(values["id"]).startswith(self._id) or values["model"] != self._origin.model:
+        if values["id"] != self._id or values["model"] != self._origin.model:
             raise Broken("an answer to another request, or of another model")
         choices = values["choices"]
         if not choices:

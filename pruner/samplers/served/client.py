@@ -49,11 +49,13 @@ class Client:
 
     Args:
         key: sent to every server; None: none is sent.
-        connect_s: for a connection, and for an answer that is no stream the whole of it.
+        connect_s: for a connection, and for what is not sampled the whole answer.
+        answer_s: for an answer that is sampled and no stream.
     """
 
-    def __init__(self, key: str | None, connect_s: float) -> None:
+    def __init__(self, key: str | None, connect_s: float, answer_s: float) -> None:
         self._key = key
+        self._answer_s = answer_s
         self._connect_s = connect_s
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._session = aiohttp.ClientSession(
@@ -69,11 +71,11 @@ class Client:
 
     async def get(self, url: str) -> bytes:
         """Return what a server says under a URL. Raises Unreachable, Refused."""
-        return await self._whole("GET", url, None)
+        return await self._whole("GET", url, None, self._connect_s)
 
-    async def post(self, url: str, body: Mapping[str, Any]) -> Any:
-        """Return the JSON that a server answers. Raises Unreachable, Refused."""
-        return _parsed(await self._whole("POST", url, body))
+    async def post(self, url: str, body: Mapping[str, Any], is_sampled: bool = False) -> Any:
+        """Return the JSON that a server answers. is_sampled: it may have to wait for its turn. Raises Unreachable, Refused."""
+        return _parsed(await self._whole("POST", url, body, self._answer_s if is_sampled else self._connect_s))
 
     async def get_json(self, url: str) -> Any:
         """Return the JSON under a URL. Raises Unreachable, Refused."""
@@ -85,12 +87,12 @@ class Client:
         async with self._answered("POST", url, body) as answer:
             yield _pieces(answer)
 
-    async def _whole(self, method: str, url: str, body: Mapping[str, Any] | None) -> bytes:
+    async def _whole(self, method: str, url: str, body: Mapping[str, Any] | None, limit_s: float) -> bytes:
         try:
-            async with asyncio.timeout(self._connect_s), self._answered(method, url, body) as answer:
+            async with asyncio.timeout(limit_s), self._answered(method, url, body) as answer:
                 return await _bounded(answer)
         except TimeoutError:
-            raise Unreachable(f"no answer in {self._connect_s:g} s") from None
+            raise Unreachable(f"no answer in {limit_s:g} s") from None
 
     @contextlib.asynccontextmanager
     async def _answered(
@@ -120,12 +122,14 @@ class Client:
     def _shown(self, body: bytes) -> str:
         """Return a short text of an error's body, without the key, which a server may repeat."""
         text = body.decode(errors="replace")
-        with contextlib.suppress(ValueError, TypeError, KeyError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             error = json.loads(text)
             text = str(error["error"]["message"] if "error" in error else error["message"])
-        if self._key:
-            text = text.replace(self._key, "***")
-        return " ".join(text.split())[:_SHOWN]
+        return " ".join(self.redacted(text).split())[:_SHOWN]
+
+    def redacted(self, text: str) -> str:
+        """Return a text without the key, which a server may repeat."""
+        return text.replace(self._key, "***") if self._key else text
 
 
 async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -26,6 +26,8 @@ _PRINT_TOKENS = 128
 PRINT_TOLERANCE = 0.05
 _SEEDED_TOKENS = 16
 _SEED_TRIES = 3
+# The priority of what is asked here, before that of any request.
+_FIRST = -(1 << 20)
 _TRIES = 4
 
 _T = TypeVar("_T")
@@ -116,7 +118,9 @@ async def examine(client: Client, url: str, want: Wanted) -> Facts:
         if refused.status in (401, 403):
             raise Misfit(["it wants a key, or another one. Put it into the environment: PRUNER_API_KEY=..."]) from None
         raise Unreachable(str(refused)) from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (Unreachable, Misfit):
+        raise
+    except Exception as error:  # whatever a server says must not end what looks after it
         raise Unreachable(f"answers that are not vLLM's ({type(error).__name__})") from None
 
 
@@ -134,6 +138,9 @@ class _Patient:
 
     async def post(self, url: str, body: Mapping[str, Any]) -> Any:
         return await self._tried(lambda: self._client.post(url, body))
+
+    async def sample(self, url: str, body: Mapping[str, Any]) -> Any:
+        return await self._tried(lambda: self._client.post(f"{url}/v1/completions", body, is_sampled=True))
 
     async def _tried(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         wait = wait_random_exponential(multiplier=0.1, max=2.0)
@@ -169,9 +176,9 @@ async def _examined(client: _Patient, url: str, want: Wanted) -> Facts:
         raise Misfit(faults)
     prompt = want.tokenizer.encode(want.texts[0] + want.texts[1], add_special_tokens=False)[:_PRINT_TOKENS]
     common = {"model": name, "prompt": prompt, "return_token_ids": True, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
-    whole = await client.post(
-        f"{url}/v1/completions", common | {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-    )
+    takes_priorities = await _takes_priorities(client, url, common)
+    common |= {"priority": _FIRST if takes_priorities else 0}
+    whole = await client.sample(url, common | {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0})
     weights = tuple(
         float(each[str(token)]["logprob"])
         for token, each in zip(prompt[1:], whole["choices"][0]["prompt_logprobs"][1:], strict=True)
@@ -188,7 +195,7 @@ async def _examined(client: _Patient, url: str, want: Wanted) -> Facts:
         block_tokens=cache.get("block_size"),
         has_prefix_cache=True if cached else cache.get("enable_prefix_caching"),
         has_seeds=has_seeds,
-        takes_priorities=await _takes_priorities(client, url, common),
+        takes_priorities=takes_priorities,
         reports_cached=reports_cached,
         weights=weights,
     )
@@ -230,9 +237,7 @@ async def _seeds(client: _Patient, url: str, common: dict[str, Any]) -> tuple[bo
     for seed in range(1, 1 + _SEED_TRIES):
         found = []
         for _ in range(2):
-            answer = await client.post(
-                f"{url}/v1/completions", common | {"max_tokens": _SEEDED_TOKENS, "temperature": 1.0, "seed": seed}
-            )
+            answer = await client.sample(url, common | {"max_tokens": _SEEDED_TOKENS, "temperature": 1.0, "seed": seed})
             found.append(list(answer["choices"][0]["token_ids"]))
             details = answer["usage"].get("prompt_tokens_details") or {}
             reports = reports or details.get("cached_tokens") is not None
@@ -244,7 +249,7 @@ async def _seeds(client: _Patient, url: str, common: dict[str, Any]) -> tuple[bo
 
 async def _takes_priorities(client: _Patient, url: str, common: dict[str, Any]) -> bool:
     try:
-        await client.post(f"{url}/v1/completions", common | {"max_tokens": 1, "temperature": 0.0, "priority": 1})
+        await client.sample(url, common | {"max_tokens": 1, "temperature": 0.0, "priority": _FIRST})
     except Refused as refused:
         if refused.status in (400, 422):
             return False
@@ -256,7 +261,9 @@ async def _cache(client: _Patient, url: str, name: str) -> dict[str, Any]:
     """Return the settings of a server's cache from its metrics, tokens of all its engines together; empty where it shows none."""
     try:
         text = (await client.get(f"{url}/metrics")).decode(errors="replace")
-    except Refused:
+    except Refused as refused:
+        if refused.status not in (401, 403, 404):
+            raise
         return {}
     engines = re.findall(r"^vllm:cache_config_info\{(.*)\} ", text, re.MULTILINE)
     labels = [dict(re.findall(r'(\w+)="([^"]*)"', each)) for each in engines]
@@ -279,11 +286,15 @@ def differences(one: Facts, other: Facts) -> list[str]:
         "max_model_len": "the context",
         "block_tokens": "the cache's block",
         "has_prefix_cache": "prefix caching",
-        "takes_priorities": "priority scheduling",
-        "has_seeds": "seeds that work",
+        "takes_priorities": "priorities",
     }
     pairs = ((words, getattr(one, key), getattr(other, key)) for key, words in names.items())
-    found = [f"{words}: {theirs} here, {ours} on the others" for words, ours, theirs in pairs if ours != theirs]
+    # What one of them does not show is not known to differ.
+    found = [
+        f"{words}: {theirs} here, {ours} on the others"
+        for words, ours, theirs in pairs
+        if ours != theirs and None not in (ours, theirs)
+    ]
     return found + other_weights(one.weights, other.weights)
 
 

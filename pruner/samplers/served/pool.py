@@ -33,6 +33,8 @@ _BACKOFF_S, _LONGEST_BACKOFF_S = 0.25, 10.0
 _REFUSED_S = 30.0
 _TICK_S = 0.5
 _FILE_S = 2.0
+# How often a request's patience is doubled.
+_MOST_WAITS = 3
 # Traces whose server is remembered.
 _MOST_HOMES = 1 << 16
 # How often is said that a server is away.
@@ -139,12 +141,15 @@ class Pool:
         self._asked = 0
         self.running_tokens = 0
         self.lost_tokens = 0
+        self._is_unread = False
         self.is_ready = False
 
     @property
     def capacity_tokens(self) -> int | None:
         """How many tokens the caches of the servers that work hold; None if one doesn't say."""
-        sizes = [each.facts.capacity_tokens for each in self._servers.values() if each.state == "works" and each.facts]
+        # Asked by the job's thread, while this one may learn of servers.
+        servers = list(self._servers.values())
+        sizes = [each.facts.capacity_tokens for each in servers if each.state == "works" and each.facts]
         return sum(size for size in sizes if size is not None) if sizes and None not in sizes else None
 
     def start(self) -> None:
@@ -153,9 +158,10 @@ class Pool:
 
     async def close(self) -> None:
         """Drop everything."""
-        for task in [*self._tasks, *(flight.task for flight in self._flights.values() if flight.task)]:
+        tasks = [*self._tasks, *(flight.task for flight in self._flights.values() if flight.task)]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.close()
 
     def submit(self, requests: Iterable[tuple[int, Request]]) -> None:
@@ -241,19 +247,18 @@ class Pool:
             raise self._refused(server, flight, refused) from None
         except (Unreachable, TimeoutError) as error:
             self._lose(flight)
-            if isinstance(error, TimeoutError):
-                flight.waits += 1
             is_gone = isinstance(error, Unreachable) and error.is_gone
             self._fault(server, str(error) or "no sign of an answer", is_gone)
             raise _Fault from None
         except Broken as broken:
             self._lose(flight)
             flight.num_broken += 1
+            why = self._client.redacted(str(broken))
             if flight.num_broken > _MOST_BROKEN:
                 raise EngineError(
-                    f"{server.url}: {_MOST_BROKEN} answers to one request that are not whole, the last: {broken}"
+                    f"{server.url}: {_MOST_BROKEN} answers to one request that are not whole, the last: {why}"
                 ) from None
-            self._fault(server, str(broken))
+            self._fault(server, why)
             raise _Fault from None
         else:
             self._count(flight, 0)
@@ -303,6 +308,10 @@ class Pool:
 
     async def _keep(self, server: Server) -> None:
         """Examine a server whenever its circuit is open, and close it."""
+        with self._failing():
+            await self._examine(server)
+
+    async def _examine(self, server: Server) -> None:
         was = ""
         while True:
             await server.opened.wait()
@@ -343,6 +352,8 @@ class Pool:
         server.facts, server.state, server.faults, server.silent_s = facts, "works", 0, 0.0
         server.opened.clear()
         self.is_ready = True
+        # It gets the time for a first sign that any server has.
+        self._silent_s = min(self._silent_s, max(0.0, self._patience.patience_s - self._patience.stall_s))
 
     def _fail_if_all_refused(self) -> None:
         listed = [each for each in self._servers.values() if each.is_listed]
@@ -360,9 +371,7 @@ class Pool:
                 now = loop.time()
                 passed, before = min(now - before, 2 * _TICK_S), now
                 file_s += passed
-                if file_s >= _FILE_S and not (
-                    self._servers and all(each.state == "works" for each in self._servers.values())
-                ):
+                if file_s >= _FILE_S:
                     file_s = 0.0
                     self._list()
                 self._tick(passed)
@@ -371,8 +380,8 @@ class Pool:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except (EngineError, InputError) as error:
-            self._fail(error)
+        except Exception as error:  # what runs beside the requests must not end unseen
+            self._fail(error if isinstance(error, EngineError | InputError) else EngineError(f"servers: {error!r}"))
 
     def _tick(self, passed: float) -> None:
         stall_s = self._patience.stall_s
@@ -387,6 +396,7 @@ class Pool:
                 flight.silent_s += passed
                 # A request may wait long for its turn: each time it was given up, it is waited for longer.
                 if flight.silent_s > stall_s * 2**flight.waits:
+                    flight.waits = min(_MOST_WAITS, flight.waits + 1)
                     _end(flight)
         is_waiting = bool(self._flights) or not self.is_ready
         self._silent_s = self._silent_s + passed if is_waiting else 0.0
@@ -400,7 +410,17 @@ class Pool:
 
     def _list(self) -> None:
         """Take in which servers there are."""
-        urls = self._read_urls()
+        try:
+            urls = self._read_urls()
+        except InputError as error:
+            if not self._servers:
+                raise
+            # A file that is being replaced may be unreadable for a moment.
+            if not self._is_unread:
+                log(f"warning: {error}. The servers that are known are used")
+            self._is_unread = True
+            return
+        self._is_unread = False
         for url, server in self._servers.items():
             server.is_listed = url in urls or not urls
         for url in urls:

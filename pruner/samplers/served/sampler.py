@@ -81,7 +81,7 @@ def contacts(servers: Servers, want: Wanted) -> dict[str, Facts | str]:
     """Return of every server what it is, or why it cannot be used. Raises InputError: their file cannot be read."""
 
     async def ask() -> dict[str, Facts | str]:
-        client = Client(servers.key, servers.connect_s)
+        client = Client(servers.key, servers.connect_s, servers.stall_s)
         try:
             urls = read_urls(servers.urls)
             found = await asyncio.gather(*(examine(client, url, want) for url in urls), return_exceptions=True)
@@ -93,12 +93,20 @@ def contacts(servers: Servers, want: Wanted) -> dict[str, Facts | str]:
 
 
 async def _first_contact(servers: Servers, want: Wanted, should_stop: Callable[[], bool]) -> Facts | None:
-    client, patience_s = Client(servers.key, servers.connect_s), servers.patience_s
-    began, said = time.monotonic(), False
+    client, patience_s = Client(servers.key, servers.connect_s, servers.stall_s), servers.patience_s
+    waited_s, before, said = 0.0, time.monotonic(), False  # as far as this process was awake
     try:
         while not should_stop():
             addresses = read_urls(servers.urls)
-            found = await asyncio.gather(*(examine(client, url, want) for url in addresses), return_exceptions=True)
+            asked = asyncio.gather(*(examine(client, url, want) for url in addresses), return_exceptions=True)
+            while not asked.done():
+                await asyncio.wait({asked}, timeout=_POLL_S)
+                if should_stop():
+                    asked.cancel()
+                    return None
+                now = time.monotonic()
+                waited_s, before = waited_s + min(now - before, 4 * _POLL_S), now
+            found = asked.result()
             facts = [each for each in found if isinstance(each, Facts)]
             if facts:
                 if lines := [line for other in facts[1:] for line in differences(facts[0], other)]:
@@ -117,12 +125,13 @@ async def _first_contact(servers: Servers, want: Wanted, should_stop: Callable[[
             whys = [f"{url}: {each}" for url, each in zip(addresses, found, strict=True)] or [
                 "sampler.urls names none yet"
             ]
-            if time.monotonic() - began > patience_s:
+            if waited_s > patience_s:
                 raise Unavailable(f"no server answered in {patience_s:g} s ({'; '.join(whys)})")
             if not said:
                 log(f"waiting for a server, {patience_s:g} s at most: {'; '.join(whys)}")
                 said = True
             await asyncio.sleep(_POLL_S)
+            waited_s, before = waited_s + _POLL_S, time.monotonic()
         return None
     finally:
         await client.close()
@@ -148,7 +157,7 @@ class ServerSampler:
         patience = Patience(servers.stall_s, servers.patience_s)
 
         async def make() -> Pool:
-            client = Client(servers.key, servers.connect_s)
+            client = Client(servers.key, servers.connect_s, servers.stall_s)
             pool = Pool(
                 client,
                 want,
@@ -229,7 +238,12 @@ class ServerSampler:
         numbers = list(self._numbers.values())
         self._numbers.clear()
         self._live.clear()
-        self._loop.call_soon_threadsafe(self._pool.cancel, numbers, False)
+
+        async def drop() -> None:
+            self._pool.cancel(numbers, False)
+
+        # From here on nothing is lost any more.
+        self._call(drop())
 
     def close(self) -> None:
         self._numbers.clear()
