@@ -7,7 +7,17 @@ import subprocess
 import pytest
 
 from tests.live.jobs_under_test import PROJECT, assert_same_results, run_job
-from tests.slurm.cluster_under_test import has_ended, preempt, queue, reports, runs, slurm, submit, wait_until
+from tests.slurm.cluster_under_test import (
+    has_ended,
+    look_ended,
+    preempt,
+    queue,
+    reports,
+    runs,
+    slurm,
+    submit,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
 MODEL = ".cache/models/smollm2_135m"
@@ -17,9 +27,14 @@ DEMO = ("method=cons", "problems.limit=12", "budget=8", "sampler.max_running_tra
 @pytest.mark.live
 @pytest.mark.timeout(1200)
 def test_an_array_works_on_a_server_that_is_thrown_out_meanwhile(tmp_path, monkeypatch):
+    array_on_a_server(tmp_path, monkeypatch, "scavenge", "urgent")
+
+
+def array_on_a_server(tmp_path, monkeypatch, servers, array):
+    """Run an array of three tasks on one server; what is in the partition scavenge is thrown out meanwhile. servers, array: partitions."""
     monkeypatch.setenv("PRUNER_SERVE_HOST", "127.0.0.1")
     urls = tmp_path / "servers"
-    options = ("--cpus-per-task=2", f"--output={tmp_path}/log-serve-%j.txt")
+    options = ("--cpus-per-task=2", f"--partition={servers}", f"--output={tmp_path}/log-serve-%j.txt")
     serving = slurm("sbatch", "--parsable", *options, "slurm/serve.sh", f"--urls={urls}", MODEL).strip()
     served = (
         "sampler=server",
@@ -29,12 +44,17 @@ def test_an_array_works_on_a_server_that_is_thrown_out_meanwhile(tmp_path, monke
         *DEMO,
     )
     try:
-        own = ("--array=0-2", "--partition=urgent", "--cpus-per-task=1", f"--dependency=after:{serving}")
+        own = ("--array=0-2", f"--partition={array}", "--cpus-per-task=1", f"--dependency=after:{serving}")
         job = submit(tmp_path, *served, options=own)
         wait_until(lambda: any(row["problems_done"] > 0 for row in reports(tmp_path)), "the array works", tmp_path)
         assert urls.read_text().startswith("http://127.0.0.1:")
-        preempt(tmp_path, serving, 5)
-        wait_until(lambda: has_ended(job), "the array ends", tmp_path, 600)
+        preempt(tmp_path, serving if servers == "scavenge" else job, 5)
+
+        def ended():
+            look_ended(serving)  # which lets it go on sooner
+            return has_ended(job)
+
+        wait_until(ended, "the array ends", tmp_path, 600)
         assert [state for _, state, _, _ in queue(job)] == ["CD"] * 3, slurm("squeue", "--states=all")
         wait_until(lambda: runs(serving), "the server is back", tmp_path)
     finally:
