@@ -165,6 +165,7 @@ def test_where_pip_finds_all_packages_it_installs_them_and_says_what_it_is_at(fo
         "pip: removing packages that nothing here uses",
         "installed",
         "preparing the default model",
+        "done; next: .venv/bin/python -m jobs.compare, or bash slurm/run.sh",
     ]
     assert lines[1] == "Downloading vllm-1-any.whl (95.3 MB)"
 
