@@ -106,7 +106,10 @@ has() { # whether an option is among the user's own
   for each in "$@"; do [ "${each%%=*}" != "$option" ] || return 0; done
   return 1
 }
-options=(--host=0.0.0.0 --scheduling-policy=priority --enable-prefix-caching --enable-prompt-tokens-details --disable-uvicorn-access-log)
+# Jobs on other nodes are to reach it; without Slurm, only those on this machine.
+listen=127.0.0.1
+[ -z "${SLURM_JOB_ID:-}" ] || listen=0.0.0.0
+options=("--host=$listen" --scheduling-policy=priority --enable-prefix-caching --enable-prompt-tokens-details --disable-uvicorn-access-log)
 has --served-model-name "$@" || options+=("--served-model-name=$(basename "$model")")
 if [ "$gpus" = 0 ]; then
   # A seeded request that is prefilled in parts crashes the CPU engine: prompts are always read whole.
@@ -122,9 +125,11 @@ fi
 
 # Starts a server here and says where it is in a file of this node's, from when it is healthy to when it ends.
 serve() {
-  local port file=$parts/$node url program=(vllm.entrypoints.openai.api_server "--model=$model")
-  # Only vLLM's command knows nodes that have a part of the model and answer nobody. The CPU build lacks what that command asks for first.
-  [ "$spread" != mp ] || program=(vllm.entrypoints.cli.main serve "$model")
+  local port file=$parts/$node url program=(vllm.entrypoints.cli.main serve "$model")
+  # That command asks for a package of vLLM's name, which the CPU build has not; there the same server is started by its module.
+  if ! "$python" -c 'from importlib.metadata import version; version("vllm")' 2>/dev/null; then
+    program=(vllm.entrypoints.openai.api_server "--model=$model")
+  fi
   if [ "$spread" = mp ] && [ "${SLURM_NODEID:-0}" != 0 ]; then program+=(--headless); fi
   port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
   url=http://$host:$port
