@@ -45,7 +45,7 @@ def _with_quotes(argument: str, is_sweep: bool) -> str:
     if value.startswith("["):
         if not value.endswith("]"):
             return argument
-        made = f"{key}=[{','.join(_quoted(item) for item in _items(value[1:-1]))}]"
+        made = f"{key}=[{','.join(_quoted(item.strip()) for item in _items(value[1:-1]))}]"
     else:
         parts = value.split(",") if is_sweep and not Path(value).exists() else [value]
         made = f"{key}={','.join(_quoted(part) for part in parts)}"

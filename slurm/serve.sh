@@ -59,6 +59,9 @@ done
 node=${SLURMD_NODENAME:-$(hostname)}
 host=${PRUNER_SERVE_HOST:-${SLURMD_NODENAME:-127.0.0.1}}
 nodes=${SLURM_JOB_NUM_NODES:-1}
+if [ -n "${PRUNER_SERVE_HOST:-}" ] && [ "$nodes" -gt 1 ] && [ "$spread" = replicas ]; then
+  refuse "PRUNER_SERVE_HOST: got one name for $nodes servers; unset it"
+fi
 
 child="" stopped=""
 # shellcheck disable=SC2317  # called by traps
@@ -70,6 +73,13 @@ for name in TERM INT HUP USR1; do
   # shellcheck disable=SC2064  # the name of now is meant
   trap "stop $name" "$name"
 done
+
+# However this script ends, it leaves nothing behind.
+# shellcheck disable=SC2317  # called by a trap
+leave() {
+  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
+}
+trap leave EXIT
 
 # Takes a process for the child; a signal that came before is handed on.
 adopt() {
@@ -138,7 +148,8 @@ serve() {
   setsid "$python" -m "${program[@]}" "--port=$port" "${options[@]}" "$@" &
   local server=$!
   adopt "$server"
-  while ! "$python" - "$url" <<'PY'; do
+  # A part of a model on another node answers nobody.
+  while [ "${program[-1]}" != --headless ] && ! "$python" - "$url" <<'PY'; do
 import sys, urllib.request
 try:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -151,11 +162,11 @@ PY
   done
   if [ -z "$stopped" ] && kill -0 "$server" 2>/dev/null; then
     say "healthy: $url"
-    echo "$url" >"$parts/.$node"
-    mv "$parts/.$node" "$file"
+    { echo "$url" >"$parts/.new-$node" && mv "$parts/.new-$node" "$file"; } || say "cannot write $file"
   fi
   await
   rm -f "$file"
+  touch "$parts/.ended-$node" || true
   kill -KILL -- "-$server" 2>/dev/null || true
   [ -n "$stopped" ] || say "the server on $node ended with code $code"
 }
@@ -188,7 +199,7 @@ case "$spread" in
       [ -x "$ray" ] || ray=ray
       command -v "$ray" >/dev/null || refuse "--spread=ray: Ray is not installed. Run: $python -m pip install 'ray[default]', or use --spread=mp"
       # vLLM looks for nodes by their addresses, so Ray is told these and not names. This script runs on the first node.
-      ip=$(hostname -I | cut -d' ' -f1)
+      ip=${VLLM_HOST_IP:-$(hostname -I | cut -d' ' -f1)}
       export VLLM_HOST_IP=$ip RAY_ADDRESS=$ip:6379
       srun --nodes=1 --ntasks=1 --overlap --nodelist="$head" "$ray" start --head --block "--node-ip-address=$ip" --port=6379 &
       sleep 10 &
@@ -215,21 +226,30 @@ esac
 adopt $!
 
 # Puts the nodes' files together: first when all are there, so that jobs know how many there are, then whenever one comes or goes.
-main=$child before="" are_there=""
+main=$child before="" are_there="" new=$urls.${SLURM_JOB_ID:-$$}
 while kill -0 "$main" 2>/dev/null; do
   now=$(cat "$parts"/* 2>/dev/null | sort || true)
-  [ "$(grep --count . <<<"$now" || true)" != "$wanted" ] || are_there=1
-  if [ -n "$are_there" ] && [ "$now" != "$before" ]; then
-    printf '%s\n' "$now" | sed '/^$/d' >"$urls.new"
-    mv "$urls.new" "$urls"
-    [ -n "$before" ] || say "all are healthy; sampler=server sampler.urls=@$urls"
-    before=$now
+  there=$(grep --count . <<<"$now" || true)
+  ended=$(find "$parts" -name '.ended-*' 2>/dev/null | grep --count . || true)
+  # A node whose server could not start keeps the others from nothing.
+  if [ "$there" -gt 0 ] && [ "$((there + ended))" -ge "$wanted" ]; then are_there=1; fi
+  if [ -n "$are_there" ] && { [ "$now" != "$before" ] || [ ! -f "$urls" ]; }; then
+    if printf '%s\n' "$now" | sed '/^$/d' >"$new" && mv "$new" "$urls"; then
+      [ "$now" = "$before" ] || say "$there of $wanted healthy; sampler=server sampler.urls=@$urls"
+      before=$now
+    else
+      say "cannot write $urls"
+    fi
+  elif [ -z "$are_there" ] && [ "$((SECONDS % 300))" = 299 ]; then
+    say "$there of $wanted healthy after $((SECONDS / 60)) min; the others are waited for"
   fi
   sleep 1 &
   wait $! || true
 done
 await
-rm -rf "$urls" "$parts"
+# Another job may have written the file since.
+[ "$(cat "$urls" 2>/dev/null)" != "$before" ] || rm -f "$urls"
+rm -rf "$parts"
 if [ "$stopped" = USR1 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
   say "time limit near: job $SLURM_JOB_ID goes back into the queue"
   scontrol requeue "$SLURM_JOB_ID" || true

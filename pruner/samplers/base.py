@@ -144,7 +144,7 @@ class Sampler(Protocol):
         """Drop some running requests."""
 
     def abort(self) -> None:
-        """Drop all running requests."""
+        """Drop all running requests; a sampler may count their tokens as cancelled."""
 
     def close(self) -> None:
         """Free the engine's memory and processes."""

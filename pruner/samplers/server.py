@@ -6,6 +6,7 @@ give equal tokens only where the server is started so that they do (float32 on a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -109,7 +110,13 @@ class ServerSamplerConfig(SamplerConfig):
         facts = first_contact(self.servers(), self.wanted(context), should_stop)
         if facts is None:
             return None
-        print_warnings(doubts(facts, self))
+        said = doubts(facts, self)
+        if context.model.hf_overrides:
+            given = json.dumps(context.model.hf_overrides)
+            said.append(
+                f"model.hf_overrides must be the servers' too, which cannot be seen: vllm serve --hf-overrides='{given}'"
+            )
+        print_warnings(said)
         served = {"servers": self.num_servers()} | facts.record()
         return Contact(served, facts)
 

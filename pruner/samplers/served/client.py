@@ -23,12 +23,13 @@ class Unreachable(Exception):
     """No answer, or not the whole of one: refused, reset, cut off, too slow.
 
     Attributes:
-        is_gone: nobody is there.
+        is_gone: nobody is there. is_slow: nothing came in time.
     """
 
-    def __init__(self, message: str, is_gone: bool = False) -> None:
+    def __init__(self, message: str, is_gone: bool = False, is_slow: bool = False) -> None:
         super().__init__(message)
         self.is_gone = is_gone
+        self.is_slow = is_slow
 
 
 class Refused(Exception):
@@ -82,9 +83,13 @@ class Client:
         return _parsed(await self.get(url))
 
     @contextlib.asynccontextmanager
-    async def stream(self, url: str, body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the pieces of an answer as they come; leaving ends the connection if there are more. Raises Unreachable, Refused."""
-        async with self._answered("POST", url, body) as answer:
+    async def stream(self, url: str, body: Mapping[str, Any], request_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the pieces of an answer as they come; leaving ends the connection if there are more. Raises Unreachable, Refused.
+
+        Args:
+            request_id: the answer's; in a header too, since vLLM takes it from there where a proxy puts one.
+        """
+        async with self._answered("POST", url, body, {"X-Request-Id": request_id}) as answer:
             yield _pieces(answer)
 
     async def _whole(self, method: str, url: str, body: Mapping[str, Any] | None, limit_s: float) -> bytes:
@@ -92,14 +97,14 @@ class Client:
             async with asyncio.timeout(limit_s), self._answered(method, url, body) as answer:
                 return await _bounded(answer)
         except TimeoutError:
-            raise Unreachable(f"no answer in {limit_s:g} s") from None
+            raise Unreachable(f"no answer in {limit_s:g} s", is_slow=True) from None
 
     @contextlib.asynccontextmanager
     async def _answered(
-        self, method: str, url: str, body: Mapping[str, Any] | None
+        self, method: str, url: str, body: Mapping[str, Any] | None, more: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = {} if data is None else {"Content-Type": "application/json"}
+        headers = dict(more or {}) | ({} if data is None else {"Content-Type": "application/json"})
         try:
             async with self._session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
                 if answer.status != 200:

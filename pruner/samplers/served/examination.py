@@ -156,7 +156,7 @@ def _is_passing(error: BaseException) -> bool:
     """Say whether the same question may be answered a moment later."""
     if isinstance(error, Refused):
         return error.status == 429 or error.status >= 500
-    return isinstance(error, Unreachable) and not error.is_gone
+    return isinstance(error, Unreachable) and not error.is_gone and not error.is_slow
 
 
 async def _examined(client: _Patient, url: str, want: Wanted) -> Facts:

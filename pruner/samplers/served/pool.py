@@ -102,7 +102,7 @@ class Pool:
     Args:
         client: speaks to the servers.
         want: what they must be.
-        read_urls: says where they are; asked again while one is away.
+        read_urls: says where they are; asked again and again.
         width: requests that one server gets at once.
         expected: what one of them was found to be before; others must be like it.
         on_done: told a request's number and completion.
@@ -149,11 +149,14 @@ class Pool:
         """How many tokens the caches of the servers that work hold; None if one doesn't say."""
         # Asked by the job's thread, while this one may learn of servers.
         servers = list(self._servers.values())
-        sizes = [each.facts.capacity_tokens for each in servers if each.state == "works" and each.facts]
+        sizes = [
+            each.facts.capacity_tokens for each in servers if each.state == "works" and each.is_listed and each.facts
+        ]
         return sum(size for size in sizes if size is not None) if sizes and None not in sizes else None
 
     def start(self) -> None:
         """Begin to look for servers."""
+        self._start(self._look())
         self._start(self._watch())
 
     async def close(self) -> None:
@@ -218,7 +221,7 @@ class Pool:
                 await self._room.wait()
 
     def _has_room(self, server: Server) -> bool:
-        return server.state == "works" and len(server.flights) < self._width
+        return server.state == "works" and server.is_listed and len(server.flights) < self._width
 
     async def _ask(self, server: Server, flight: Flight) -> Completion:
         """Make one attempt. Raises _Fault: it failed, and everything that came of it is dropped."""
@@ -233,7 +236,7 @@ class Pool:
         try:
             async with (
                 asyncio.timeout(None) as flight.limit,
-                self._client.stream(f"{server.url}/v1/completions", sent) as pieces,
+                self._client.stream(f"{server.url}/v1/completions", sent, request_id) as pieces,
             ):
                 async for piece in pieces:
                     if answer.feed(piece):
@@ -363,18 +366,20 @@ class Pool:
     async def _watch(self) -> None:
         """Look after servers and requests that are silent. Time counts only as far as this process was awake."""
         loop = asyncio.get_running_loop()
-        before, file_s = loop.time(), 0.0
+        before = loop.time()
         with self._failing():
-            self._list()
             while True:
                 await asyncio.sleep(_TICK_S)
                 now = loop.time()
                 passed, before = min(now - before, 2 * _TICK_S), now
-                file_s += passed
-                if file_s >= _FILE_S:
-                    file_s = 0.0
-                    self._list()
                 self._tick(passed)
+
+    async def _look(self) -> None:
+        """Look again and again where servers are."""
+        with self._failing():
+            while True:
+                await self._list()
+                await asyncio.sleep(_FILE_S)
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
@@ -408,10 +413,10 @@ class Pool:
         where = "; ".join(whys) or ("no answer" if self._servers else "sampler.urls names none yet")
         return f"no server gave a sign in {self._patience.patience_s:g} s ({where}). The same command goes on from here"
 
-    def _list(self) -> None:
+    async def _list(self) -> None:
         """Take in which servers there are."""
         try:
-            urls = self._read_urls()
+            urls = await asyncio.to_thread(self._read_urls)  # a file system may hang
         except InputError as error:
             if not self._servers:
                 raise

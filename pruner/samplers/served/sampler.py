@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import threading
@@ -28,6 +29,7 @@ KEY, JUDGE_KEY = "PRUNER_API_KEY", "PRUNER_JUDGE_API_KEY"
 # A runner keeps a quarter more requests than the width, so that none of it idles.
 _SPARE = 1.25
 _STEP_S = 0.05
+_ABORT_S = 10.0
 _POLL_S = 0.5
 
 
@@ -98,15 +100,22 @@ async def _first_contact(servers: Servers, want: Wanted, should_stop: Callable[[
     try:
         while not should_stop():
             addresses = read_urls(servers.urls)
-            asked = asyncio.gather(*(examine(client, url, want) for url in addresses), return_exceptions=True)
-            while not asked.done():
-                await asyncio.wait({asked}, timeout=_POLL_S)
+            asked = [asyncio.ensure_future(examine(client, url, want)) for url in addresses]
+            spare_s = servers.connect_s  # for the others, once one is known
+            while not all(each.done() for each in asked) and spare_s > 0 and waited_s <= patience_s:
+                await asyncio.wait(asked, timeout=_POLL_S, return_when=asyncio.FIRST_EXCEPTION)
                 if should_stop():
-                    asked.cancel()
                     return None
                 now = time.monotonic()
-                waited_s, before = waited_s + min(now - before, 4 * _POLL_S), now
-            found = asked.result()
+                passed, before = min(now - before, 4 * _POLL_S), now
+                waited_s += passed
+                spare_s -= passed if any(each.done() and each.exception() is None for each in asked) else 0.0
+            for task in asked:
+                task.cancel()
+            found = [
+                Unreachable("no answer yet") if isinstance(each, asyncio.CancelledError) else each
+                for each in await asyncio.gather(*asked, return_exceptions=True)
+            ]
             facts = [each for each in found if isinstance(each, Facts)]
             if facts:
                 if lines := [line for other in facts[1:] for line in differences(facts[0], other)]:
@@ -125,13 +134,13 @@ async def _first_contact(servers: Servers, want: Wanted, should_stop: Callable[[
             whys = [f"{url}: {each}" for url, each in zip(addresses, found, strict=True)] or [
                 "sampler.urls names none yet"
             ]
-            if waited_s > patience_s:
-                raise Unavailable(f"no server answered in {patience_s:g} s ({'; '.join(whys)})")
             if not said:
                 log(f"waiting for a server, {patience_s:g} s at most: {'; '.join(whys)}")
                 said = True
             await asyncio.sleep(_POLL_S)
             waited_s, before = waited_s + _POLL_S, time.monotonic()
+            if waited_s > patience_s:
+                raise Unavailable(f"no server answered in {patience_s:g} s ({'; '.join(whys)})")
         return None
     finally:
         await client.close()
@@ -238,20 +247,25 @@ class ServerSampler:
         numbers = list(self._numbers.values())
         self._numbers.clear()
         self._live.clear()
+        self._cancelled.update(numbers)
 
         async def drop() -> None:
-            self._pool.cancel(numbers, False)
+            self._pool.cancel(numbers, True)
 
-        # From here on nothing is lost any more.
-        self._call(drop())
+        # From here on nothing is lost any more. Where that thread hangs, as on a file, the job does not.
+        with contextlib.suppress(TimeoutError):
+            self._call(drop(), _ABORT_S)
+        with contextlib.suppress(EngineError, InputError, Unavailable):
+            self.step()  # what had come and was not taken is lost too
 
     def close(self) -> None:
         self._numbers.clear()
         self._live.clear()
         if self._thread.is_alive():
-            self._call(self._pool.close())
+            with contextlib.suppress(TimeoutError):
+                self._call(self._pool.close(), _ABORT_S)
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+            self._thread.join(_ABORT_S)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -260,8 +274,8 @@ class ServerSampler:
         finally:
             self._loop.close()
 
-    def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _call(self, work: Coroutine[Any, Any, Any], limit_s: float | None = None) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(limit_s)
 
     def _on_done(self, number: int, completion: Completion) -> None:
         with self._arrived:
