@@ -62,15 +62,15 @@ def test_a_judge_may_be_on_servers_of_its_own(tmp_path, server, own):
 
 
 def test_confidences_differ_in_the_last_bits_alone(tmp_path, server):
-    """They do with what else is in a batch, on any engine; tokens do not."""
-    method = ("method=deepconf_online", "method.warmup=4", "method.window=16")
+    """They do with what else is in a batch, on any engine; tokens do not. Two traces of the same tokens may change places by that."""
+    method = ("method=deepconf_offline", "method.window=16")
     run_job(tmp_path / "own", *SMALL, *method)
     run_served(tmp_path / "served", server, *method)
-    for name in ("answers", "traces"):
-        sides = (table(tmp_path / side, name).to_pylist() for side in ("own", "served"))
-        for row, expected in zip(*sides, strict=True):
-            own, theirs = (each.pop("confidence", None) or [] for each in (row, expected))
-            assert row == expected and own == pytest.approx(theirs, rel=1e-4)
+    sides = (table(tmp_path / side, "traces").to_pylist() for side in ("own", "served"))
+    for row, expected in zip(*sides, strict=True):
+        same = ("problem_id", "trace_index", "text", "answer", "tokens_sampled", "finish_reason", "status")
+        assert {name: row[name] for name in same} == {name: expected[name] for name in same}
+        assert row["confidence"] == pytest.approx(expected["confidence"], rel=1e-4)
 
 
 def test_a_killed_job_goes_on_and_another_model_is_refused(tmp_path, server):
