@@ -140,6 +140,12 @@ def load_tokenizer(path: str, revision: str | None, trust_remote_code: bool) -> 
     return tokenizer
 
 
+def model_prompts(model: ModelConfig) -> tuple[ChatPrompts, Any]:
+    """Return what makes a model's prompts, and its tokenizer. Raises InputError, as `load_tokenizer`."""
+    tokenizer = load_tokenizer(model.path, model.revision, model.trust_remote_code)
+    return ChatPrompts(tokenizer, model.prompt), tokenizer
+
+
 def token_ends(tokenizer: Any, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return a text's tokens, and for each the character of the text behind it."""
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -152,18 +158,20 @@ def check_model_folder(path: str, key: str) -> None:
     Raises:
         InputError: the folder or its config.json is missing.
     """
-    looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
-    if looks_local and not (local_path(path) / "config.json").is_file():
+    if _looks_local(path) and not (local_path(path) / "config.json").is_file():
         raise InputError(
             f"{key}: got {path!r}, expected a model folder with a config.json. "
             "Run `python -m jobs.prepare_model` for the default model, or name another folder."
         )
 
 
+def _looks_local(path: str) -> bool:
+    return path.startswith((".", "/", "~")) or Path(path).exists()
+
+
 def check_tokenizer(path: str, key: str) -> None:
     """Refuse a local folder that holds no tokenizer; the weights may be elsewhere. As `check_model_folder`. Raises InputError."""
-    looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
-    if looks_local and not (local_path(path) / "tokenizer_config.json").is_file():
+    if _looks_local(path) and not (local_path(path) / "tokenizer_config.json").is_file():
         raise InputError(
             f"{key}: got {path!r}, expected a folder with the model's tokenizer (tokenizer_config.json and what is beside it). "
             "Run `python -m jobs.prepare_model` for the default model, or name another folder."

@@ -126,11 +126,9 @@ if [ "$gpus" = 0 ]; then
   options+=(--dtype=float32 --enforce-eager --block-size=32 --no-enable-chunked-prefill)
   has --max-model-len "$@" || options+=(--max-model-len=2048 --max-num-batched-tokens=2048)
   export VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-2}
-elif [ "$spread" = replicas ]; then
-  has --tensor-parallel-size "$@" || options+=("--tensor-parallel-size=$gpus")
 else
   has --tensor-parallel-size "$@" || options+=("--tensor-parallel-size=$gpus")
-  has --pipeline-parallel-size "$@" || options+=("--pipeline-parallel-size=$nodes")
+  [ "$spread" = replicas ] || has --pipeline-parallel-size "$@" || options+=("--pipeline-parallel-size=$nodes")
 fi
 
 # Starts a server here and says where it is in a file of this node's, from when it is healthy to when it ends.
@@ -140,7 +138,9 @@ serve() {
   if ! "$python" -c 'from importlib.metadata import version; version("vllm")' 2>/dev/null; then
     program=(vllm.entrypoints.openai.api_server "--model=$model")
   fi
-  if [ "$spread" = mp ] && [ "${SLURM_NODEID:-0}" != 0 ]; then program+=(--headless); fi
+  # A part of a model on another node answers nobody.
+  local is_part=""
+  if [ "$spread" = mp ] && [ "${SLURM_NODEID:-0}" != 0 ]; then is_part=1 program+=(--headless); fi
   port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
   url=http://$host:$port
   say "starting vLLM with $model on $node, port $port"
@@ -148,8 +148,7 @@ serve() {
   setsid "$python" -m "${program[@]}" "--port=$port" "${options[@]}" "$@" &
   local server=$!
   adopt "$server"
-  # A part of a model on another node answers nobody.
-  while [ "${program[-1]}" != --headless ] && ! "$python" - "$url" <<'PY'; do
+  while [ -z "$is_part" ] && ! "$python" - "$url" <<'PY'; do
 import sys, urllib.request
 try:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -160,7 +159,7 @@ PY
     if [ -n "$stopped" ] || ! kill -0 "$server" 2>/dev/null; then break; fi
     sleep 1
   done
-  if [ -z "$stopped" ] && kill -0 "$server" 2>/dev/null; then
+  if [ -z "$stopped" ] && [ -z "$is_part" ] && kill -0 "$server" 2>/dev/null; then
     say "healthy: $url"
     { echo "$url" >"$parts/.new-$node" && mv "$parts/.new-$node" "$file"; } || say "cannot write $file"
   fi
@@ -176,6 +175,9 @@ if [ -n "$parts" ]; then
   exit "$code"
 fi
 
+if [ "$spread" != replicas ] && [ "$nodes" -lt 2 ]; then
+  refuse "--spread=$spread: got one node. Ask for more (sbatch --nodes=N), or leave it out"
+fi
 # Where the nodes say their URLs; it must be on a file system that they share.
 parts=.cache/serve/${SLURM_JOB_ID:-$$}
 rm -rf "$parts"
@@ -191,7 +193,6 @@ case "$spread" in
     wanted=$nodes
     ;;
   *)
-    [ "$nodes" -gt 1 ] || refuse "--spread=$spread: got one node. Ask for more (sbatch --nodes=N), or leave it out"
     mapfile -t names < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
     head=${names[0]}
     if [ "$spread" = ray ]; then
@@ -210,15 +211,13 @@ case "$spread" in
           export VLLM_HOST_IP=$(hostname -I | cut -d" " -f1)
           exec "$1" start --block "--address=$2" "--node-ip-address=$VLLM_HOST_IP"' ray "$ray" "$RAY_ADDRESS" &
       done
-      bash slurm/serve.sh "--node=$parts" "$model" --distributed-executor-backend=ray \
-        "--tensor-parallel-size=$gpus" "--pipeline-parallel-size=$nodes" "$@" &
+      bash slurm/serve.sh "--node=$parts" --spread=ray "$model" --distributed-executor-backend=ray "$@" &
     else
       # Every node has a part of the model; those but the first answer nobody.
       # shellcheck disable=SC2016  # the shell on each node is to put them in
       srun --ntasks="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=1 bash -c '
         more=(--nnodes="$SLURM_NNODES" --node-rank="$SLURM_NODEID" --master-addr="$1")
-        exec bash slurm/serve.sh "--node=$2" --spread=mp "$3" "${@:4}" "${more[@]}"' serve "$head" "$parts" "$model" \
-        "--tensor-parallel-size=$gpus" "--pipeline-parallel-size=$nodes" "$@" &
+        exec bash slurm/serve.sh "--node=$2" --spread=mp "$3" "${@:4}" "${more[@]}"' serve "$head" "$parts" "$model" "$@" &
     fi
     wanted=1
     ;;

@@ -11,13 +11,13 @@ import argparse
 import asyncio
 import json
 import random
-import threading
 import zlib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from tests.documents import PROJECT
+from tests.loop_thread import LoopThread
 
 MODEL = PROJECT / ".cache/models/smollm2_135m"
 STEP = 16
@@ -41,6 +41,7 @@ class Fake:
     most_tokens: int = 1 << 20  # of any completion, as a server's own limit
     seen: list[dict[str, Any]] = field(default_factory=list)
     keeps_seen: bool = False
+    connections: set[Connection] = field(default_factory=set)
 
     @property
     def fingerprint(self) -> str:
@@ -97,8 +98,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self.fake.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.fake.connections.discard(self)
         if self.task is not None:
             self.task.cancel()
 
@@ -232,26 +235,23 @@ class FakeServer:
 
     def __init__(self, fake: Fake, port: int = 0) -> None:
         self.fake = fake
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(serve(fake, port), self._loop).result()
+        self._thread = LoopThread()
+        self._server = self._thread.run(serve(fake, port))
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self._is_closed = False
 
     def close(self) -> None:
-        """Stop listening and end every connection, as a server does that is killed."""
+        """Stop listening and end every connection, as a server does that is killed. A second call does nothing."""
 
         async def end() -> None:
             self._server.close()
-            self._server.abort_clients() if hasattr(self._server, "abort_clients") else None
-            for task in asyncio.all_tasks():
-                if task is not asyncio.current_task():
-                    task.cancel()
+            for connection in list(self.fake.connections):
+                connection.transport.abort()
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        if not self._is_closed:
+            self._is_closed = True
+            self._thread.stop(end())
 
 
 def main() -> None:

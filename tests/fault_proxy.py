@@ -12,13 +12,14 @@ import asyncio
 import json
 import logging
 import random
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from tests.loop_thread import LoopThread
 
 # What is done to a request of `/v1/completions`.
 FAULTS = (
@@ -175,23 +176,12 @@ class ProxyServer:
 
     def __init__(self, proxy: FaultProxy, port: int = 0) -> None:
         self.proxy = proxy
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._runner, self.port = asyncio.run_coroutine_threadsafe(listen(proxy, port), self._loop).result()
+        self._thread = LoopThread()
+        self._runner, self.port = self._thread.run(listen(proxy, port))
         self.url = f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
-        async def end() -> None:
-            await self._runner.cleanup()
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.stop(self._runner.cleanup())
 
 
 def main() -> None:

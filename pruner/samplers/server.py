@@ -15,7 +15,7 @@ from pydantic import model_validator
 
 from pruner.errors import InputError
 from pruner.lines import print_warnings
-from pruner.prompts import Prompts, check_tokenizer, tokenizer_fingerprint
+from pruner.prompts import Prompts, check_tokenizer, model_prompts, tokenizer_fingerprint
 from pruner.samplers.base import Contact, JudgeSampler, Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.served.addresses import api_key, read_urls, urls_fault
 from pruner.samplers.served.examination import Facts, Wanted, check_same, wanted
@@ -25,7 +25,6 @@ from pruner.samplers.served.sampler import (
     Servers,
     ServerSampler,
     first_contact,
-    model_prompts,
     open_served_judge,
 )
 from pruner.settings.model import ModelConfig

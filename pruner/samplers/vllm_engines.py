@@ -7,14 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pruner.errors import InputError
 from pruner.lines import print_warnings
-from pruner.prompts import (
-    ChatPrompts,
-    Prompts,
-    check_model_folder,
-    load_tokenizer,
-    model_fingerprint,
-    model_type,
-)
+from pruner.prompts import Prompts, check_model_folder, model_fingerprint, model_prompts, model_type
 from pruner.samplers.base import JudgeEngine, JudgeSampler, Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.devices import check_build, exact_faults, exact_setting, num_devices, planned_devices
 from pruner.samplers.process import ProcessSampler
@@ -93,8 +86,7 @@ class VllmSamplerConfig(SamplerConfig):
         return plan(self, context)
 
     def prompts(self, context: SamplerContext) -> Prompts:
-        model = context.model
-        return ChatPrompts(load_tokenizer(model.path, model.revision, model.trust_remote_code), model.prompt)
+        return model_prompts(context.model)[0]
 
     @classmethod
     def device_defaults(cls, is_plan: bool) -> dict[str, Any]:

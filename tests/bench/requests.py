@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from pruner.settings.model import PromptConfig
 from pruner.traces import SegmentKey, TokenIds
 from tests.documents import PROJECT
 from tests.fake_server import loaded_tokenizer
+from tests.loop_thread import free_port
 
 
 def peak_mb() -> float:
@@ -42,9 +42,7 @@ def main() -> None:
     os.sched_setaffinity(0, cores[1:] or cores)
     children, ports = [], []
     for _ in range(given.servers):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
+        ports.append(free_port())
         command = [sys.executable, "-m", "tests.fake_server", f"--port={ports[-1]}"]
         children.append(subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE))
     try:

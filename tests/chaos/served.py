@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,18 +28,13 @@ from tests.documents import PROJECT
 from tests.fault_proxy import FaultProxy, ProxyServer
 from tests.job_processes import command
 from tests.live.jobs_under_test import table
+from tests.loop_thread import free_port
 
 KEY = "pr-5d41402abc4b2a76b9719d911017c592"
 MODEL = ".cache/models/smollm2_135m"
 COMMON = ("method=cons", "progress.interval_s=5", "checkpoint.every_s=0.5")
 SEGMENTS = ("sampler.segment_tokens=16", "sampler.cache_block_tokens=32")
 SERVED = ("sampler=server", "sampler.aligned=false", "sampler.max_running_traces=32", "sampler.stall_s=20", *SEGMENTS)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Serving:

@@ -123,8 +123,6 @@ def test_traces_move_when_their_server_dies_and_come_back_to_it_when_it_lives(se
     found = drain(sampler)
     assert bare(found) == bare(drain(undisturbed))
     assert any("request_id" in body for body in again.fake.seen)
-    first._loop.close()
-    first.close = lambda: None
 
 
 def test_when_all_are_gone_it_waits_and_then_ends(serving, sampling):
@@ -134,7 +132,6 @@ def test_when_all_are_gone_it_waits_and_then_ends(serving, sampling):
     sampler.submit(requests(4))
     time.sleep(0.3)
     fake.close()
-    fake.close = lambda: None
     started = time.monotonic()
     with pytest.raises(Unavailable, match="no server gave a sign in 3 s"):
         drain(sampler)
@@ -161,7 +158,6 @@ def test_a_server_that_comes_back_with_another_model_ends_the_run(serving, sampl
     time.sleep(0.3)
     port = fake.port
     fake.close()
-    fake.close = lambda: None
     serving(FakeServer, Fake(weights=1), port)
     with pytest.raises(InputError, match="another model"):
         drain(sampler)

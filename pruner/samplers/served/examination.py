@@ -66,7 +66,7 @@ class Facts:
 
     Attributes:
         model: the name that it serves the model by. root: where it has it from.
-        origin: what its answers say of where they come from; the adapter's beside it, None without one.
+        fingerprint: the `system_fingerprint` that its answers carry; None where they carry none.
         capacity_tokens, block_tokens, has_prefix_cache: of its cache, from its metrics; None where it shows none.
         has_seeds: a seeded request gave the same tokens twice.
         takes_priorities: it does not refuse requests with one; whether it heeds them cannot be seen.
@@ -184,7 +184,7 @@ async def _examined(client: _Patient, url: str, want: Wanted) -> Facts:
         for token, each in zip(prompt[1:], whole["choices"][0]["prompt_logprobs"][1:], strict=True)
     )
     has_seeds, reports_cached, cached = await _seeds(client, url, common)
-    cache = await _cache(client, url, name)
+    cache = await _cache(client, url)
     return Facts(
         model=name,
         root=str(card.get("root") or "")[:1000],
@@ -257,7 +257,7 @@ async def _takes_priorities(client: _Patient, url: str, common: dict[str, Any]) 
     return True
 
 
-async def _cache(client: _Patient, url: str, name: str) -> dict[str, Any]:
+async def _cache(client: _Patient, url: str) -> dict[str, Any]:
     """Return the settings of a server's cache from its metrics, tokens of all its engines together; empty where it shows none."""
     try:
         text = (await client.get(f"{url}/metrics")).decode(errors="replace")

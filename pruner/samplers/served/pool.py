@@ -11,7 +11,6 @@ import contextlib
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
@@ -22,7 +21,7 @@ from pruner.samplers.base import Completion, Request
 from pruner.samplers.served.answer import Answer, Broken, body
 from pruner.samplers.served.client import Client, Refused, Unreachable
 from pruner.samplers.served.examination import Facts, Misfit, Wanted, differences, examine
-from pruner.traces import Key, PairKey
+from pruner.samplers.served.flights import Flight, Patience, Server, end, home_of
 
 # Faults in a row, without a whole answer between them, that open a server's circuit.
 _MOST_FAULTS = 3
@@ -47,53 +46,6 @@ class _Fault(Exception):
     def __init__(self, retry_after_s: float = 0.0) -> None:
         super().__init__()
         self.retry_after_s = retry_after_s
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long is waited, in seconds: for any sign of a request's answer; for a sign of any server, before the job ends."""
-
-    stall_s: float
-    patience_s: float
-
-
-@dataclass
-class Flight:
-    """A request that is being worked on.
-
-    Attributes:
-        tokens: of the answer that is coming. silent_s: since it last said something.
-        waits: how often its patience was doubled. failures: attempts that failed.
-    """
-
-    number: int
-    request: Request
-    task: asyncio.Task[None] | None = None
-    tokens: int = 0
-    silent_s: float = 0.0
-    waits: int = 0
-    failures: int = 0
-    num_broken: int = 0
-    num_rejected: int = 0
-    limit: asyncio.Timeout | None = None
-    server: Server | None = None
-
-
-@dataclass(eq=False)
-class Server:
-    """A server, and whether it gets requests. state: away (its circuit is open), works, or refused (it is not what the run needs)."""
-
-    url: str
-    state: str = "away"
-    why: str = "it was not reached yet"
-    facts: Facts | None = None
-    flights: set[int] = field(default_factory=set)
-    faults: int = 0
-    silent_s: float = 0.0
-    is_listed: bool = True
-    said_at: float | None = None
-    is_said: bool = False
-    opened: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Pool:
@@ -173,15 +125,12 @@ class Pool:
             flight = self._flights[number] = Flight(number, request)
             flight.task = asyncio.ensure_future(self._fly(flight))
 
-    def cancel(self, numbers: Iterable[int], is_counted: bool) -> None:
-        """Drop requests; their connections are closed, by which the server knows. is_counted: their tokens are lost ones."""
+    def cancel(self, numbers: Iterable[int]) -> None:
+        """Drop requests; their connections are closed, by which the server knows. Their tokens are lost ones."""
         for number in numbers:
             flight = self._flights.pop(number, None)
             if flight is not None and flight.task is not None:
-                if is_counted:
-                    self.lost_tokens += flight.tokens
-                self.running_tokens -= flight.tokens
-                flight.tokens = 0
+                self._lose(flight)
                 flight.task.cancel()
 
     async def _fly(self, flight: Flight) -> None:
@@ -203,7 +152,7 @@ class Pool:
 
     async def _server_for(self, flight: Flight) -> Server:
         """Return the server that has the request's beginning, or the one with the fewest requests; wait until one has room."""
-        home = _home(flight.request.key)
+        home = home_of(flight.request.key)
         async with self._room:
             while True:
                 server = self._homes.get(home)
@@ -277,7 +226,7 @@ class Pool:
         flight.tokens = tokens
 
     def _lose(self, flight: Flight) -> None:
-        """Count what was sampled of a broken answer as lost."""
+        """Count what was sampled of an answer that is not taken as lost."""
         flight.failures += 1
         self.lost_tokens += flight.tokens
         self._count(flight, 0)
@@ -360,7 +309,7 @@ class Pool:
 
     def _fail_if_all_refused(self) -> None:
         listed = [each for each in self._servers.values() if each.is_listed]
-        if all(each.state == "refused" for each in listed):
+        if listed and all(each.state == "refused" for each in listed):
             self._fail(InputError([f"sampler.urls: {each.url}: {each.why}." for each in listed]))
 
     async def _watch(self) -> None:
@@ -395,14 +344,14 @@ class Pool:
             if server.silent_s > stall_s and server.state == "works":
                 self._open(server, f"it hangs: no sign of any answer in {stall_s:g} s")
                 for number in server.flights:
-                    _end(self._flights.get(number))
+                    end(self._flights.get(number))
         for flight in self._flights.values():
             if flight.server is not None:
                 flight.silent_s += passed
                 # A request may wait long for its turn: each time it was given up, it is waited for longer.
                 if flight.silent_s > stall_s * 2**flight.waits:
                     flight.waits = min(_MOST_WAITS, flight.waits + 1)
-                    _end(flight)
+                    end(flight)
         is_waiting = bool(self._flights) or not self.is_ready
         self._silent_s = self._silent_s + passed if is_waiting else 0.0
         if self._silent_s > self._patience.patience_s:
@@ -441,17 +390,6 @@ class Pool:
 
     def _fail(self, error: Exception) -> None:
         self._on_failure(error)
-
-
-def _end(flight: Flight | None) -> None:
-    """End the attempt that runs."""
-    if flight is not None and flight.limit is not None and not flight.limit.expired():
-        flight.limit.reschedule(asyncio.get_running_loop().time())
-
-
-def _home(key: Key) -> tuple[str, int]:
-    """Return what stays on one server: a trace, for a judge the pairs with one left trace."""
-    return key.problem_id, key.left_trace if isinstance(key, PairKey) else key.trace_index
 
 
 _exponential = wait_random_exponential(multiplier=_BACKOFF_S, max=_LONGEST_BACKOFF_S)

@@ -15,12 +15,13 @@ from typing import Any
 
 from pruner.errors import EngineError, InputError, Unavailable
 from pruner.lines import log
-from pruner.prompts import ChatPrompts, load_tokenizer
+from pruner.prompts import model_prompts
 from pruner.samplers.base import Completion, JudgeEngine, Request
 from pruner.samplers.served.addresses import read_urls
 from pruner.samplers.served.client import Client, Unreachable
 from pruner.samplers.served.examination import Facts, Misfit, Wanted, differences, examine, wanted
-from pruner.samplers.served.pool import Patience, Pool
+from pruner.samplers.served.flights import Patience
+from pruner.samplers.served.pool import Pool
 from pruner.settings.model import ModelConfig
 from pruner.traces import Key
 
@@ -52,12 +53,6 @@ class Servers:
     stall_s: float = 300.0
     patience_s: float = 1800.0
     extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-def model_prompts(model: ModelConfig) -> tuple[ChatPrompts, Any]:
-    """Return what makes a model's prompts, and its tokenizer. Raises InputError."""
-    tokenizer = load_tokenizer(model.path, model.revision, model.trust_remote_code)
-    return ChatPrompts(tokenizer, model.prompt), tokenizer
 
 
 def open_served_judge(judge: JudgeEngine, model: ModelConfig, servers: Servers) -> ServerSampler:
@@ -152,9 +147,7 @@ class ServerSampler:
     def __init__(self, servers: Servers, want: Wanted, expected: Facts | None = None) -> None:
         """Begin to look for servers; `wait_ready` says whether there is one. expected: what one of them was found to be before."""
         self._numbers: dict[Key, int] = {}
-        self._live: set[int] = set()
         self._count = itertools.count()
-        self._cancelled: set[int] = set()
         self._late_tokens = 0
         self._arrived = threading.Condition()
         self._done: deque[tuple[int, Completion]] = deque()
@@ -211,7 +204,6 @@ class ServerSampler:
         for number, request in numbered:
             assert request.key not in self._numbers, f"{request.key} is running"
             self._numbers[request.key] = number
-            self._live.add(number)
         if numbered:
             self._loop.call_soon_threadsafe(self._pool.submit, numbered)
 
@@ -221,11 +213,10 @@ class ServerSampler:
             arrived, self._done = self._done, deque()
         completions = []
         for number, completion in arrived:
-            if number in self._live:
-                self._live.discard(number)
+            if self._numbers.get(completion.key) == number:
                 del self._numbers[completion.key]
                 completions.append(completion)
-            elif number in self._cancelled:
+            else:  # it was dropped since
                 self._late_tokens += completion.num_tokens
         if not completions:
             self._raise()
@@ -239,18 +230,14 @@ class ServerSampler:
 
     def cancel(self, keys: Sequence[Key]) -> None:
         numbers = [self._numbers.pop(key) for key in keys if key in self._numbers]
-        self._live.difference_update(numbers)
-        self._cancelled.update(numbers)
-        self._loop.call_soon_threadsafe(self._pool.cancel, numbers, True)
+        self._loop.call_soon_threadsafe(self._pool.cancel, numbers)
 
     def abort(self) -> None:
         numbers = list(self._numbers.values())
         self._numbers.clear()
-        self._live.clear()
-        self._cancelled.update(numbers)
 
         async def drop() -> None:
-            self._pool.cancel(numbers, True)
+            self._pool.cancel(numbers)
 
         # From here on nothing is lost any more. Where that thread hangs, as on a file, the job does not.
         with contextlib.suppress(TimeoutError):
@@ -260,7 +247,6 @@ class ServerSampler:
 
     def close(self) -> None:
         self._numbers.clear()
-        self._live.clear()
         if self._thread.is_alive():
             with contextlib.suppress(TimeoutError):
                 self._call(self._pool.close(), _ABORT_S)
@@ -289,8 +275,4 @@ class ServerSampler:
 
     def _raise(self) -> None:
         if self._failure is not None:
-            raise (
-                self._failure
-                if isinstance(self._failure, EngineError | InputError | Unavailable)
-                else EngineError(f"the servers' thread failed: {self._failure!r}")
-            )
+            raise self._failure
