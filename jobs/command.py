@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from pruner.errors import CheckpointError, InputError
-from pruner.lines import print_errors, show_everything
 from pruner.settings.section import local_path
+from pruner.system.lines import print_errors, show_everything
 
 
 class Arguments(argparse.ArgumentParser):

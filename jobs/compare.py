@@ -42,8 +42,8 @@ from pruner.comparison.report import render_comparison
 from pruner.comparison.table import ComparisonRow, flat_row, table
 from pruner.config.job import Config
 from pruner.errors import InputError
-from pruner.files import write_atomically, write_bytes
-from pruner.recording import Recording
+from pruner.recordings.recording import Recording
+from pruner.records.traces import hash64
 from pruner.settings.section import (
     Budget,
     FilePath,
@@ -60,11 +60,11 @@ from pruner.settings.section import (
     local_path,
     parse_as,
 )
-from pruner.shard.clocked import ClockedRun
 from pruner.shard.inputs import read_inputs
-from pruner.shard.planning import Curve, Engine
 from pruner.shard.progress import Countdown
-from pruner.traces import hash64
+from pruner.simulation.clocked import ClockedRun
+from pruner.simulation.planning import Curve, Engine
+from pruner.system.files import write_atomically, write_bytes
 
 BASELINE = "method=cons"
 SHIPPED = "conf/recordings/gsm8k_qwen25_coder_1p5b.parquet"

@@ -19,7 +19,7 @@ from jobs import entry
 from pruner.config.job import parse
 from pruner.doctor.examination import examined
 from pruner.doctor.findings import line, to_json, total
-from pruner.files import write_text
+from pruner.system.files import write_text
 
 
 def options() -> argparse.Namespace:

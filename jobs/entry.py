@@ -21,9 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pruner.errors import INTERRUPTED as INTERRUPTED
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, Unavailable, first_line
-from pruner.lines import print_errors, show_everything
 from pruner.settings.dotted import flatten
 from pruner.settings.section import MAX_NAME_BYTES, did_you_mean
+from pruner.system.lines import print_errors, show_everything
 
 _MAX_NAME = 160
 

@@ -9,8 +9,8 @@ import hydra
 from omegaconf import DictConfig
 
 from jobs import entry
-from pruner.importing import import_table, parse_import
-from pruner.problems import write_problems
+from pruner.problems.importing import import_table, parse_import
+from pruner.problems.problem_set import write_problems
 from pruner.settings.section import target_path
 
 

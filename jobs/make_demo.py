@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pruner.problems import write_problems
+from pruner.problems.problem_set import write_problems
 
 TARGET = Path(__file__).parent.parent / "conf" / "problems" / "demo.parquet"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pruner.problems import read_problems, write_problems
+from pruner.problems.problem_set import read_problems, write_problems
 
 FOLDER = Path(__file__).parent.parent / "conf" / "problems"
 TARGET = FOLDER / "templated.parquet"

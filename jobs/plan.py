@@ -18,7 +18,7 @@ from jobs import entry
 from jobs.compose import main_config
 from pruner.results.formats import markdown_table
 from pruner.settings.section import parse_as
-from pruner.shard.simulation import PlanConfig, plan_recorded, plan_run
+from pruner.simulation.simulation import PlanConfig, plan_recorded, plan_run
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")

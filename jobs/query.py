@@ -22,13 +22,13 @@ import pyarrow.parquet as pq
 
 from jobs.command import Arguments, ended
 from pruner.errors import InputError
-from pruner.files import write_atomically
+from pruner.records.schemas import VIEWS
 from pruner.results import formats
 from pruner.results.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
 from pruner.results.query import Results
 from pruner.results.writer import views_sql
-from pruner.schemas import VIEWS
 from pruner.settings.section import local_path, target_path
+from pruner.system.files import write_atomically
 
 QUERIES = Path(__file__).parents[1] / "conf" / "query"
 _MAX_ROWS = 200

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
-from pruner.files import write_bytes
 from pruner.reporting import figures
 from pruner.reporting.gather import (
     ProblemRow,
@@ -35,6 +34,7 @@ from pruner.reporting.timeline_figure import timeline
 from pruner.results.query import Results, read_totals
 from pruner.results.run_totals import RunTotals
 from pruner.settings.section import local_path
+from pruner.system.files import write_bytes
 
 _MOST_ROWS = 30_000
 

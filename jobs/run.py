@@ -18,20 +18,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from jobs import entry, signals
 from jobs.signals import StopSignals
-from pruner import slurm
 from pruner.config.identity import keys_outside_identity
 from pruner.config.job import Config, parse
 from pruner.errors import InputError, first_line
-from pruner.lines import log, print_warnings, printable
 from pruner.results.query import run_totals
 from pruner.results.run_folder import Progress
 from pruner.results.run_totals import RunTotals
 from pruner.settings.dotted import flatten
 from pruner.settings.section import local_path
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.inputs import read_inputs
 from pruner.shard.opening import preview
-from pruner.shard.work import RunStart, Stop, run_shard
+from pruner.shard.run_shard import RunStart, Stop, run_shard
+from pruner.system import slurm
+from pruner.system.lines import log, print_warnings, printable
 from pruner.trackers.background import BackgroundTracker
 from pruner.trackers.base import TrackedRun
 
@@ -127,14 +127,14 @@ def dry_run(config: Config, name: str, notes: list[str]) -> int:
     inputs = read_inputs(config)
     print_warnings([*notes, *inputs.problems.notes])
     try:
-        prompt, fault = wiring.first_prompt(config, inputs), ""
+        prompt, fault = build.first_prompt(config, inputs), ""
     except InputError as error:  # a login node may lack the model
         prompt, fault = None, str(error)
     for line in preview(config, inputs, local_path(config.run.root) / name, prompt):
         print(printable(line), file=sys.stderr)
     if fault:
         print_warnings([f"no prompt is shown: {fault}"])
-    print(json.dumps(wiring.plan(config), indent=1))
+    print(json.dumps(build.plan(config), indent=1))
     return 0
 
 

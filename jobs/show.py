@@ -15,13 +15,13 @@ from typing import Any
 
 from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
-from pruner.lines import print_warnings
-from pruner.problem_shapes import turns_of
+from pruner.problems.shapes import turns_of
 from pruner.prompts import ChatPrompts, load_tokenizer
 from pruner.results.query import Results
 from pruner.results.show import find_problem, problem_text, problems_text, trace_text
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import parse_as
+from pruner.system.lines import print_warnings
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from jobs.command import Arguments, ended, runs_below
-from pruner import slurm
 from pruner.errors import InputError
-from pruner.lines import print_warnings
 from pruner.results.status import Manifest, describe, headline, jobs_of, read_manifest, to_json
+from pruner.system import slurm
+from pruner.system.lines import print_warnings
 
 # So often a watched run is read again; the queue more rarely, which a controller has many to answer for.
 _WATCH_S, _QUEUE_S = 5.0, 30.0

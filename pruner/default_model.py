@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from pruner.errors import InputError
-from pruner.files import partial_name
+from pruner.system.files import partial_name
 
 FOLDER = Path(".cache/models/smollm2_135m")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pruner.errors import InputError
-from pruner.files import files_fingerprint
 from pruner.settings.model import ModelConfig, PromptConfig
 from pruner.settings.section import local_path
+from pruner.system.files import files_fingerprint
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt")
 _TOKENIZER_FILES = (

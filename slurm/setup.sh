@@ -154,7 +154,7 @@ if [ -n "${PRUNER_ENV:-}" ]; then
     say "PRUNER_ENV: got $PRUNER_ENV, expected an environment's folder (with bin/python) or a python"
     exit 2
   fi
-  if ! "$theirs" -m pruner.packages; then
+  if ! "$theirs" -m pruner.system.packages; then
     say "PRUNER_ENV: $PRUNER_ENV lacks what is named above. Install it there, or unset PRUNER_ENV to have .venv made"
     exit 2
   fi

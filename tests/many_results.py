@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner import SCHEMA_VERSION
-from pruner.files import write_atomically
+from pruner.records.schemas import VIEWS
 from pruner.results.named_queries import read_queries
 from pruner.results.query import Results
 from pruner.results.run_folder import RunFolder
 from pruner.results.writer import views_sql
-from pruner.schemas import VIEWS
+from pruner.system.files import write_atomically
 
 PROJECT = Path(__file__).parents[1]
 METHODS = ("cons", "deepprune", "deepconf", "adaptive")

@@ -18,16 +18,16 @@ from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.store import TraceRange, open_store
 from pruner.config.job import Config
+from pruner.records.traces import SegmentKey, TokenIds, hash64
 from pruner.samplers import vllm_engines
 from pruner.samplers.base import Request, Sampler
 from pruner.samplers.devices import num_devices
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.server import ServerSamplerConfig
 from pruner.samplers.vllm_engines import VllmSamplerConfig
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
-from pruner.shard.workbench import Workbench, begin
-from pruner.traces import SegmentKey, TokenIds, hash64
+from pruner.simulation.workbench import Workbench, begin
 
 WORDS = (
     "`raw` hands all prompts to `LLM.generate` at once, in the engine's process; `ours` is runner, case, method=cons and store in the "
@@ -226,7 +226,7 @@ def _raw(sampler: ProcessSampler, config: Config, inputs: Inputs) -> Side:
 
 def requests_of(config: Config, inputs: Inputs) -> list[Request]:
     """Return every trace as one request, with the seed that its first segment has."""
-    prompts, rule = wiring.make_prompts(config, inputs), wiring.trace_rule(config)
+    prompts, rule = build.make_prompts(config, inputs), build.trace_rule(config)
     requests = []
     for priority, problem in enumerate(inputs.problems.problems):
         prompt = prompts.encode_question(problem.question, problem.messages)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pruner.records.traces import SegmentKey, TokenIds
 from pruner.samplers import engine_process
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.vllm import VllmSampler, sampling_params
-from pruner.traces import SegmentKey, TokenIds
 
 
 @dataclass

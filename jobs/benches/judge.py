@@ -21,14 +21,14 @@ from pruner.judges.base import JudgedProblem, Prefixed
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.methods.base import Compare, MethodContext
 from pruner.methods.deepprune import DeepPrune, DeepPruneConfig
-from pruner.prefix import FixedTruncation, Prefix
+from pruner.records.traces import PairKey, Segment, SegmentKey, Trace, Verdict, hash64
+from pruner.rules.prefix import FixedTruncation, Prefix
 from pruner.samplers import vllm_engines
 from pruner.samplers.base import Request
 from pruner.samplers.devices import num_devices
 from pruner.samplers.vllm import VllmSampler
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
-from pruner.traces import PairKey, Segment, SegmentKey, Trace, Verdict, hash64
 
 WORDS = (
     "`run`: the main job with judge=llm on the real engine; of the judge's prompt tokens, those that the engine's prefix cache "

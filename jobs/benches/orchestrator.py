@@ -12,7 +12,7 @@ from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
-from pruner.shard.workbench import Workbench, begin, fake_problems, simulated_overrides
+from pruner.simulation.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
     "Runner, cases, method=cons, store and the simulated sampler (16 traces per problem, 4 to 12 whole segments per trace, 64 at once), "

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.files import write_atomically
 from pruner.results.formats import markdown_table
+from pruner.system.files import write_atomically
 
 Value = str | int | float | bool | None
 

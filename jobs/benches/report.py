@@ -16,7 +16,7 @@ from jobs.benches.live import RUN, run_job
 from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from pruner.errors import EngineError
-from pruner.files import write_text
+from pruner.system.files import write_text
 
 WORDS = "One simulated run (56 problems, 16 traces) copied under so many names; each command in a process of its own, its start included."
 _SQL = "SELECT method, avg(correct) AS accuracy, sum(tokens_net) AS tokens_net FROM answers GROUP BY ALL ORDER BY ALL"

@@ -15,9 +15,9 @@ from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
+from pruner.records.traces import Key
 from pruner.samplers.base import Completion, Request
-from pruner.shard.workbench import Workbench, begin, fake_problems, simulated_overrides
-from pruner.traces import Key
+from pruner.simulation.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
     "A simulated run (as in bench=orchestrator) is stopped after so many segments, as a signal does; its checkpoint is opened in a "

@@ -16,11 +16,11 @@ from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Read
+from pruner.records.traces import Key
 from pruner.samplers.base import Completion, Request, Sampler
 from pruner.samplers.simulated import SimulatedSampler
 from pruner.shard.case import Case, Step
-from pruner.shard.workbench import Workbench, begin, fake_problems, simulated_overrides
-from pruner.traces import Key
+from pruner.simulation.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
     "Runner, cases, method=worth, store and the simulated sampler, whose step takes 5 ms; 64 traces at once, so that the last problems leave "

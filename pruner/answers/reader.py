@@ -24,7 +24,7 @@ from pruner.answers.extraction import last_boxed
 from pruner.answers.readings import Read, Reading
 from pruner.answers.registry import KINDS, known_kind
 from pruner.errors import AnswerError
-from pruner.traces import FinalAnswer, ProbeKey, TraceKey
+from pruner.records.traces import FinalAnswer, ProbeKey, TraceKey
 
 # Longer texts are searched in the worker.
 _SHORT_CHARS = 16_000

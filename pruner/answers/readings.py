@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruner.traces import FinalAnswer, ProbeKey, TraceKey
+from pruner.records.traces import FinalAnswer, ProbeKey, TraceKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import mpmath
 
 from pruner.answers.expressions import Node, in_degrees
 from pruner.answers.latex import SMOOTH, Unreadable
-from pruner.traces import hash64
+from pruner.records.traces import hash64
 
 POINTS = 4
 _DIGITS = 80  # computed with

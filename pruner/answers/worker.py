@@ -20,7 +20,7 @@ from typing import Any
 
 from pruner.answers.extraction import extract_answer
 from pruner.answers.registry import KINDS
-from pruner.processes import end_with_parent
+from pruner.system.processes import end_with_parent
 
 MEMORY_BYTES = 4 << 30
 

@@ -18,9 +18,9 @@ import duckdb
 
 from pruner import SCHEMA_VERSION
 from pruner.errors import CheckpointError, InputError
-from pruner.files import make_folder, partial_name, sync, sync_folder
-from pruner.schemas import KEYS, TABLES
+from pruner.records.schemas import KEYS, TABLES
 from pruner.settings.dotted import differing_keys
+from pruner.system.files import make_folder, partial_name, sync, sync_folder
 
 # Versions whose checkpoints are brought up to this one when they are opened.
 UPGRADED = (3, 4, 5, 6, 7)

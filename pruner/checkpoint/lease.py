@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from pruner.errors import CheckpointError, InputError
-from pruner.processes import started
+from pruner.system.processes import started
 
 BEAT_S = 5.0
 STALE_S = 60.0  # not touched for so long: its holder is dead, or stopped and must notice

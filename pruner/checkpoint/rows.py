@@ -9,8 +9,19 @@ from operator import attrgetter
 
 import pyarrow as pa
 
-from pruner.schemas import KEYS, TABLES
-from pruner.traces import Ending, Fact, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, TraceKey, Verdict
+from pruner.records.schemas import KEYS, TABLES
+from pruner.records.traces import (
+    Ending,
+    Fact,
+    PairKey,
+    Probe,
+    ProbeKey,
+    Segment,
+    SegmentKey,
+    TokenIds,
+    TraceKey,
+    Verdict,
+)
 
 _KINDS: dict[str, type[Fact]] = {"segments": Segment, "probes": Probe, "verdicts": Verdict, "endings": Ending}
 

@@ -38,11 +38,11 @@ from pruner.checkpoint.database import (
 from pruner.checkpoint.rows import fact_tables, table_of
 from pruner.checkpoint.unfinished_facts import UnfinishedFacts
 from pruner.errors import CheckpointError, InputError
-from pruner.files import make_folder
-from pruner.rows import AnswerRow, Earlier, TraceRow
-from pruner.schemas import KEYS, TABLES
+from pruner.records.rows import AnswerRow, Earlier, TraceRow
+from pruner.records.schemas import KEYS, TABLES
+from pruner.records.traces import Fact, Segment
 from pruner.settings.prices import AccountingConfig
-from pruner.traces import Fact, Segment
+from pruner.system.files import make_folder
 
 # Joining whole traces may take more.
 _RESULTS_MEMORY = "2GB"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 import pyarrow as pa
 
 from pruner.checkpoint.rows import read_facts
-from pruner.schemas import KEYS
-from pruner.traces import Fact
+from pruner.records.schemas import KEYS
+from pruner.records.traces import Fact
 
 # Facts that are read at once: enough that a scan is worth it, few enough for memory.
 _CHUNK_FACTS = 16_384

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pruner.comparison.table import ComparedRun, ComparisonRow, Control, Floats
+from pruner.records.traces import hash64
 from pruner.results.formats import markdown_table
-from pruner.traces import hash64
 
 # A method with so many settings is chosen from; so many marks are shown at most.
 _LEAST_SETTINGS, _MOST_MARKS = 3, 5

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from pruner.comparison.points import Point, in_processes, is_known, prepare, write_known
 from pruner.comparison.table import ComparedRun, thousands
 from pruner.results.formats import markdown_table
-from pruner.shard.clocked import ClockedRun, clocked_orders
-from pruner.shard.planning import Engine
+from pruner.simulation.clocked import ClockedRun, clocked_orders
+from pruner.simulation.planning import Engine
 
 
 @dataclass(frozen=True)

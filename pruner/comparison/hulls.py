@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pruner.comparison.table import ComparedRun, Control, Floats, ordered, ordered_control, percent, thousands
-from pruner.intervals import Interval, interval, resamplings
 from pruner.results.formats import markdown_table
+from pruner.statistics.intervals import Interval, interval, resamplings
 
 
 @dataclass(frozen=True)

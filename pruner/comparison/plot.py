@@ -9,9 +9,9 @@ from typing import Any
 
 from pruner.comparison.hours import HoursRow
 from pruner.comparison.table import ComparisonRow, Control
-from pruner.files import write_atomically
-from pruner.pareto import pareto_front
 from pruner.reporting.canvas import log_ticks
+from pruner.statistics.pareto import pareto_front
+from pruner.system.files import write_atomically
 
 # Distinguishable without red against green. Source: Okabe and Ito 2008.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

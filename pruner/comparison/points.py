@@ -24,14 +24,14 @@ import pruner
 from pruner.config.identity import identity
 from pruner.config.job import Config
 from pruner.errors import InputError
-from pruner.files import files_fingerprint, write_atomically
-from pruner.processes import end_with_parent
-from pruner.schemas import ANSWERS, ANSWERS_ADDED
+from pruner.records.schemas import ANSWERS, ANSWERS_ADDED
 from pruner.settings.prices import AccountingConfig
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.accounting import net_tokens
-from pruner.shard.consult import Consultation, Consulted, answers_of, recorded_answers
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs
+from pruner.simulation.consult import Consultation, Consulted, answers_of, recorded_answers
+from pruner.system.files import files_fingerprint, write_atomically
+from pruner.system.processes import end_with_parent
 
 Result = TypeVar("Result")
 
@@ -96,7 +96,7 @@ def prepare(point: Point) -> str:
     """
     try:
         inputs = read_inputs(point.config)
-        wiring.check_models(point.config, inputs)
+        build.check_models(point.config, inputs)
         given = identity(point.config, fingerprints(point.config, inputs))
         Consultation(point.config, inputs, answers_of(point.config))
     except InputError as error:

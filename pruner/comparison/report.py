@@ -10,7 +10,6 @@ from typing import Any
 
 from pruner.comparison.page import Compared
 from pruner.comparison.table import ComparedRun, ComparisonRow, Control, ordered, percent
-from pruner.pareto import pareto_front
 from pruner.reporting import page
 from pruner.reporting.canvas import (
     MARKS,
@@ -25,6 +24,7 @@ from pruner.reporting.canvas import (
     style,
     unit_of,
 )
+from pruner.statistics.pareto import pareto_front
 
 _MOST_NUMBERS = 200_000
 # How much less accurate than the baseline a setting may be to be named on the first card.

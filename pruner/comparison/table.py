@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruner.answers import cached_key
-from pruner.intervals import Interval, interval, resamplings
+from pruner.records.traces import FinalAnswer
 from pruner.results.formats import markdown_table
-from pruner.traces import FinalAnswer
-from pruner.voting import group_answers
+from pruner.rules.voting import group_answers
+from pruner.statistics.intervals import Interval, interval, resamplings
 
 Floats = NDArray[np.float64]
 

@@ -11,9 +11,9 @@ from pruner.checkpoint.config import CheckpointConfig
 from pruner.config.fit import misfit
 from pruner.judges.registry import AnyJudge
 from pruner.methods.registry import AnyMethod
-from pruner.prefix import AnyPrefix
-from pruner.problems import ProblemsConfig, ShardConfig
+from pruner.problems.problem_set import ProblemsConfig, ShardConfig
 from pruner.results.writer import ResultsConfig
+from pruner.rules.prefix import AnyPrefix
 from pruner.samplers.registry import AnySampler, with_device_defaults
 from pruner.settings.model import ModelConfig
 from pruner.settings.prices import AccountingConfig

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pruner.config.job import Config
 from pruner.doctor.findings import Check, Finding
 from pruner.prompts import Prompts
+from pruner.records.traces import Key, PairKey, SegmentKey, TokenIds, hash64
 from pruner.samplers.base import Completion, Decoding, JudgeSampler, Request, Sampler
 from pruner.samplers.devices import num_devices
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.vllm import VllmSampler
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.inputs import Inputs
-from pruner.traces import Key, PairKey, SegmentKey, TokenIds, hash64
 
 _WIDTHS = (16, 64, 256)
 _PROMPTS = 8
@@ -45,12 +45,12 @@ class Engines:
         self.inputs = inputs
         self.sampler = sampler
         self.judge = judge
-        self.prompts: Prompts = wiring.make_prompts(config, inputs)
+        self.prompts: Prompts = build.make_prompts(config, inputs)
         self._prompts = [
             (each.problem_id, TokenIds(self.prompts.encode_question(each.question, each.messages)))
             for each in inputs.problems.problems[:_PROMPTS]
         ]
-        self.decoding = replace(wiring.trace_rule(config).decoding, has_confidence=False)
+        self.decoding = replace(build.trace_rule(config).decoding, has_confidence=False)
         self.size = GPU if num_devices() else CPU
 
     @property
@@ -101,9 +101,9 @@ def opened(config: Config, inputs: Inputs) -> Iterator[Engines]:
     """Start the engines that a configuration names, and end them afterwards. Raises EngineError, InputError."""
     running: list[Sampler] = []
     try:
-        sampler = wiring.start_sampler(config, inputs)
+        sampler = build.start_sampler(config, inputs)
         running.append(sampler)
-        judge = wiring.wait_for_engines(config, inputs, sampler, running, lambda: False)
+        judge = build.wait_for_engines(config, inputs, sampler, running, lambda: False)
         yield Engines(config, inputs, sampler, judge)
     finally:
         for each in running:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
-from pruner.lines import printable
+from pruner.system.lines import printable
 
 Level = Literal["PASS", "WARN", "FAIL"]
 Figure = float | int | str | bool | None

@@ -12,12 +12,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from pruner import packages, slurm
 from pruner.checkpoint.database import open_database
 from pruner.config.job import Config
 from pruner.doctor.findings import Check, Finding
 from pruner.errors import InputError
-from pruner.files import make_folder
 from pruner.prompts import check_model_folder, check_tokenizer, load_tokenizer
 from pruner.samplers.devices import LEAST_DRIVER, check_build, num_devices, visible_cards, vllm_version
 from pruner.samplers.served.examination import Facts, differences
@@ -25,8 +23,10 @@ from pruner.samplers.served.sampler import contacts
 from pruner.samplers.server import ServerSamplerConfig, doubts
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.settings.section import local_path
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.inputs import read_inputs, sampler_context
+from pruner.system import packages, slurm
+from pruner.system.files import make_folder
 
 _GIB = 1 << 30
 _LEAST_DISK_GIB, _GOOD_DISK_GIB = 0.5, 5.0
@@ -230,7 +230,7 @@ def model(config: Config) -> Finding:
     for key, name, rev in models:
         for file in _weight_files(name, rev) if name is not None else ():
             _check_weights(key, file)
-    wiring.check_models(config, read_inputs(config))
+    build.check_models(config, read_inputs(config))
     load_tokenizer(path, revision, config.model.trust_remote_code)
     size = weight_bytes(config)
     what = f"{path}: tokenizer and chat template load" + (f", {size / 1e9:.1f} GB of weights are whole" if size else "")
@@ -272,7 +272,7 @@ def problems(config: Config) -> Finding:
     found = inputs.problems.problems
     what, figures = f"{len(found):,} problems", {"problems": len(found)}
     if isinstance(config.sampler, VllmSamplerConfig):
-        prompts = wiring.make_prompts(config, inputs)
+        prompts = build.make_prompts(config, inputs)
         longest = max(len(prompts.encode_question(each.question, each.messages)) for each in found[:_PROBLEMS_READ])
         figures["longest_prompt"] = longest
         room = config.model.max_model_len - longest

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pruner.config.job import Config
 from pruner.doctor.findings import Finding
-from pruner.processes import Process, process
 from pruner.results.audit import audit
 from pruner.settings.section import local_path
+from pruner.system.processes import Process, process
 
 _RUN = "run"
 _START_S = 3600.0

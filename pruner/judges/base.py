@@ -13,13 +13,13 @@ from typing import ClassVar, Literal, Protocol
 from pydantic import Field, model_validator
 
 from pruner.answers import cached_key
-from pruner.prefix import Prefix, PrefixConfig
-from pruner.replay import Replay
+from pruner.recordings.replay import Replay
+from pruner.records.traces import Fact, Key, PairKey, Probe, ProbeKey, Problem, Trace, Verdict
+from pruner.rules.prefix import Prefix, PrefixConfig
 from pruner.samplers.base import Completion, JudgeEngine, Request, SamplerConfig
 from pruner.samplers.served.addresses import urls_fault
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Choice, Gpus, Positive
-from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Problem, Trace, Verdict
 
 
 @dataclass(frozen=True)

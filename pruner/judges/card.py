@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from pruner.errors import InputError
-from pruner.files import write_text
 from pruner.judges.weight_files import check_adapter_fits, local_folder, weights_fingerprint
-from pruner.prefix import AnyPrefix, PrefixConfig
+from pruner.rules.prefix import AnyPrefix, PrefixConfig
 from pruner.settings.section import Section, describe_fault
+from pruner.system.files import write_text
 
 CARD = "judge.json"
 # Its name has no suffix, so that it is no part of the folder's fingerprint: what it says is looked up, and stands in the run's config.

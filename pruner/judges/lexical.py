@@ -13,8 +13,8 @@ from typing import Protocol
 
 from pruner.judges.base import JudgedProblem
 from pruner.judges.prefix_features import Reading, pair_features, read_prefix
+from pruner.records.traces import Fact, Key, PairKey, Probe, ProbeKey, Verdict
 from pruner.samplers.base import Completion, Request
-from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Verdict
 
 _READINGS_KEPT = 4096
 

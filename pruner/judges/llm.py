@@ -19,10 +19,10 @@ from pruner.judges.base import EngineJudgeConfig, JudgeContext, JudgedProblem, M
 from pruner.judges.card import check_base
 from pruner.judges.pair_prompt import PairPrompt
 from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer, path_fingerprint
+from pruner.records.traces import Fact, Key, PairKey, Verdict
 from pruner.samplers.base import Completion, Decoding, JudgeEngine, Request
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import FilePath, Positive
-from pruner.traces import Fact, Key, PairKey, Verdict
 
 
 class LlmJudgeConfig(EngineJudgeConfig):

@@ -14,10 +14,10 @@ from typing import ClassVar, Literal
 from pruner.errors import InputError
 from pruner.judges.base import Judge, JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
 from pruner.judges.replay import Noise, NoisyOracle
+from pruner.records.traces import Fact, Key, PairKey, Verdict
 from pruner.results.run_tables import Cuts, cuts_of, read_run_traces, run_fingerprint
 from pruner.samplers.base import SamplerConfig
 from pruner.settings.section import FilePath, local_path
-from pruner.traces import Fact, Key, PairKey, Verdict
 
 
 class OracleJudgeConfig(JudgeConfig):

@@ -12,9 +12,9 @@ from typing import ClassVar, Literal
 
 from pruner.answers import balanced, last_boxed
 from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, MakeProber, Prober
+from pruner.records.traces import Fact, Key, PairKey, Probe, ProbeKey, TokenIds, Trace, Verdict
 from pruner.samplers.base import Completion, Decoding, Request
 from pruner.settings.section import Positive
-from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, TokenIds, Trace, Verdict
 
 _GREEDY = Decoding(temperature=0.0, stop=())
 

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from pruner.errors import InputError
 from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
-from pruner.replay import Replay
+from pruner.recordings.replay import Replay
+from pruner.records.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
 from pruner.samplers.base import Completion, Request
 from pruner.settings.section import Natural, Share
-from pruner.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
 
 _NORMAL = NormalDist()
 

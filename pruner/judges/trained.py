@@ -13,11 +13,11 @@ from pruner.judges.card import GenerativeCard, JudgeCard, check_base, check_pref
 from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.prefix_features import FEATURES
-from pruner.lines import print_warnings
 from pruner.prompts import path_fingerprint
 from pruner.samplers.base import JudgeEngine
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import FilePath, local_path
+from pruner.system.lines import print_warnings
 
 
 class TrainedJudgeConfig(EngineJudgeConfig):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.probe import ProbeJudgeConfig
 from pruner.judges.trained import TrainedJudgeConfig
-from pruner.problems import KindName
+from pruner.problems.problem_set import KindName
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import FilePath, Natural, Positive, Resamplings, Section, Seed, Share

@@ -13,8 +13,6 @@ import pyarrow.parquet as pq
 
 from pruner.answers import cached_key
 from pruner.errors import InputError
-from pruner.files import write_atomically
-from pruner.intervals import Interval
 from pruner.judges import lexical_weights
 from pruner.judges.base import Judge
 from pruner.judges.card import Calibration, GenerativeCard, check_base, check_prefix, read_card, write_tau
@@ -36,6 +34,8 @@ from pruner.prompts import BytePrompts, ChatPrompts, Prompts, check_model_folder
 from pruner.samplers import vllm_engines
 from pruner.samplers.vllm import EngineSpec
 from pruner.settings.section import local_path
+from pruner.statistics.intervals import Interval
+from pruner.system.files import write_atomically
 
 NAMES = (*BASELINES, "embedding", "llm", "probe")
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from pruner.intervals import Interval, interval, resamplings
+from pruner.statistics.intervals import Interval, interval, resamplings
 
 Floats = NDArray[np.float64]
 _BINS = 10

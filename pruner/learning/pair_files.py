@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from pruner.answers import extract_answer
-from pruner.columns import TEXT, limited, matching, read_parquet, typed_table
 from pruner.errors import InputError, first_line
-from pruner.files import write_atomically
 from pruner.learning.pairs import LabelledPair, Recorded
-from pruner.prefix import AnyPrefix
-from pruner.problems import KindName
+from pruner.problems.columns import TEXT, limited, matching, read_parquet, typed_table
+from pruner.problems.problem_set import KindName
 from pruner.results.run_tables import TRACE_COLUMNS, _read_run, large_texts
+from pruner.rules.prefix import AnyPrefix
 from pruner.settings.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
+from pruner.system.files import write_atomically
 
 Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
 

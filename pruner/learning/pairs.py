@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from pruner.prefix import Prefix, Truncation
-from pruner.traces import Segment, Trace, hash64, segment_end
+from pruner.records.traces import Segment, Trace, hash64, segment_end
+from pruner.rules.prefix import Prefix, Truncation
 
 
 @dataclass(frozen=True)

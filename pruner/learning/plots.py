@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pruner.files import write_atomically
+from pruner.system.files import write_atomically
 
 
 def plot_losses(steps: Sequence[float], losses: Sequence[float], target: Path) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from pruner.judges.base import Judge, JudgedProblem, Prefixed
 from pruner.learning.pairs import LabelledPair
-from pruner.prefix import Prefix
 from pruner.prompts import Prompts
+from pruner.records.traces import Fact, Key, PairKey, Probe, Problem, Segment, SegmentKey, Trace, Verdict
+from pruner.rules.prefix import Prefix
 from pruner.samplers.base import Request, Sampler
-from pruner.traces import Fact, Key, PairKey, Probe, Problem, Segment, SegmentKey, Trace, Verdict
 
 
 @dataclass(frozen=True)

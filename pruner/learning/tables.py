@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.files import write_atomically
-from pruner.intervals import Interval
 from pruner.learning.metrics import Quality
 from pruner.results.formats import markdown_table
+from pruner.statistics.intervals import Interval
+from pruner.system.files import write_atomically
 
 
 @dataclass(frozen=True)

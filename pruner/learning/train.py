@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner.errors import InputError
-from pruner.files import write_atomically
 from pruner.judges import lexical_weights
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card
 from pruner.judges.pair_prompt import PairPrompt
@@ -26,6 +25,7 @@ from pruner.learning.plots import plot_losses
 from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer
 from pruner.settings.model import PromptConfig
 from pruner.settings.section import local_path
+from pruner.system.files import write_atomically
 
 _PROGRESS = "training.json"
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pruner.clustering import Cluster
-from pruner.prefix import Truncation
+from pruner.records.traces import FinalAnswer, Probe, Trace, Verdict
+from pruner.rules.clustering import Cluster
+from pruner.rules.prefix import Truncation
+from pruner.rules.voting import Vote
 from pruner.settings.section import Choice
-from pruner.traces import FinalAnswer, Probe, Trace, Verdict
-from pruner.voting import Vote
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from pydantic import Field
 
 from pruner.methods.base import Answer, Certificate, MethodContext
 from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
+from pruner.rules.voting import Vote, winner
 from pruner.settings.section import Positive
-from pruner.voting import Vote, winner
 
 # The grid: theta = (1 + odd / unit) / 2 for the odd numbers below, midpoints of equal parts of (1/2, 1).
 _UNIT = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from pruner.methods.base import Action, Answer, Extend, MethodConfig, MethodContext, WithoutJudge
-from pruner.traces import FinalAnswer, Trace
-from pruner.voting import majority_vote, winner
+from pruner.records.traces import FinalAnswer, Trace
+from pruner.rules.voting import majority_vote, winner
 
 
 class ConsConfig(MethodConfig):

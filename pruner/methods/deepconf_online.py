@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pruner.confidence import LowestGroup, check_count, keep_threshold, segment_confidences
 from pruner.methods.base import Action, Answer, Extend, MethodConfig, MethodContext, Prune, WithoutJudge
+from pruner.records.traces import FinalAnswer, Trace
+from pruner.rules.confidence import LowestGroup, check_count, keep_threshold, segment_confidences
+from pruner.rules.voting import Vote, majority_vote, winner
 from pruner.settings.section import Positive
-from pruner.traces import FinalAnswer, Trace
-from pruner.voting import Vote, majority_vote, winner
 
 
 class DeepConfOnlineConfig(MethodConfig):

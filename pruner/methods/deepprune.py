@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator
 
-from pruner.clustering import Cluster, ClusterRule, Joins, Undecided, apply, largest, place, representatives
 from pruner.methods.base import Action, Answer, Compare, Extend, Guess, MethodConfig, MethodContext, Prepare, Prune
+from pruner.records.traces import FinalAnswer, Probe, Trace, Verdict
+from pruner.rules.clustering import Cluster, ClusterRule, Joins, Undecided, apply, largest, place, representatives
+from pruner.rules.voting import majority_vote, winner
 from pruner.settings.section import Positive
-from pruner.traces import FinalAnswer, Probe, Trace, Verdict
-from pruner.voting import majority_vote, winner
 
 _HALF = 0.5
 

@@ -15,14 +15,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from pruner.clustering import Cluster, representatives
 from pruner.methods.base import Action, Answer, Compare, Extend, Guess, MethodConfig, MethodContext, Prepare, Prune
 from pruner.methods.deepprune import Tau, known_tau
 from pruner.methods.wave_method import Finished
 from pruner.methods.worth import look_ahead
+from pruner.records.traces import FinalAnswer, Probe, Trace, Verdict
+from pruner.rules.clustering import Cluster, representatives
+from pruner.rules.voting import majority_vote, winner
 from pruner.settings.section import Positive
-from pruner.traces import FinalAnswer, Probe, Trace, Verdict
-from pruner.voting import majority_vote, winner
 
 # So many traces finish whatever the judge would say of them: the rule needs two votes.
 _FIRST = 2

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from pruner.methods.base import MethodContext
 from pruner.methods.wave_method import Finished, WaveConfig, WaveMethod
+from pruner.rules.voting import group_answers
 from pruner.settings.section import MAX_COUNT
-from pruner.voting import group_answers
 
 
 class EscConfig(WaveConfig):

@@ -14,11 +14,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from pruner import logistic
 from pruner.methods.base import Action, Answer, Ask, Extend, Guess, MethodConfig, MethodContext, Prune, WithoutJudge
+from pruner.records.traces import FinalAnswer, Probe, Trace
+from pruner.rules import logistic
+from pruner.rules.voting import majority_vote, winner
 from pruner.settings.section import Positive
-from pruner.traces import FinalAnswer, Probe, Trace
-from pruner.voting import majority_vote, winner
 
 _L2 = 0.01
 _GRID = tuple(step / 10 for step in range(11))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from pruner.methods.base import Action, Answer, Ask, Extend, MethodConfig, MethodContext, Prune, WithoutJudge
+from pruner.records.traces import FinalAnswer, Probe, Trace
+from pruner.rules.voting import majority_vote, winner
 from pruner.settings.section import Natural, Positive
-from pruner.traces import FinalAnswer, Probe, Trace
-from pruner.voting import majority_vote, winner
 
 
 class ParallelProbeConfig(MethodConfig):

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from pruner.methods.base import Action, Answer, Extend, Guess, MethodConfig, WithoutJudge
-from pruner.traces import FinalAnswer, Trace
-from pruner.voting import Vote, majority_vote, winner
+from pruner.records.traces import FinalAnswer, Trace
+from pruner.rules.voting import Vote, majority_vote, winner
 
 
 class Finished:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pruner.pareto import pareto_front
 from pruner.reporting.canvas import (
     MARKS,
     SERIES,
@@ -23,6 +22,7 @@ from pruner.reporting.canvas import (
 )
 from pruner.reporting.gather import Calibration, Point, ProblemRow, VoteCurve
 from pruner.results.run_totals import RunTotals
+from pruner.statistics.pareto import pareto_front
 
 _MOST_BARS = 40
 # More bars than this cannot be told apart, and take minutes to draw.

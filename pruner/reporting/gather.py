@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pruner.at_k import MOST_TRACES
 from pruner.results.query import Results
 from pruner.results.run_totals import RunTotals
+from pruner.statistics.at_k import MOST_TRACES
 
 _BINS = 10
 
@@ -113,7 +113,7 @@ class VoteCurve:
     """What more traces bring, by their number.
 
     Attributes:
-        is_whole: every trace of the budget finished, so that points are means over all choices of k traces (pruner/at_k.py); else
+        is_whole: every trace of the budget finished, so that points are means over all choices of k traces (pruner/statistics/at_k.py); else
             they are of the first k that were started, where a problem has fewer, of all of them.
     """
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruner.files import partial_name
 from pruner.results.query import Results
+from pruner.system.files import partial_name
 
 TEXTS_A_FILE = 32
 _ROWS_AT_ONCE = 2048

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruner.errors import InputError
-from pruner.files import write_atomically, write_bytes
+from pruner.records.schemas import VIEWS
 from pruner.results import formats
 from pruner.results.query import Results, checkpoint_confidence
-from pruner.schemas import VIEWS
+from pruner.system.files import write_atomically, write_bytes
 
 EXPORTED = ("answers", "traces", "verdicts", "probes")
 RECORDED = pa.schema(

@@ -20,16 +20,16 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.at_k import maj_at_k, pass_at_k
 from pruner.checkpoint.database import NO_EXTENSIONS, open_database
 from pruner.errors import InputError, first_line
-from pruner.lines import print_warnings
+from pruner.records.schemas import READ_VIEWS, VIEWS
 from pruner.results.formats import plain_rows
 from pruner.results.run_tables import run_json_fault, schema_fault, table_fault
 from pruner.results.run_totals import RunTotals
 from pruner.results.writer import sql_path, views_sql
-from pruner.schemas import READ_VIEWS, VIEWS
 from pruner.settings.section import local_path
+from pruner.statistics.at_k import maj_at_k, pass_at_k
+from pruner.system.lines import print_warnings
 
 _TRIES = 40
 Rows = list[dict[str, Any]]

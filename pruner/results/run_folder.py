@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pruner.errors import InputError
-from pruner.files import remove_partials, write_text
-from pruner.json_records import read_object, record_of
+from pruner.system.files import remove_partials, write_text
+from pruner.system.json_records import read_object, record_of
 
 SHARD_TABLES = ("answers", "traces", "verdicts", "probes", "attempts")
 
@@ -51,7 +51,7 @@ class RunFolder:
 
     @property
     def run_lock(self) -> Path:
-        """Who holds this lease decides which config the run's folder belongs to (ownership.py)."""
+        """Who holds this lease decides which config the run's folder belongs to (shard/claim.py)."""
         return self.path / "lease" / "run.json"
 
     def parquet(self, table: str) -> Path:

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pruner.columns import is_text, matching, read_parquet
 from pruner.errors import InputError, first_line
-from pruner.files import files_fingerprint
-from pruner.schemas import VIEWS
+from pruner.problems.columns import is_text, matching, read_parquet
+from pruner.records.schemas import VIEWS
 from pruner.settings.section import MAX_COUNT
+from pruner.system.files import files_fingerprint
 
 # What the views add to every row; `filename` only while they read it.
 ADDED_BY_VIEWS = ("run", "filename")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pruner.errors import InputError
-from pruner.lines import visible
 from pruner.results.formats import to_text
 from pruner.results.query import Results
+from pruner.system.lines import visible
 
 _PROBLEMS = """
     SELECT problem_index AS "index", problem_id AS problem,

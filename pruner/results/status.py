@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pruner.checkpoint.lease import Holder, is_live, read_holder
 from pruner.errors import InputError
-from pruner.json_records import read_object
-from pruner.lines import printable
-from pruner.problems import MAX_SHARDS
+from pruner.problems.problem_set import MAX_SHARDS
 from pruner.results.formats import aligned
 from pruner.results.run_folder import Progress, RunFolder, read_progress
+from pruner.system.json_records import read_object
+from pruner.system.lines import printable
 
 STATES = ("done", "running", "resumable", "failed", "waiting", "unreadable")
 

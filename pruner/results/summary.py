@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pruner.lines import printable
 from pruner.results.run_totals import RunTotals
+from pruner.system.lines import printable
 
 
 def summary(totals: RunTotals, where: str) -> str:

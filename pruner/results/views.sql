@@ -1,5 +1,5 @@
 -- Views over all runs under outputs/. Use them with the `duckdb` program (duckdb -init outputs/views.sql) or with
--- `python -m jobs.query "SELECT ..."`, from the folder that holds outputs/. Columns: pruner/schemas.py, or
+-- `python -m jobs.query "SELECT ..."`, from the folder that holds outputs/. Columns: pruner/records/schemas.py, or
 -- `python -m jobs.query --columns`. A column that a run of an older schema version lacks is null in its rows.
 
 {columns}
@@ -73,7 +73,7 @@ sources AS (  -- One row per problem with a gold answer, repetitions of a proble
     SELECT run, avg(correct) AS correct, row_number() OVER (PARTITION BY run ORDER BY min(problem_index)) - 1 AS place,
         count(*) OVER (PARTITION BY run) AS num
     FROM answers WHERE correct IS NOT NULL GROUP BY run, coalesce(source_problem_id, problem_id)),
--- The bootstrap of pruner/intervals.py, draw for draw: 95 % of the means of resampled problems.
+-- The bootstrap of pruner/statistics/intervals.py, draw for draw: 95 % of the means of resampled problems.
 draws AS (
     SELECT run, num, unnest(range(num * least(1000, greatest(200, 4000000 // num)))) AS number
     FROM (SELECT DISTINCT run, num FROM sources)),

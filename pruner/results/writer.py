@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 
 from pruner.checkpoint.store import Store, TraceRange
 from pruner.errors import InputError
-from pruner.files import write_atomically, write_text
-from pruner.problems import ProblemSet
+from pruner.problems.problem_set import ProblemSet
+from pruner.records.schemas import READ_VIEWS, VIEWS
 from pruner.results.run_folder import RunFolder
 from pruner.results.run_tables import ADDED_BY_VIEWS
-from pruner.schemas import READ_VIEWS, VIEWS
 from pruner.settings.prices import AccountingConfig
 from pruner.settings.section import Seconds, Section
+from pruner.system.files import write_atomically, write_text
 
 # Traces of so many tokens are joined at once.
 _BATCH_TOKENS = 4_000_000

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Protocol
 
 from pruner.errors import EngineError
 from pruner.prompts import Prompts
-from pruner.replay import Replay
+from pruner.recordings.replay import Replay
+from pruner.records.traces import Key
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Choice, Positive, Running
-from pruner.traces import Key
 
 
 @dataclass(frozen=True, slots=True)

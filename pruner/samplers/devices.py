@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 
 from pruner.errors import InputError
-from pruner.packages import installed
+from pruner.system.packages import installed
 
 _ASK_S = 30.0
 # The CUDA builds of vLLM and torch are made for CUDA 13, which needs this driver.

@@ -25,9 +25,9 @@ from multiprocessing import connection, resource_tracker
 from typing import Any
 
 from pruner.errors import EngineError, InputError, first_line
-from pruner.processes import Process, end_session
 from pruner.samplers.base import Sampler
 from pruner.samplers.channel import Channel, Closed
+from pruner.system.processes import Process, end_session
 
 # Exit codes that `ProcessSampler` puts into words.
 DIED_BELOW = 3

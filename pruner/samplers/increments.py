@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pruner.records.traces import SegmentKey
 from pruner.samplers.base import Request
-from pruner.traces import SegmentKey
 
 # Number of candidates in a token's confidence. Source: DeepConf (arXiv 2508.15260), k = 20.
 CONFIDENCE_TOP_K = 20

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pruner.errors import EngineError, InputError
-from pruner.processes import end_session, process
+from pruner.records.traces import Key
 from pruner.samplers.base import Completion, Request, check_whole
 from pruner.samplers.channel import Channel, Closed, pair
 from pruner.samplers.engine_process import DIED_BELOW
-from pruner.traces import Key
+from pruner.system.processes import end_session, process
 
 _ENGINE = (sys.executable, "-m", "pruner.samplers.engine_process")
 # A wait is at most this long, so that a job that was suspended meanwhile does not take it for the engine's.

@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 
 from pruner.errors import InputError
 from pruner.prompts import Prompts, RecordedPrompts
-from pruner.recording import RecordedTrace, Recording, ReplayColumns, read_recording
-from pruner.replay import ProbeCost, Replay
+from pruner.recordings.recording import RecordedTrace, Recording, ReplayColumns, read_recording
+from pruner.recordings.replay import ProbeCost, Replay
+from pruner.records.traces import Key, SegmentKey
 from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
 from pruner.settings.section import FilePath, Natural, Orders, Positive, Running, local_path
-from pruner.traces import Key, SegmentKey
 
 
 class ReplaySamplerConfig(SamplerConfig):

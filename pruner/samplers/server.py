@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from pruner.errors import InputError
-from pruner.lines import print_warnings
 from pruner.prompts import Prompts, check_tokenizer, model_prompts, tokenizer_fingerprint
 from pruner.samplers.base import Contact, JudgeSampler, Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.served.addresses import api_key, read_urls, urls_fault
@@ -29,6 +28,7 @@ from pruner.samplers.served.sampler import (
 )
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Positive, Seconds
+from pruner.system.lines import print_warnings
 
 
 class ServerSamplerConfig(SamplerConfig):

@@ -18,9 +18,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pruner.prompts import BytePrompts, Prompts
+from pruner.records.traces import Key, ProbeKey, SegmentKey, TokenIds, hash64
 from pruner.samplers.base import Completion, Request, SamplerConfig, SamplerContext
 from pruner.settings.section import Positive, Share
-from pruner.traces import Key, ProbeKey, SegmentKey, TokenIds, hash64
 
 _NUM_FAKES = 1 << 16
 

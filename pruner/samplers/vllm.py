@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pruner.errors import EngineError, InputError
+from pruner.records.traces import Key, TokenIds
 from pruner.samplers.base import Completion, Request, check_whole
 from pruner.samplers.increments import CONFIDENCE_TOP_K, decode_increment
-from pruner.traces import Key, TokenIds
 
 if TYPE_CHECKING:
     from vllm import LLM, LLMEngine, RequestOutput, SamplingParams

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.lines import print_warnings
 from pruner.prompts import Prompts, check_model_folder, model_fingerprint, model_prompts, model_type
 from pruner.samplers.base import JudgeEngine, JudgeSampler, Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.devices import check_build, exact_faults, exact_setting, num_devices, planned_devices
@@ -16,6 +15,7 @@ from pruner.samplers.served.sampler import JUDGE_KEY, KEY, Servers, open_served_
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Gpus, Natural, Positive, Seconds
+from pruner.system.lines import print_warnings
 
 # Exactness costs little on a CPU and more than half of the speed on a GPU, where more must run at once, and longer.
 _CPU_DEFAULTS = {"exact": True, "aligned": False, "segment_tokens": 256, "max_running_traces": 64}

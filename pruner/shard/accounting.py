@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from pruner.clustering import cluster_sizes
-from pruner.rows import AnswerRow, RunFacts, TraceRow
+from pruner.records.rows import AnswerRow, RunFacts, TraceRow
+from pruner.records.traces import Fact, FinalAnswer, Probe, Problem, Segment, Trace, Verdict
+from pruner.rules.clustering import cluster_sizes
+from pruner.rules.voting import credit, tied
 from pruner.settings.prices import AccountingConfig
 from pruner.shard.case import CaseOutcome
-from pruner.traces import Fact, FinalAnswer, Probe, Problem, Segment, Trace, Verdict
-from pruner.voting import credit, tied
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
-from pruner import slurm
 from pruner.checkpoint.config import CheckpointConfig
 from pruner.checkpoint.database import bring, discard_empty, latest
 from pruner.checkpoint.lease import Lease
 from pruner.checkpoint.store import AttemptEnd, AttemptStart, Store, open_store
 from pruner.config.job import Config
 from pruner.errors import CheckpointError, EngineError, InputError
-from pruner.files import remove_partials
-from pruner.lines import print_errors, print_warnings
-from pruner.packages import commit, installed
-from pruner.problems import ProblemSet
+from pruner.problems.problem_set import ProblemSet
+from pruner.records.traces import Problem
 from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
 from pruner.results.trace_parts import TraceParts
 from pruner.results.writer import TraceColumns, write_answers, write_attempts, write_judged, write_results
 from pruner.settings.section import local_path
 from pruner.shard.runner import Status
-from pruner.traces import Problem
+from pruner.system import slurm
+from pruner.system.files import remove_partials
+from pruner.system.lines import print_errors, print_warnings
+from pruner.system.packages import commit, installed
 
 # Between two copies of a checkpoint passes at least so many times what a copy takes.
 _COPY_PAUSE = 20

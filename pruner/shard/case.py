@@ -11,12 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pruner.answers.readings import Read, Reading
-from pruner.clustering import Cluster
 from pruner.judges.base import Judge, JudgedProblem, Prefixed, Prober
 from pruner.methods.base import Action, Answer, Ask, Compare, Extend, Method, Prepare, Prune
-from pruner.prefix import Truncation
-from pruner.samplers.base import Completion, Decoding, Request
-from pruner.traces import (
+from pruner.records.traces import (
     Ending,
     Fact,
     Key,
@@ -35,6 +32,9 @@ from pruner.traces import (
     hash64,
     segment_end,
 )
+from pruner.rules.clustering import Cluster
+from pruner.rules.prefix import Truncation
+from pruner.samplers.base import Completion, Decoding, Request
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruner.config.job import Config
-from pruner.problems import ProblemSet, read_problems
-from pruner.replay import Replay
+from pruner.problems.problem_set import ProblemSet, read_problems
+from pruner.problems.sources import source_stem
+from pruner.recordings.replay import Replay
 from pruner.samplers.base import Contact, SamplerContext
-from pruner.sources import source_stem
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pruner.checkpoint.store import AttemptStart
 from pruner.config.job import Config
+from pruner.records.rows import Earlier
 from pruner.results.summary import seconds_words
-from pruner.rows import Earlier
 from pruner.shard.attempt import Shard
 from pruner.shard.inputs import Inputs
 from pruner.shard.runner import Status

@@ -7,9 +7,9 @@ import time
 
 from tqdm import tqdm
 
-from pruner.lines import log
 from pruner.results.status import duration, tokens_words
 from pruner.shard.runner import Status
+from pruner.system.lines import log
 
 
 class ProgressDisplay:

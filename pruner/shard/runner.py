@@ -15,11 +15,11 @@ from typing import Protocol
 
 from pruner.answers.reader import AnswerReader
 from pruner.prompts import Prompts
-from pruner.rows import AnswerRow, Earlier, RunFacts, TraceRow
+from pruner.records.rows import AnswerRow, Earlier, RunFacts, TraceRow
+from pruner.records.traces import Ending, Fact, Key, Problem, Segment, SegmentKey
 from pruner.samplers.base import Completion, JudgeSampler, Request, Sampler
 from pruner.shard.accounting import answer_row, failed_row, trace_rows
 from pruner.shard.case import Case, PromptedProblem, Step
-from pruner.traces import Ending, Fact, Key, Problem, Segment, SegmentKey
 
 
 class FactStore(Protocol):

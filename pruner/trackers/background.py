@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from pruner.errors import first_line
-from pruner.lines import print_warnings
+from pruner.system.lines import print_warnings
 from pruner.trackers.base import TrackedRun, Tracker, TrackerConfig
 
 _MAX_WAITING = 64

@@ -16,7 +16,7 @@ from itertools import islice
 from pruner.answers import answer_key
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Reading
-from pruner.traces import TraceKey
+from pruner.records.traces import TraceKey
 
 KINDS = (
     "{0}", r"\frac{{{0}}}{{7}}", "{0}.5", r"\sqrt{{{0}}}", "x^2+{0}x", r"{0}\pi", "({0}, {1})", r"{0}\text{{ cm}}", "x={0}", "{0}\\%",

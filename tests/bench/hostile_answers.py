@@ -13,7 +13,7 @@ import time
 
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Reading
-from pruner.traces import TraceKey
+from pruner.records.traces import TraceKey
 from tests.unit.test_answer_keys import hostile
 
 

@@ -16,11 +16,11 @@ import sys
 import time
 
 from pruner.prompts import ChatPrompts
+from pruner.records.traces import SegmentKey, TokenIds
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.served.examination import wanted
 from pruner.samplers.served.sampler import Servers, ServerSampler
 from pruner.settings.model import PromptConfig
-from pruner.traces import SegmentKey, TokenIds
 from tests.documents import PROJECT
 from tests.fake_server import loaded_tokenizer
 from tests.loop_thread import free_port

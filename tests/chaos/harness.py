@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import jobs.run  # noqa: F401  # what the forked processes need not import again
-import pruner.files
+import pruner.system.files
 from jobs import signals
 from pruner.answers.registry import KINDS
 from pruner.methods.registry import METHODS
@@ -132,7 +132,7 @@ def disk_full_at(number: int) -> Callable[[], None]:
     """Let the creation of a file fail, the number-th and all after it."""
 
     def patch() -> None:
-        name, calls = pruner.files.partial_name, []
+        name, calls = pruner.system.files.partial_name, []
 
         def named_or_full(path: Path) -> Path:
             calls.append(path)
@@ -140,7 +140,7 @@ def disk_full_at(number: int) -> Callable[[], None]:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             return name(path)
 
-        pruner.files.partial_name = named_or_full
+        pruner.system.files.partial_name = named_or_full
 
     return patch
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-import pruner.shard.wiring
-import pruner.shard.work
+import pruner.shard.build
+import pruner.shard.run_shard
 from pruner.errors import EngineError
 from tests.chaos.harness import Difference, results, run, start, wait
 
@@ -78,7 +78,7 @@ class Gate:
 
     def stop_here(self) -> None:
         """In a forked process: have it wait once it knows its identity, before it looks at the run's folder."""
-        before = pruner.shard.work.identity
+        before = pruner.shard.run_shard.identity
         os.close(self._open_in)
 
         def gated(*given: object) -> dict[str, str]:
@@ -87,7 +87,7 @@ class Gate:
             os.read(self._open_out, 1)
             return found
 
-        pruner.shard.work.identity = gated
+        pruner.shard.run_shard.identity = gated
 
     def open_after(self, count: int) -> None:
         """Wait until so many stand at the gate, and open it."""
@@ -103,7 +103,7 @@ def fail_to_load() -> None:
     def fail(*_: object) -> None:
         raise EngineError("engine: no such device")
 
-    pruner.shard.wiring.wait_for_engines = fail
+    pruner.shard.build.wait_for_engines = fail
 
 
 def race(root: Path, kind: Kind, count: int, wait_s: float, draw: random.Random, reported: Tally) -> None:

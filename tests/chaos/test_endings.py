@@ -14,7 +14,7 @@ SMALL = ("sampler=simulated", "problems.limit=10", "budget=6", "checkpoint.every
 KILL = "os.kill(os.getpid(), 9)"
 IMPORTS = """
 import os, sys
-import pruner.shard.work, pruner.checkpoint.lease, pruner.results.writer, pruner.checkpoint.store
+import pruner.shard.run_shard, pruner.checkpoint.lease, pruner.results.writer, pruner.checkpoint.store
 from pruner.errors import CheckpointError
 """
 
@@ -36,7 +36,7 @@ def progress(root):
 
 
 def test_a_run_killed_after_its_last_commit_is_done_after_the_next_call(tmp_path):
-    killed = run(tmp_path, patch=f"pruner.shard.work.finish_attempt = lambda *_: {KILL}")
+    killed = run(tmp_path, patch=f"pruner.shard.run_shard.finish_attempt = lambda *_: {KILL}")
     assert killed.returncode == -signal.SIGKILL and states(tmp_path) == ["resumable"]
     again = run(tmp_path)
     assert again.returncode == 0 and "nothing to do" in again.stderr
@@ -91,11 +91,11 @@ def then(store, facts, *more):
 pruner.checkpoint.store.Store.append = then"""
     else:
         when = """
-old = pruner.shard.work.finish_attempt
+old = pruner.shard.run_shard.finish_attempt
 def then(*given):
     old(*given)
     take_over()
-pruner.shard.work.finish_attempt = then"""
+pruner.shard.run_shard.finish_attempt = then"""
     patch = (
         """
 import json, pathlib

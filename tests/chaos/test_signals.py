@@ -23,7 +23,7 @@ RUN = """
 import atexit, os, runpy, signal, sys, time
 from jobs import signals
 signals.begin(is_resumable=True)
-import pruner.shard.attempt, pruner.shard.wiring, pruner.results.writer, pruner.shard.runner, pruner.checkpoint.store
+import pruner.shard.attempt, pruner.shard.build, pruner.results.writer, pruner.shard.runner, pruner.checkpoint.store
 def stop():
     os.kill(os.getpid(), {number})
     time.sleep(0.05)
@@ -45,7 +45,7 @@ runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
 """
 STOPPED = {
     "while it reads its input": "import pruner.shard.inputs; before(pruner.shard.inputs, 'read_problems')",
-    "while it loads": "before(pruner.shard.wiring, 'wait_for_engines')",
+    "while it loads": "before(pruner.shard.build, 'wait_for_engines')",
     "while it works": "before(pruner.shard.runner.Runner, '_take', 5)",
     "while it commits": "before(pruner.checkpoint.store.Store, 'append', 2)",
     "while it records that": "before(pruner.shard.runner.Runner, '_take', 5); before(pruner.shard.attempt, 'finish_attempt')",

@@ -13,8 +13,8 @@ import sys
 import pytest
 
 import pruner.checkpoint.store
-import pruner.shard.ownership
-import pruner.shard.wiring
+import pruner.shard.build
+import pruner.shard.claim
 from pruner.errors import EngineError, InputError
 from pruner.results.status import read_manifest
 from tests.chaos.harness import start, wait
@@ -60,13 +60,13 @@ def replacing(module, name, function):
 
 FAILURES = {
     "an engine that cannot be opened": (
-        failing_at(pruner.shard.wiring, "wait_for_engines", EngineError("no such device")),
+        failing_at(pruner.shard.build, "wait_for_engines", EngineError("no such device")),
         1,
     ),
-    "prompts that cannot be made": (failing_at(pruner.shard.wiring, "make_prompts", InputError("no tokenizer")), 2),
-    "a kill before run.json": (killed_at(pruner.shard.ownership, "create_text"), -9),
-    "a kill after run.json": (killed_at(pruner.shard.ownership, "write_views"), -9),
-    "a kill while the engine is opened": (killed_at(pruner.shard.wiring, "wait_for_engines"), -9),
+    "prompts that cannot be made": (failing_at(pruner.shard.build, "make_prompts", InputError("no tokenizer")), 2),
+    "a kill before run.json": (killed_at(pruner.shard.claim, "create_text"), -9),
+    "a kill after run.json": (killed_at(pruner.shard.claim, "write_views"), -9),
+    "a kill while the engine is opened": (killed_at(pruner.shard.build, "wait_for_engines"), -9),
     "a kill before the first commit": (killed_at(pruner.checkpoint.store.Store, "append"), -9),
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pruner.errors import InputError
-from pruner.lines import printable
+from pruner.system.lines import printable
 from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs
 

@@ -21,19 +21,20 @@ from jobs import compare, entry
 from jobs.benches.settings import BenchConfig
 from pruner.config.job import parse
 from pruner.errors import InputError
-from pruner.importing import import_table, parse_import
 from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.pair_files import PairsConfig, read_pairs, read_traces
-from pruner.lines import printable
-from pruner.problems import read_problems
-from pruner.recording import ReplayColumns, read_recording
-from pruner.replay import Replay
+from pruner.problems.importing import import_table, parse_import
+from pruner.problems.problem_set import read_problems
+from pruner.recordings.recording import ReplayColumns, read_recording
+from pruner.recordings.replay import Replay
 from pruner.results import formats
 from pruner.results.query import Results
 from pruner.results.writer import carry
 from pruner.settings.dotted import flatten
 from pruner.settings.section import name_fault, parse_as
-from pruner.shard import simulation, wiring
+from pruner.shard import build
+from pruner.simulation import simulation
+from pruner.system.lines import printable
 from tests.fuzz import values as v
 from tests.fuzz.jobs_in_process import call
 from tests.fuzz.run_targets import check_bookkeeping, check_damage, check_query, damages, queries, run_files
@@ -53,7 +54,7 @@ def composed(name: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _main(values: dict[str, Any]) -> None:
-    wiring.plan(parse(values))
+    build.plan(parse(values))
 
 
 SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], object]]] = {

@@ -57,7 +57,7 @@ import shutil
 shutil.disk_usage = lambda path: shutil._ntuple_diskusage(10**12, 10**12 - 10**6, 10**6)
 """
 MORE_NEEDED = """
-import pathlib, tempfile, pruner.packages as packages
+import pathlib, tempfile, pruner.system.packages as packages
 text = packages._PROJECT.read_text().replace('dependencies = [', 'dependencies = ["no-such-package>=3",', 1)
 packages._PROJECT = pathlib.Path(tempfile.mkstemp()[1])
 packages._PROJECT.write_text(text)
@@ -102,7 +102,7 @@ def test_what_is_no_config_is_bad_input(tmp_path):
 
 
 def test_engines_that_cannot_be_started_fail(tmp_path):
-    patch = "import pruner.shard.wiring as w\nfrom pruner.errors import EngineError\n"
+    patch = "import pruner.shard.build as w\nfrom pruner.errors import EngineError\n"
     patch += "def fail(*_): raise EngineError('the engine died (exit code 1)')\nw.start_sampler = fail"
     result = run("doctor", f"run.root={tmp_path}", patch=patch)
     assert result.returncode == 1 and "FAIL  engines" in result.stdout and "VLLM_LOGGING_LEVEL" in result.stdout

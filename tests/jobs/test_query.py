@@ -10,10 +10,10 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from pruner.records.schemas import VIEWS
 from pruner.results.named_queries import read_queries
 from pruner.results.query import Results
 from pruner.results.writer import views_sql
-from pruner.schemas import VIEWS
 from tests.job_processes import PROJECT, run
 from tests.many_results import write_runs
 

@@ -104,7 +104,7 @@ def test_a_judge_that_is_not_asked_is_said(tmp_path):
 
 
 def test_columns_are_documented_and_carried(root):
-    from pruner.schemas import ANSWERS, ANSWERS_ADDED
+    from pruner.records.schemas import ANSWERS, ANSWERS_ADDED
 
     answers = pq.read_table(root / "run/answers/shard=0000.parquet")
     assert set(answers.column_names) == {*ANSWERS.names, *ANSWERS_ADDED.names, "question", "kind"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pruner.processes import process, session_members
+from pruner.system.processes import process, session_members
 from tests.live.jobs_under_test import (
     PROJECT,
     assert_same_results,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pruner.prompts import ChatPrompts, load_tokenizer
+from pruner.records.traces import PairKey, ProbeKey, SegmentKey, hash64
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.vllm import EngineSpec, VllmSampler
-from pruner.traces import PairKey, ProbeKey, SegmentKey, hash64
 from tests.unit.test_config import config
 
 pytestmark = pytest.mark.live

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from pruner.clustering import Cluster
 from pruner.methods.base import Action, Answer, Ask, Compare, Extend, Method, Prepare, Prune
-from pruner.traces import PairKey, Probe, ProbeKey, Segment, Trace, Verdict, segment_end
+from pruner.records.traces import PairKey, Probe, ProbeKey, Segment, Trace, Verdict, segment_end
+from pruner.rules.clustering import Cluster
 from tests.unit.fakes import said
 
 

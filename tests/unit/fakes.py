@@ -13,15 +13,15 @@ from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.methods.base import MethodConfig, MethodContext
 from pruner.methods.deepprune import DeepPruneConfig
 from pruner.methods.registry import METHODS
-from pruner.prefix import FixedTruncation
 from pruner.prompts import BytePrompts
-from pruner.rows import AnswerRow, RunFacts, TraceRow
+from pruner.records.rows import AnswerRow, RunFacts, TraceRow
+from pruner.records.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey
+from pruner.rules.prefix import FixedTruncation
 from pruner.samplers.base import Decoding
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 from pruner.settings.section import parse_as
 from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
-from pruner.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey
 
 CONF = Path(__file__).parents[2] / "conf"
 OPENING = " \\boxed{"

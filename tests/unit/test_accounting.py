@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.rows import TraceRow
+from pruner.records.rows import TraceRow
+from pruner.records.traces import PairKey, Probe, ProbeKey, Verdict
 from pruner.shard.accounting import judge_cost, unpruned_estimate
-from pruner.traces import PairKey, Probe, ProbeKey, Verdict
 
 
 def row(tokens, prefix, is_finished):

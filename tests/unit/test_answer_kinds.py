@@ -9,7 +9,7 @@ from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Reading
 from pruner.answers.registry import KINDS
 from pruner.errors import InputError
-from pruner.traces import TraceKey
+from pruner.records.traces import TraceKey
 from tests.unit.test_config import config
 
 

@@ -10,7 +10,7 @@ import pytest
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Reading
 from pruner.errors import AnswerError
-from pruner.traces import FinalAnswer, TraceKey
+from pruner.records.traces import FinalAnswer, TraceKey
 
 
 def key(index=0):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.at_k import maj_at_k, pass_at_k
-from pruner.traces import FinalAnswer
-from pruner.voting import credit, majority_vote
+from pruner.records.traces import FinalAnswer
+from pruner.rules.voting import credit, majority_vote
+from pruner.statistics.at_k import maj_at_k, pass_at_k
 
 TRACES = st.lists(st.sampled_from(["a", "b", "c", "d", None]), min_size=1, max_size=9)
 

@@ -9,13 +9,13 @@ import pytest
 
 from jobs import entry
 from pruner.errors import InputError
-from pruner.lines import printable
-from pruner.problems import read_problems
+from pruner.problems.problem_set import read_problems
+from pruner.problems.sources import read_source
 from pruner.results.audit import audit
 from pruner.results.query import Results
 from pruner.results.writer import sql_path
 from pruner.settings.section import name_fault
-from pruner.sources import read_source
+from pruner.system.lines import printable
 from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs
 

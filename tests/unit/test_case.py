@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.answers.readings import Read
+from pruner.records.traces import Ending, Probe, ProbeKey, Problem, Segment, SegmentKey, Verdict
 from pruner.samplers.base import Completion
 from pruner.shard.case import PromptedProblem
-from pruner.traces import Ending, Probe, ProbeKey, Problem, Segment, SegmentKey, Verdict
 from tests.unit.fakes import open_case, said
 
 METHODS = ("cons", "deepprune", "adaptive", "esc", "deepconf_online")

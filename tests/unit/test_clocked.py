@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from jobs.compose import main_config
 from pruner.errors import InputError
+from pruner.records.traces import SegmentKey
 from pruner.samplers.base import Decoding, Request
-from pruner.shard.clocked import ClockedReplay, clocked_orders, clocked_run
 from pruner.shard.inputs import read_inputs
-from pruner.shard.planning import Curve, Engine
-from pruner.shard.simulation import plan_recorded
-from pruner.traces import SegmentKey
+from pruner.simulation.clocked import ClockedReplay, clocked_orders, clocked_run
+from pruner.simulation.planning import Curve, Engine
+from pruner.simulation.simulation import plan_recorded
 from tests.unit.test_planning import config as plan_config
 
 ENGINE = Engine(Curve(((1, 10.0), (2, 20.0), (4, 20.0))), 4)

@@ -2,7 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.clustering import Cluster, ClusterRule, Joins, Opens, Undecided, apply, largest, place, representatives
+from pruner.rules.clustering import (
+    Cluster,
+    ClusterRule,
+    Joins,
+    Opens,
+    Undecided,
+    apply,
+    largest,
+    place,
+    representatives,
+)
 
 RULE = ClusterRule(tau=0.5, max_clusters=32, num_compared=10, assign="best")
 
@@ -41,7 +51,7 @@ def test_a_perfect_judge_finds_the_answers(answers):
     st.integers(),
 )
 def test_every_trace_is_in_one_cluster_and_there_are_at_most_k(count, k, k1, assign, salt):
-    from pruner.traces import hash64
+    from pruner.records.traces import hash64
 
     def score(i, j):
         draw = hash64(salt, i, j) % 12
@@ -55,7 +65,7 @@ def test_every_trace_is_in_one_cluster_and_there_are_at_most_k(count, k, k1, ass
 
 @given(ANSWERS, st.integers())
 def test_lazy_comparison_decides_as_complete_comparison_does(answers, salt):
-    from pruner.traces import hash64
+    from pruner.records.traces import hash64
 
     def score(i, j):
         return (hash64(salt, i, j) % 5 + 5 * (answers[i] == answers[j])) / 9

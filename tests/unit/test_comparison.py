@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from pruner.comparison.table import Control, compared_run, control, equal_tokens, markdown, table, vote_curve
-from pruner.pareto import pareto_front
-from pruner.voting import majority_vote, winner
+from pruner.rules.voting import majority_vote, winner
+from pruner.statistics.pareto import pareto_front
 from tests.unit.fakes import said
 
 

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.confidence import (
+from pruner.errors import InputError
+from pruner.records.traces import Trace
+from pruner.rules.confidence import (
     SCORES,
     LowestGroup,
     group_confidences,
@@ -15,8 +17,6 @@ from pruner.confidence import (
     segment_confidences,
     trace_confidences,
 )
-from pruner.errors import InputError
-from pruner.traces import Trace
 from tests.unit.drive import Future
 
 EXACT = st.integers(0, 2**12).map(lambda number: number / 256)

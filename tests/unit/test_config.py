@@ -13,7 +13,7 @@ from pruner.methods.registry import METHODS
 from pruner.samplers.registry import SAMPLERS
 from pruner.settings.dotted import differing_keys
 from pruner.settings.model import FIXED_DATE
-from pruner.shard import wiring
+from pruner.shard import build
 
 CONF = str(Path(__file__).parents[2] / "conf")
 
@@ -125,7 +125,7 @@ def test_a_judge_that_cannot_judge_a_samplers_traces_is_refused(overrides, messa
 @pytest.mark.parametrize("method", METHODS)
 def test_confidences_are_sampled_for_the_methods_that_need_them(method):
     found = config(f"method={method}")
-    assert wiring.trace_rule(found).decoding.has_confidence == found.method.needs_confidence
+    assert build.trace_rule(found).decoding.has_confidence == found.method.needs_confidence
 
 
 @pytest.mark.parametrize("method", METHODS)

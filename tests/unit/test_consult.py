@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.errors import InputError
-from pruner.recording import RecordedProblem, RecordedTrace, Recording
-from pruner.replay import ProbeCost, Replay
+from pruner.recordings.recording import RecordedProblem, RecordedTrace, Recording
+from pruner.recordings.replay import ProbeCost, Replay
+from pruner.records.traces import Problem
 from pruner.samplers.replay import ReplaySampler
-from pruner.shard import wiring
-from pruner.shard.consult import Answers, Consultation, answers_of, control_rows, recorded_answers
+from pruner.shard import build
 from pruner.shard.inputs import Inputs
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig
-from pruner.traces import Problem
+from pruner.simulation.consult import Answers, Consultation, answers_of, control_rows, recorded_answers
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore
 
 BUDGET = 6
@@ -85,7 +85,7 @@ def rows_of_a_run(config_, inputs, reader):
     problems = inputs.problems.problems
     runner = Runner(
         RunnerConfig(16, 1e9, 8, 0),
-        wiring.workload(config_, inputs, problems, len(problems), {}),
+        build.workload(config_, inputs, problems, len(problems), {}),
         Engines(ReplaySampler(inputs.replay)),
         store,
         reader,

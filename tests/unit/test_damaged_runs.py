@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pruner.columns import read_parquet
 from pruner.errors import InputError
-from pruner.problems import read_problems
+from pruner.problems.columns import read_parquet
+from pruner.problems.problem_set import read_problems
 from pruner.results.query import Results, checkpoint_rows
-from pruner.slurm import small_number
+from pruner.system.slurm import small_number
 from tests.fuzz.jobs_in_process import call
 from tests.unit.conftest import SMALL
 from tests.unit.test_bad_input import BAD_TEXT, GOOD, refused

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.confidence import SCORES, keep_threshold, lowest_group
 from pruner.errors import InputError
 from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineConfig
 from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineConfig
-from pruner.traces import Trace
+from pruner.records.traces import Trace
+from pruner.rules.confidence import SCORES, keep_threshold, lowest_group
 from tests.unit.drive import Future, assert_order_does_not_matter, drive, futures
 
 WINDOW = 4

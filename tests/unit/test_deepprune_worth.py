@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pruner.methods.base import MethodContext
 from pruner.methods.deepprune_worth import DeepPruneWorth, DeepPruneWorthConfig
-from pruner.prefix import FixedTruncation
+from pruner.rules.prefix import FixedTruncation
 from tests.unit.drive import Future, assert_order_does_not_matter, drive, futures
 
 PREFIX = 4

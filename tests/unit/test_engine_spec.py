@@ -8,7 +8,7 @@ from jobs.compose import main_config
 from pruner.errors import InputError
 from pruner.samplers.vllm import EngineSpec, engine_arguments, environment, visible_devices
 from pruner.samplers.vllm_engines import split_gpus
-from pruner.shard import wiring
+from pruner.shard import build
 
 SPEC = EngineSpec("m", None, "bfloat16", 4096, 2, 0.8, False, 64, True)
 
@@ -52,7 +52,7 @@ def test_sampler_and_judge_share_a_card_where_its_memory_holds_both():
 
 def planned(monkeypatch, gpus, *overrides):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    return wiring.plan(main_config(["model=deepseek_8b", "method=deepprune", "dry_run=true", *overrides]))
+    return build.plan(main_config(["model=deepseek_8b", "method=deepprune", "dry_run=true", *overrides]))
 
 
 def test_a_plan_says_every_engine_its_process_and_its_cards(monkeypatch):

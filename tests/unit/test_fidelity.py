@@ -15,10 +15,10 @@ import pytest
 import torch
 from scipy.stats import beta
 
-from pruner.confidence import SCORES, LowestGroup, group_confidences, keep_threshold
 from pruner.methods.adaptive import Adaptive, leader_probability
 from pruner.methods.deepconf_offline import DeepConfOffline, DeepConfOfflineConfig
 from pruner.methods.deepconf_online import DeepConfOnline, DeepConfOnlineConfig
+from pruner.rules.confidence import SCORES, LowestGroup, group_confidences, keep_threshold
 from tests.unit.drive import Future, drive, plain
 
 adaptive_consistency = importlib.import_module("adaptive_consistency")

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from pruner import files
-from pruner.files import create_text, make_folder, partial_name, remove_partials, write_atomically, write_text
+from pruner.system import files
+from pruner.system.files import create_text, make_folder, partial_name, remove_partials, write_atomically, write_text
 
 
 def test_many_threads_and_processes_with_one_pid_write_one_file(tmp_path):

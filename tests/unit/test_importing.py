@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruner.errors import InputError
-from pruner.importing import import_table, parse_import
-from pruner.problem_shapes import shuffle_options
+from pruner.problems.importing import import_table, parse_import
+from pruner.problems.shapes import shuffle_options
 
 
 def imported(tmp_path, source, **changes):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.intervals import Interval, interval, resamplings
-from pruner.pareto import pareto_front
+from pruner.statistics.intervals import Interval, interval, resamplings
+from pruner.statistics.pareto import pareto_front
 
 
 def test_resamplings_draw_as_many_problems_as_there_are():

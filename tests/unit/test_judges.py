@@ -9,9 +9,9 @@ from pruner.judges.base import JudgedProblem, Prefixed
 from pruner.judges.llm import LlmJudge, common_head, probability_of_first
 from pruner.judges.probe import EngineProber, ProbeJudge, read_answer
 from pruner.learning.scoring import keyed
-from pruner.prefix import Prefix
+from pruner.records.traces import PairKey, ProbeKey, Problem, Verdict
+from pruner.rules.prefix import Prefix
 from pruner.samplers.base import Completion
-from pruner.traces import PairKey, ProbeKey, Problem, Verdict
 from tests.unit.fakes import trace_of
 from tests.unit.test_config import config
 

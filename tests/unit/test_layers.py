@@ -7,38 +7,24 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 # From the ground up: a package or a flat module imports only from earlier lines, or from beside it in its own line.
 FLOORS = [
-    {
-        "errors",
-        "lines",
-        "json_records",
-        "schemas",
-        "files",
-        "intervals",
-        "at_k",
-        "logistic",
-        "pareto",
-        "processes",
-        "slurm",
-        "packages",
-    },
+    {"errors", "system", "statistics"},
     {"settings"},
-    {"traces", "rows", "trackers"},
-    {"answers"},
-    {"prefix", "voting", "clustering", "confidence", "columns", "prompts", "sources", "problem_shapes"},
-    {"problems", "methods"},
-    {"importing", "checkpoint", "default_model"},
+    {"records", "trackers"},
+    {"answers", "rules"},
+    {"prompts", "problems"},
+    {"methods", "checkpoint", "default_model"},
     {"results"},
-    {"recording"},
-    {"replay", "reporting"},
+    {"recordings", "reporting"},
     {"samplers"},
     {"judges"},
     {"config"},
     {"shard"},
+    {"simulation"},
     {"learning", "doctor", "comparison"},
 ]
 # Who has a section of the configuration beside what it configures.
 SECTIONS = {
-    *("pruner.settings", "pruner.prefix", "pruner.problems"),
+    *("pruner.settings", "pruner.rules.prefix", "pruner.problems.problem_set"),
     *("pruner.methods", "pruner.judges", "pruner.samplers", "pruner.config", "pruner.learning", "pruner.trackers"),
 }
 # What the entries in jobs/ share. No entry imports another one.
@@ -59,7 +45,7 @@ OWNERS = {
     "mpmath": {"pruner.answers.values"},
     "multiprocessing": {"pruner.samplers.engine_process", "pruner.comparison.points"},
     "pickle": {"pruner.samplers.channel"},
-    "datasets": {"pruner.sources"},
+    "datasets": {"pruner.problems.sources"},
     "wandb": {"pruner.trackers.wandb"},
     "mlflow": {"pruner.trackers.mlflow"},
     "trackio": {"pruner.trackers.trackio"},
@@ -138,7 +124,7 @@ def test_every_library_is_imported_by_its_owners_only():
 def test_the_environment_of_slurm_is_read_in_one_place():
     for name, path in modules():
         if 'environ.get("SLURM_' in path.read_text():
-            assert name == "pruner.slurm", name
+            assert name == "pruner.system.slurm", name
 
 
 def test_every_package_says_what_is_in_it():

@@ -40,9 +40,9 @@ from pruner.learning.metrics import (
 from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.scoring import score_pairs
 from pruner.learning.tables import ScoreRow, markdown
-from pruner.prefix import FixedPrefixConfig, Prefix
 from pruner.prompts import BytePrompts
-from pruner.traces import PairKey, ProbeKey, Problem, Verdict
+from pruner.records.traces import PairKey, ProbeKey, Problem, Verdict
+from pruner.rules.prefix import FixedPrefixConfig, Prefix
 from tests.unit.fakes import trace_of
 
 QUESTION = "Sam has 2 apples and gets 3 more. How many?"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from pruner.logistic import fit, logit, sigmoid
+from pruner.rules.logistic import fit, logit, sigmoid
 
 
 @settings(max_examples=30)

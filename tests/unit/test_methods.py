@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pruner.methods.base import MethodContext
 from pruner.methods.cons import Cons
 from pruner.methods.deepprune import DeepPrune
-from pruner.prefix import FixedTruncation
+from pruner.rules.prefix import FixedTruncation
 from tests.unit.drive import Future, assert_order_does_not_matter, drive, futures
 from tests.unit.fakes import deepprune_config
 

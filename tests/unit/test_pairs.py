@@ -16,7 +16,7 @@ from pruner.learning.pair_files import (
     written_identity,
 )
 from pruner.learning.pairs import PairRule, Recorded, folds_by_problem, label_pairs, recorded_prefix
-from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
+from pruner.rules.prefix import FixedTruncation, ReasoningWordsTruncation
 from pruner.settings.section import parse_as
 
 TRUNCATION = FixedTruncation(3)

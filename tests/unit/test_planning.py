@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.compose import main_config
-from pruner import slurm
 from pruner.errors import InputError
 from pruner.settings.section import parse_as
-from pruner.shard.planning import Curve, Disk, Engine, Machine, ProblemCost, drain_s, make_plan
-from pruner.shard.simulation import PlanConfig, plan_run
+from pruner.simulation.planning import Curve, Disk, Engine, Machine, ProblemCost, drain_s, make_plan
+from pruner.simulation.simulation import PlanConfig, plan_run
+from pruner.system import slurm
 
 PROJECT = Path(__file__).parents[2]
 CURVE = Curve(((1, 10.0), (4, 40.0), (16, 80.0)))

@@ -1,5 +1,5 @@
-from pruner.prefix import FixedTruncation, ReasoningWordsTruncation
-from pruner.traces import Trace
+from pruner.records.traces import Trace
+from pruner.rules.prefix import FixedTruncation, ReasoningWordsTruncation
 from tests.unit.fakes import trace_of
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruner.errors import InputError
-from pruner.problems import ProblemColumns, read_problems
+from pruner.problems.problem_set import ProblemColumns, read_problems
 from pruner.prompts import ChatPrompts
 from pruner.settings.model import PromptConfig
 from tests.job_processes import run

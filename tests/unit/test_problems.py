@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruner.errors import InputError
-from pruner.problems import read_problems
+from pruner.problems.problem_set import read_problems
 
 
 def write(tmp_path, columns):

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from pruner.errors import EngineError, InputError
-from pruner.processes import process, session_members
+from pruner.records.traces import SegmentKey, TokenIds
 from pruner.samplers.base import Decoding, Request, check_whole
 from pruner.samplers.channel import Channel, Closed, pair
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
-from pruner.traces import SegmentKey, TokenIds
+from pruner.system.processes import process, session_members
 from tests.chaos.faulty_engine import FaultySpec
 
 CONFIG = SimulatedSamplerConfig(

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from pruner.rows import Earlier
+from pruner.records.rows import Earlier
 from pruner.shard import progress
 from pruner.shard.progress import ProgressDisplay, line
 from pruner.shard.runner import Status

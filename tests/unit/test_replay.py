@@ -9,11 +9,11 @@ import pytest
 from pruner.errors import InputError
 from pruner.judges.replay import Noise, NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning.metrics import auroc
-from pruner.recording import RecordedTrace, ReplayColumns, read_recording
-from pruner.replay import Replay
+from pruner.recordings.recording import RecordedTrace, ReplayColumns, read_recording
+from pruner.recordings.replay import Replay
+from pruner.records.traces import PairKey, ProbeKey, SegmentKey
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.replay import ReplaySampler
-from pruner.traces import PairKey, ProbeKey, SegmentKey
 
 ROWS = [
     {"problem_id": "p", "question": "1 + 1?", "gold_answer": "2", "trace_index": 0, "num_tokens": 25, "answer": "2"},

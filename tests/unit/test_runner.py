@@ -7,8 +7,8 @@ import pytest
 
 from pruner.answers.reader import AnswerReader
 from pruner.errors import EngineError
+from pruner.records.traces import Ending, Segment, SegmentKey, TraceKey
 from pruner.shard.runner import context_tokens
-from pruner.traces import Ending, Segment, SegmentKey, TraceKey
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore, problems, run_once, simulated
 
 METHODS = list(METHOD_CONFIGS)

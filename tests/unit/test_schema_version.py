@@ -5,9 +5,10 @@ from hashlib import blake2b
 import pyarrow as pa
 import pytest
 
-from pruner import SCHEMA_VERSION, schemas
+from pruner import SCHEMA_VERSION
 from pruner.checkpoint.database import create, open_database
-from pruner.rows import AnswerRow, TraceRow
+from pruner.records import schemas
+from pruner.records.rows import AnswerRow, TraceRow
 
 # The columns of every version since the guard was written. Never change an entry: add one, with the next SCHEMA_VERSION.
 RECORDED = {
@@ -42,7 +43,7 @@ def test_a_row_has_a_field_for_every_column_of_its_table():
     computed = {"tokens_net"}
     for schema, row in ((schemas.ANSWERS, AnswerRow), (schemas.TRACES, TraceRow)):
         names = set(row.__dataclass_fields__)
-        assert set(schema.names) - names <= computed, f"{row.__name__} in pruner/rows.py lacks a field"
+        assert set(schema.names) - names <= computed, f"{row.__name__} in pruner/records/rows.py lacks a field"
 
 
 def fingerprint(path):

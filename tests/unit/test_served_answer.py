@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from pruner.records.traces import PairKey, SegmentKey, TokenIds
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.served.answer import Answer, Broken, Origin, body
-from pruner.traces import PairKey, SegmentKey, TokenIds
 from tests.fake_server import loaded_tokenizer
 
 ORIGIN = Origin("fake", "vllm-0.32.0-abc")

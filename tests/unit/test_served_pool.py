@@ -9,12 +9,12 @@ import pytest
 
 from pruner.errors import EngineError, InputError, Unavailable
 from pruner.prompts import ChatPrompts
+from pruner.records.traces import PairKey, SegmentKey, TokenIds
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.served import pool
 from pruner.samplers.served.examination import Facts, differences, wanted
 from pruner.samplers.served.sampler import Servers, ServerSampler, first_contact
 from pruner.settings.model import PromptConfig
-from pruner.traces import PairKey, SegmentKey, TokenIds
 from tests.fake_server import Fake, FakeServer, loaded_tokenizer
 from tests.fault_proxy import FAULTS, FaultProxy, ProxyServer
 

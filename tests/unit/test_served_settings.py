@@ -11,7 +11,7 @@ from pruner.samplers.base import SamplerContext
 from pruner.samplers.served.addresses import api_key, read_urls
 from pruner.samplers.served.examination import Facts
 from pruner.samplers.server import doubts
-from pruner.shard.planning import Curve
+from pruner.simulation.planning import Curve
 
 URL = "sampler.urls=[http://127.0.0.1:8000]"
 FACTS = Facts("m", "/m", "0.32.0", 2048, "vllm", 1000, 16, True, True, True, True, (-1.0,))

@@ -1,8 +1,8 @@
 """The simulated sampler keeps its own counts: what runs, what it has made so far, and in which order it completes."""
 
+from pruner.records.traces import SegmentKey
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.simulated import fake_ids
-from pruner.traces import SegmentKey
 from tests.unit.fakes import simulated
 
 

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from pruner import slurm
 from pruner.errors import InputError
+from pruner.system import slurm
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruner.methods.base import Extend, Guess
+from pruner.records.traces import Segment, SegmentKey
 from pruner.shard.case import PromptedProblem
-from pruner.traces import Segment, SegmentKey
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore, open_case, problems, run_once, simulated
 
 PROMPTED = PromptedProblem(problems(1)[0], (1, 2), 0)

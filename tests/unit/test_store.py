@@ -13,8 +13,8 @@ from pruner import SCHEMA_VERSION
 from pruner.checkpoint.database import bring, discard_empty, latest, next_step, open_database, recorded
 from pruner.checkpoint.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
 from pruner.errors import CheckpointError, InputError
+from pruner.records.traces import Ending, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, TraceKey, Verdict
 from pruner.settings.prices import AccountingConfig
-from pruner.traces import Ending, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, TraceKey, Verdict
 from tests.unit.fakes import MemoryStore, problems, run_once
 
 PROJECT = Path(__file__).parents[2]

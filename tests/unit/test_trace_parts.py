@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruner.checkpoint.store import Store
-from pruner.problems import read_problems
+from pruner.problems.problem_set import read_problems
 from pruner.results import trace_parts
 from pruner.results.run_folder import RunFolder
 from pruner.results.trace_parts import TraceParts

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.traces import TokenIds, cut_at_stop, grid_shift, hash64, segment_end
+from pruner.records.traces import TokenIds, cut_at_stop, grid_shift, hash64, segment_end
 
 
 def test_hash_is_the_same_everywhere():

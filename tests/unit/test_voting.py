@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.traces import FinalAnswer
-from pruner.voting import credit, majority_vote, tied, winner
+from pruner.records.traces import FinalAnswer
+from pruner.rules.voting import credit, majority_vote, tied, winner
 
 A, B, C = (FinalAnswer(letter, letter) for letter in "abc")
 ANSWERS = st.lists(

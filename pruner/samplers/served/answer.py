@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruner.errors import EngineError
+from pruner.records.traces import TokenIds
 from pruner.samplers.base import Completion, Request, check_whole
 from pruner.samplers.increments import CONFIDENCE_TOP_K, decode_increment
-from pruner.traces import TokenIds
 
 # Tokens between two events of an answer: what is lost by an end of the connection is known to that accuracy.
 REPORT_TOKENS = 16

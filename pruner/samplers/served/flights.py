@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from pruner.records.traces import Key, PairKey
 from pruner.samplers.base import Request
 from pruner.samplers.served.examination import Facts
-from pruner.traces import Key, PairKey
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from pruner.errors import EngineError, InputError, Unavailable
-from pruner.lines import log
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.served.answer import Answer, Broken, body
 from pruner.samplers.served.client import Client, Refused, Unreachable
 from pruner.samplers.served.examination import Facts, Misfit, Wanted, differences, examine
 from pruner.samplers.served.flights import Flight, Patience, Server, end, home_of
+from pruner.system.lines import log
 
 # Faults in a row, without a whole answer between them, that open a server's circuit.
 _MOST_FAULTS = 3

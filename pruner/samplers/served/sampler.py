@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pruner.errors import EngineError, InputError, Unavailable
-from pruner.lines import log
 from pruner.prompts import model_prompts
+from pruner.records.traces import Key
 from pruner.samplers.base import Completion, JudgeEngine, Request
 from pruner.samplers.served.addresses import read_urls
 from pruner.samplers.served.client import Client, Unreachable
@@ -23,7 +23,7 @@ from pruner.samplers.served.examination import Facts, Misfit, Wanted, difference
 from pruner.samplers.served.flights import Patience
 from pruner.samplers.served.pool import Pool
 from pruner.settings.model import ModelConfig
-from pruner.traces import Key
+from pruner.system.lines import log
 
 # The environment's names for the servers' key, and for that of the judge's servers where it is another.
 KEY, JUDGE_KEY = "PRUNER_API_KEY", "PRUNER_JUDGE_API_KEY"

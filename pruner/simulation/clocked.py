@@ -14,16 +14,16 @@ from statistics import fmean
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Read
 from pruner.config.job import Config
-from pruner.replay import Replay
-from pruner.rows import AnswerRow, TraceRow
+from pruner.recordings.replay import Replay
+from pruner.records.rows import AnswerRow, TraceRow
+from pruner.records.traces import Fact, Key, SegmentKey
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.replay import ReplaySampler, ReplaySamplerConfig
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.accounting import judge_tokens, net_tokens
 from pruner.shard.inputs import read_inputs
-from pruner.shard.planning import Engine
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig
-from pruner.traces import Fact, Key, SegmentKey
+from pruner.simulation.planning import Engine
 
 
 @dataclass
@@ -150,14 +150,14 @@ def clocked_run(config: Config, engine: Engine, ahead: int) -> ClockedRun:
         InputError: the recording or the method does not fit.
     """
     inputs = read_inputs(config)
-    wiring.check_models(config, inputs)
+    build.check_models(config, inputs)
     assert inputs.replay is not None
     problems = inputs.problems.problems
     sampler, store = ClockedReplay(inputs.replay, engine), _Answers([])
     with _PatientReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
         runner = Runner(
             RunnerConfig(engine.max_running, 1e9, 1 << 30, ahead, config.speculate.share),
-            wiring.workload(config, inputs, problems, len(problems), {}),
+            build.workload(config, inputs, problems, len(problems), {}),
             Engines(sampler),
             store,
             reader,

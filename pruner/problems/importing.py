@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pruner.columns import limited
 from pruner.errors import InputError
-from pruner.problem_shapes import Shape, shaped
-from pruner.problems import REQUIRED, check_rows
+from pruner.problems.columns import limited
+from pruner.problems.problem_set import REQUIRED, check_rows
+from pruner.problems.shapes import Shape, shaped
+from pruner.problems.sources import read_any, source_stem
 from pruner.settings.section import FilePath, Section, Seed, parse_as
-from pruner.sources import read_any, source_stem
 
 
 class ColumnsConfig(Section):

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from pydantic import AfterValidator, Field, model_validator
 
 from pruner.answers.registry import known_kind
-from pruner.columns import limited
 from pruner.errors import InputError
-from pruner.files import write_atomically
-from pruner.problem_shapes import GPQA_COLUMNS, Shape, is_conversation, shaped, turns_of
+from pruner.problems.columns import limited
+from pruner.problems.shapes import GPQA_COLUMNS, Shape, is_conversation, shaped, turns_of
+from pruner.problems.sources import read_any, source_stem
+from pruner.records.traces import Problem
 from pruner.settings.section import FilePath, Positive, Section
-from pruner.sources import read_any, source_stem
-from pruner.traces import Problem
+from pruner.system.files import write_atomically
 
 REQUIRED = ("problem_id", "question", "answer")
 # A name of a kind of answers (pruner/answers/kinds).

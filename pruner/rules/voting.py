@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pruner.traces import FinalAnswer
+from pruner.records.traces import FinalAnswer
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pruner import slurm
 from pruner.answers.reader import AnswerReader
-from pruner.columns import TEXT, limited, read_parquet, typed_table
 from pruner.config.job import Config
 from pruner.errors import InputError
-from pruner.problems import MAX_SHARDS, read_problems
-from pruner.rows import AnswerRow, TraceRow
+from pruner.problems.columns import TEXT, limited, read_parquet, typed_table
+from pruner.problems.problem_set import MAX_SHARDS, read_problems
+from pruner.records.rows import AnswerRow, TraceRow
+from pruner.records.traces import Fact, Problem, Segment, hash64
 from pruner.samplers.base import Completion
 from pruner.samplers.devices import planned_devices
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
@@ -37,11 +37,11 @@ from pruner.settings.section import (
     local_path,
 )
 from pruner.shard.accounting import judge_tokens
-from pruner.shard.clocked import clocked_orders
 from pruner.shard.inputs import read_inputs, sampler_context
-from pruner.shard.planning import Curve, Disk, Engine, Machine, Plan, ProblemCost, make_plan
-from pruner.shard.workbench import Workbench
-from pruner.traces import Fact, Problem, Segment, hash64
+from pruner.simulation.clocked import clocked_orders
+from pruner.simulation.planning import Curve, Disk, Engine, Machine, Plan, ProblemCost, make_plan
+from pruner.simulation.workbench import Workbench
+from pruner.system import slurm
 
 _STEPS_A_SEGMENT = 16
 

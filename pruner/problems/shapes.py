@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pruner.columns import is_text, limited
 from pruner.errors import InputError
-from pruner.traces import hash64
+from pruner.problems.columns import is_text, limited
+from pruner.records.traces import hash64
 
 LETTERS = "ABCD"
 GPQA_COLUMNS = (

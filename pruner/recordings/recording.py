@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pruner.columns import IDS, NUMBERS, TEXT, TEXTS, limited, read_parquet, typed_table
 from pruner.errors import InputError
-from pruner.files import files_fingerprint
+from pruner.problems.columns import IDS, NUMBERS, TEXT, TEXTS, limited, read_parquet, typed_table
+from pruner.records.schemas import ANSWERS, ANSWERS_ADDED
+from pruner.records.traces import PairKey, Probe, ProbeKey, Problem, TokenIds, Verdict
 from pruner.results.run_tables import cuts_of, read_tables
-from pruner.schemas import ANSWERS, ANSWERS_ADDED
 from pruner.settings.section import MAX_COUNT, Section, local_path
-from pruner.traces import PairKey, Probe, ProbeKey, Problem, TokenIds, Verdict
+from pruner.system.files import files_fingerprint
 
 # What is read of an earlier run's tables; text, tokens and confidences as far as they are there.
 _COLUMNS = {

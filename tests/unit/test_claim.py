@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import pruner.shard.claim
 from pruner.checkpoint.lease import Lease, read_holder, this_holder
 from pruner.checkpoint.store import open_store
 from pruner.errors import CheckpointError, InputError
+from pruner.records.traces import Segment, SegmentKey
 from pruner.results.run_folder import Progress, RunFolder, write_progress
-from pruner.shard import ownership
-from pruner.shard.ownership import RunRecord, claim
-from pruner.traces import Segment, SegmentKey
+from pruner.shard.claim import RunRecord, claim
 
 CONFIG = {"method": {"name": "cons"}, "model": {"name": "m"}, "budget": 4, "seed": 0, "accounting": {"price": 1}}
 RECORD = RunRecord({"seed": "0"}, 1, CONFIG, {"config.yaml": "seed: 0\n"})
@@ -177,17 +177,17 @@ def test_a_damaged_run_json_is_named_and_nothing_is_taken(folder, text):
 
 def test_run_json_of_who_did_not_see_the_lock_is_compared_too(folder, monkeypatch):
     def by_another(path, text):
-        path.write_text(ownership._text(folder, OTHER))
+        path.write_text(pruner.shard.claim._text(folder, OTHER))
         raise FileExistsError
 
-    monkeypatch.setattr(ownership, "create_text", by_another)
+    monkeypatch.setattr(pruner.shard.claim, "create_text", by_another)
     with pytest.raises(InputError, match="seed: 1 -> 0"):
         claimed(folder)
     assert identity_of(folder) == OTHER.identity and read_holder(folder.lease) is None
 
 
 def test_a_folder_that_vanishes_is_said_to(folder, monkeypatch):
-    monkeypatch.setattr(ownership, "create_text", lambda path, text: None)
+    monkeypatch.setattr(pruner.shard.claim, "create_text", lambda path, text: None)
     with pytest.raises(CheckpointError, match="is gone"):
         claimed(folder)
 

@@ -15,13 +15,13 @@ from pruner.judges.probe import EngineProber
 from pruner.judges.replay import RecordedProber
 from pruner.methods.base import Method, MethodContext
 from pruner.prompts import Prompts
-from pruner.replay import Replay
-from pruner.rows import RunFacts
+from pruner.recordings.replay import Replay
+from pruner.records.rows import RunFacts
+from pruner.records.traces import Fact, Problem, Trace, TraceKey
 from pruner.samplers.base import Decoding, JudgeSampler, Sampler
 from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
 from pruner.shard.inputs import Inputs, sampler_context, set_name
 from pruner.shard.runner import KnownFacts, OpenCase, Workload
-from pruner.traces import Fact, Problem, Trace, TraceKey
 
 # More tokens than any trace has.
 _WHOLE = 1 << 40

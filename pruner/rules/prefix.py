@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from pruner.records.traces import Trace
 from pruner.settings.section import Choice, Positive
-from pruner.traces import Trace
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Read, Reading
 from pruner.config.job import Config
 from pruner.methods.base import Answer, Extend, Method
-from pruner.replay import Replay
-from pruner.rows import AnswerRow
+from pruner.recordings.replay import Replay
+from pruner.records.rows import AnswerRow
+from pruner.records.traces import FinalAnswer, Problem, Segment, SegmentKey, Trace, TraceKey
+from pruner.rules.voting import majority_vote, tied
 from pruner.samplers.replay import ReplaySampler, check_is_whole
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.accounting import answer_row, trace_rows
 from pruner.shard.case import Case, CaseOutcome, PromptedProblem, Step
 from pruner.shard.inputs import Inputs
-from pruner.traces import FinalAnswer, Problem, Segment, SegmentKey, Trace, TraceKey
-from pruner.voting import majority_vote, tied
 
 _WAIT_S = 0.2
 
@@ -128,12 +128,12 @@ class Consultation:
         assert inputs.replay is not None
         self._replay = inputs.replay
         self._answers = answers
-        self._prompts = wiring.make_prompts(config, inputs)
-        self._run = wiring.run_facts(config, inputs)
+        self._prompts = build.make_prompts(config, inputs)
+        self._run = build.run_facts(config, inputs)
         self._modes_of: dict[str, frozenset[str]] = {}
         self._sees_whole_traces = config.method.sees_whole_traces
-        self._new_method = wiring.method_maker(config, inputs)
-        self._open_case = wiring.case_opener(config, inputs, self._prompts)
+        self._new_method = build.method_maker(config, inputs)
+        self._open_case = build.case_opener(config, inputs, self._prompts)
 
     def consult(self, problem: Problem) -> Consulted:
         """Return what the method makes of a problem; what a run would measure in its row is 0.

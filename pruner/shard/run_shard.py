@@ -12,21 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pruner import slurm
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.lease import Lease, this_holder
 from pruner.checkpoint.store import AttemptEnd, Store
 from pruner.config.identity import identity
 from pruner.config.job import Config
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, Unavailable
-from pruner.lines import log, print_warnings, printable
+from pruner.records.traces import Problem
 from pruner.results.query import run_totals
 from pruner.results.run_folder import Progress, RunFolder
 from pruner.results.summary import seconds_words, summary
 from pruner.results.writer import write_attempts, write_results
 from pruner.samplers.base import Sampler
 from pruner.settings.section import local_path
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.attempt import (
     Reporter,
     Shard,
@@ -40,12 +39,13 @@ from pruner.shard.attempt import (
     report_done,
     this_process,
 )
+from pruner.shard.claim import RunRecord, claim, recorded_contact
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs, sampler_context
 from pruner.shard.opening import opening
-from pruner.shard.ownership import RunRecord, claim, recorded_contact
 from pruner.shard.progress import ProgressDisplay
 from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
-from pruner.traces import Problem
+from pruner.system import slurm
+from pruner.system.lines import log, print_warnings, printable
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
     """
     slurm.check_one_node()
     inputs = read_inputs(config)
-    wiring.check_models(config, inputs)
+    build.check_models(config, inputs)
     print_warnings([*start.notes, *inputs.problems.notes, *unasked_judge(config)])
     contact = config.sampler.contact(sampler_context(config, inputs), stop.is_requested)
     if stop.is_requested():
@@ -196,8 +196,8 @@ def _prepared_attempt(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
         AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader,
         _opened() as opened,
     ):
-        opened.append(wiring.start_sampler(config, inputs))
-        workload = wiring.workload(config, inputs, shard.todo, shard.num_problems, shard.store.unfinished_facts())
+        opened.append(build.start_sampler(config, inputs))
+        workload = build.workload(config, inputs, shard.todo, shard.num_problems, shard.store.unfinished_facts())
         prepared = _Prepared(workload, reader, opened, started_at)
         return not stop.is_requested() and _attempt(shard, inputs, prepared, stop)
 
@@ -205,7 +205,7 @@ def _prepared_attempt(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
 def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> bool:
     """Run one attempt; return False if it was interrupted."""
     config = shard.config
-    sampler_gpus, judge_gpus = wiring.num_gpus(config)
+    sampler_gpus, judge_gpus = build.num_gpus(config)
     process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
     number = shard.store.begin_attempt(process, killed_attempt(shard.last))
     for line in opening(shard, inputs, number, process):
@@ -218,7 +218,7 @@ def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> b
     [sampler] = opened = prepared.opened
     with _recorded(shard, reporter, prepared.started_at, stop.is_requested) as attempt:
         log(_loading(config))
-        judge_sampler = wiring.wait_for_engines(config, inputs, sampler, opened, stop.is_requested)
+        judge_sampler = build.wait_for_engines(config, inputs, sampler, opened, stop.is_requested)
         attempt.loaded_at = time.monotonic()
         log(f"working, after {seconds_words(attempt.loaded_at - attempt.started_at)} of loading")
         attempt.runner = Runner(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from pruner.traces import hash64
+from pruner.records.traces import hash64
 
 Pair = tuple[int, int]
 Verdicts = Mapping[Pair, float | None]

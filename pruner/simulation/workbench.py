@@ -9,14 +9,14 @@ from pathlib import Path
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.store import Store, open_store
 from pruner.config.job import Config
+from pruner.records.traces import Problem
 from pruner.samplers.base import Sampler
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
-from pruner.shard import wiring
+from pruner.shard import build
 from pruner.shard.attempt import killed_attempt, this_process
 from pruner.shard.case import Case
 from pruner.shard.inputs import Inputs, read_inputs
 from pruner.shard.runner import Engines, FactStore, Hooks, KnownFacts, Runner, RunnerConfig, Status, Workload
-from pruner.traces import Problem
 
 TRACES, SEGMENTS_A_TRACE = 16, 8
 # A step of the simulated engine, as if it reported on its requests every so many tokens.
@@ -78,8 +78,8 @@ class Workbench:
     ) -> Runner:
         """Return a runner over these problems. case_of: given each case, returns what the runner works with in its place."""
         config = self.config
-        prompts = wiring.make_prompts(config, self.inputs)
-        open_case = wiring.case_opener(config, self.inputs, prompts)
+        prompts = build.make_prompts(config, self.inputs)
+        open_case = build.case_opener(config, self.inputs, prompts)
         latest = [Status(0, 0)]
         return Runner(
             config=RunnerConfig(
@@ -90,7 +90,7 @@ class Workbench:
                 speculate_share=config.speculate.share,
             ),
             workload=Workload(
-                run=wiring.run_facts(config, self.inputs),
+                run=build.run_facts(config, self.inputs),
                 problems=problems,
                 num_problems=num_problems,
                 num_done=0,

@@ -15,7 +15,7 @@ from itertools import accumulate, chain, islice
 from operator import sub
 
 from pruner.errors import InputError
-from pruner.traces import Segment, Trace
+from pruner.records.traces import Segment, Trace
 
 # Of the lowest groups, this share makes the bottom-10 % score.
 _BOTTOM = 0.1

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.feather
 
-from pruner.columns import plain_column, plain_table, read_parquet
 from pruner.errors import InputError, first_line
+from pruner.problems.columns import plain_column, plain_table, read_parquet
 from pruner.settings.section import local_path, path_fault, text_fault
 
 # A row must fit into a block.

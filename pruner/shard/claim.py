@@ -23,10 +23,10 @@ from pruner import SCHEMA_VERSION
 from pruner.checkpoint.database import SHARD_COUNT, differing_from, recorded, remove
 from pruner.checkpoint.lease import Holder, Lease, live_holder
 from pruner.errors import CheckpointError, InputError
-from pruner.files import create_text, remove_partials, write_text
 from pruner.results.run_folder import SHARD_TABLES, RunFolder
 from pruner.results.writer import write_views
 from pruner.settings.dotted import differing_keys
+from pruner.system.files import create_text, remove_partials, write_text
 
 _POLL_S = 0.5
 # Nobody holds the run's lock for longer than it takes to read some files.

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from pruner.errors import InputError
-from pruner.problems import ProblemSet, fingerprint
-from pruner.recording import RecordedProblem, RecordedTrace, Recording
-from pruner.traces import Probe, ProbeKey, Problem, hash64
+from pruner.problems.problem_set import ProblemSet, fingerprint
+from pruner.recordings.recording import RecordedProblem, RecordedTrace, Recording
+from pruner.records.traces import Probe, ProbeKey, Problem, hash64
 
 
 @dataclass(frozen=True)

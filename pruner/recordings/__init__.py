@@ -1,0 +1,1 @@
+"""Recorded traces: reading and checking them, and giving them out in the order of a seed. Samplers and judges replay from here."""
