@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Reading
+from pruner.judges.base import Judge, Prober
 from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.methods.base import MethodConfig, MethodContext
 from pruner.methods.deepprune import DeepPruneConfig
@@ -17,7 +18,7 @@ from pruner.prompts import BytePrompts
 from pruner.records.rows import AnswerRow, RunFacts, TraceRow
 from pruner.records.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey
 from pruner.rules.prefix import FixedTruncation
-from pruner.samplers.base import Decoding
+from pruner.samplers.base import Decoding, JudgeSampler
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 from pruner.settings.section import parse_as
 from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
@@ -88,14 +89,20 @@ def deepprune_config(**changes: object) -> DeepPruneConfig:
     return config
 
 
-def open_case(name: str, budget: int, prompted: PromptedProblem, known: Iterable[Fact]):
+def open_case(
+    name: str,
+    budget: int,
+    prompted: PromptedProblem,
+    known: Iterable[Fact],
+    make_judge: Callable[[Prober], Judge] = ProbeJudge,
+):
     truncation = FixedTruncation(20)
     prober = EngineProber(OPENING, BytePrompts().encode_text(OPENING), 4, 4096)
     config = METHOD_CONFIGS[name]
     decoding = Decoding(temperature=1.0, has_confidence=config.needs_confidence)
     trace_rule = TraceRule(3, 16, 500, 4096, decoding)
     setting = CaseSetting(
-        ProbeJudge(prober),
+        make_judge(prober),
         prober,
         truncation,
         trace_rule,
@@ -140,6 +147,8 @@ def run_once(
     drain_s=0.0,
     ahead=0,
     share=1.0,
+    make_judge: Callable[[Prober], Judge] = ProbeJudge,
+    judge_sampler: JudgeSampler | None = None,
 ):
     """Run until done or for so many engine steps; return whether it was done, and the status."""
     left = [steps if steps is not None else 10**9]
@@ -157,10 +166,10 @@ def run_once(
             num_problems=len(todo),
             num_done=len(answered),
             prompts=BytePrompts(),
-            open_case=lambda prompted, known: open_case(name, budget, prompted, known),
+            open_case=lambda prompted, known: open_case(name, budget, prompted, known, make_judge),
             known=store.unfinished_facts(),
         ),
-        engines=Engines(sampler or simulated()),
+        engines=Engines(sampler or simulated(), judge_sampler),
         store=store,
         reader=reader or AnswerReader("math"),
         hooks=Hooks(should_stop, lambda: drain_s),

@@ -9,6 +9,7 @@ from pruner.answers.reader import AnswerReader
 from pruner.errors import EngineError
 from pruner.records.traces import Ending, Segment, SegmentKey, TraceKey
 from pruner.shard.runner import context_tokens
+from tests.unit.fake_judges import METHODS_AND_JUDGES, run_judged
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore, problems, run_once, simulated
 
 METHODS = list(METHOD_CONFIGS)
@@ -34,10 +35,10 @@ def keys(store):
     return [fact.key for fact in store.facts]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_problem_gets_one_row_and_the_accounting_balance(name):
+@pytest.mark.parametrize(("name", "judge"), METHODS_AND_JUDGES)
+def test_every_problem_gets_one_row_and_the_accounting_balance(name, judge):
     store = MemoryStore()
-    is_done, status = run_once(store, name, 8, problems(10))
+    is_done, status = run_judged(judge, store, name, 8, problems(10))
     assert is_done and status.problems_done == 10
     assert [row.problem_index for row in sorted(store.answers, key=lambda r: r.problem_index)] == list(range(10))
     sampled = sum(len(fact.token_ids) for fact in store.facts if isinstance(fact, Segment))
@@ -67,20 +68,19 @@ def test_methods_sample_less_than_cons(name):
     assert sum(row.tokens_sampled for row in pruned.answers) < sum(row.tokens_sampled for row in cons.answers)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "judge"), METHODS_AND_JUDGES)
 @pytest.mark.parametrize("salt", range(6))
-def test_a_run_that_was_stopped_again_and_again_ends_with_the_same_rows(name, salt):
+def test_a_run_that_was_stopped_again_and_again_ends_with_the_same_rows(name, judge, salt):
     whole = MemoryStore()
-    run_once(whole, name, 8, problems(8))
+    run_judged(judge, whole, name, 8, problems(8))
     draw = random.Random(salt)
     store, is_done = MemoryStore(), False
     for _ in range(200):
         if is_done:
             break
         before = [sum(getattr(row, name) or 0 for row in store.answers) for name in COUNTED]
-        is_done, status = run_once(
-            store, name, 8, problems(8), steps=draw.randrange(1, 9), every=draw.choice([1, 3, 50])
-        )
+        steps, every = draw.randrange(1, 9), draw.choice([1, 3, 50])
+        is_done, status = run_judged(judge, store, name, 8, problems(8), steps=steps, every=every)
     assert is_done
     assert rows(store) == rows(whole)
     ended = [sum(getattr(row, name) or 0 for row in store.answers) for name in COUNTED]
@@ -100,12 +100,12 @@ def test_shards_give_the_rows_of_the_whole_set(name):
     assert rows(shards) == rows(whole)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_rows_do_not_depend_on_how_fast_or_how_many_at_once(name):
+@pytest.mark.parametrize(("name", "judge"), METHODS_AND_JUDGES)
+def test_rows_do_not_depend_on_how_fast_or_how_many_at_once(name, judge):
     results = []
     for changes in ({}, {"step_tokens": 1}, {"max_running_traces": 1}, {"step_tokens": 1000}):
         store = MemoryStore()
-        run_once(store, name, 6, problems(5), sampler=simulated(**changes))
+        run_judged(judge, store, name, 6, problems(5), simulated(**changes))
         results.append(rows(store))
     assert all(result == results[0] for result in results)
 
@@ -160,14 +160,14 @@ def test_an_interrupted_run_says_what_it_discarded():
     assert not is_done and status.tokens_in_flight > 0
 
 
-@pytest.mark.parametrize("name", METHOD_CONFIGS)
-def test_a_run_that_is_drained_discards_nothing_and_goes_on_with_the_same_rows(name):
+@pytest.mark.parametrize(("name", "judge"), METHODS_AND_JUDGES)
+def test_a_run_that_is_drained_discards_nothing_and_goes_on_with_the_same_rows(name, judge):
     store = MemoryStore()
-    is_done, stopped = run_once(store, name, 8, problems(6), steps=5, drain_s=60.0)
+    is_done, stopped = run_judged(judge, store, name, 8, problems(6), steps=5, drain_s=60.0)
     assert stopped.tokens_in_flight == 0 and (is_done or stopped.segments > 0)
-    run_once(store, name, 8, problems(6))
+    run_judged(judge, store, name, 8, problems(6))
     whole = MemoryStore()
-    run_once(whole, name, 8, problems(6))
+    run_judged(judge, whole, name, 8, problems(6))
     assert rows(store) == rows(whole)
     assert len(keys(store)) == len(set(keys(store)))
 
