@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import json
 import shutil
@@ -13,11 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hypothesis import strategies as st
 
-from jobs import compare, entry
+from jobs import compare
 from jobs.benches.settings import BenchConfig
 from pruner.config.job import parse
 from pruner.errors import InputError
@@ -35,22 +32,13 @@ from pruner.settings.section import name_fault, parse_as
 from pruner.shard import build
 from pruner.simulation import simulation
 from pruner.system.lines import printable
+from tests.composed import composed
 from tests.fuzz import values as v
 from tests.fuzz.jobs_in_process import call
 from tests.fuzz.run_targets import check_bookkeeping, check_damage, check_query, damages, queries, run_files
 from tests.fuzz.target import PROJECT, Target, Wrong, code_of, ended, folder, no_constant, one_run, small_runs
 
-CONF = str(PROJECT / "conf")
-
-
 # --- values of configs
-
-
-@functools.cache
-def composed(name: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return entry.plain(compose(name, overrides=list(overrides)))
 
 
 def _main(values: dict[str, Any]) -> None:
@@ -93,7 +81,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], objec
 def changed_configs(draw: st.DrawFn) -> tuple[str, list[tuple[str, Any]]]:
     section = draw(st.sampled_from(sorted(SECTIONS)))
     name, overrides, _ = SECTIONS[section]
-    keys = [*flatten(composed(name, overrides)), *composed(name, overrides)]
+    keys = [*flatten(composed(name, *overrides)), *composed(name, *overrides)]
     return section, draw(
         st.lists(st.tuples(st.sampled_from(keys), st.one_of(v.values, v.plausible)), min_size=1, max_size=2)
     )
@@ -102,7 +90,7 @@ def changed_configs(draw: st.DrawFn) -> tuple[str, list[tuple[str, Any]]]:
 def check_config(drawn: tuple[str, list[tuple[str, Any]]]) -> int:
     section, changes = drawn
     name, overrides, use = SECTIONS[section]
-    values = json.loads(json.dumps(composed(name, overrides)))
+    values = composed(name, *overrides)
     for key, value in changes:
         *above, last = key.split(".")
         place = values
@@ -241,7 +229,7 @@ def check_pairs_source(data: bytes) -> int:
     with folder() as place:
         path = place / "traces.parquet"
         path.write_bytes(data)
-        values = composed("build_pairs", ("source=x.parquet", "target=y.parquet")) | {"source": str(path)}
+        values = composed("build_pairs", "source=x.parquet", "target=y.parquet") | {"source": str(path)}
         code_of(lambda: read_pairs(path))
         return code_of(lambda: read_traces(parse_as(PairsConfig, values)))
 
@@ -279,7 +267,7 @@ def check_import(drawn: tuple[str, bytes]) -> int:
     with folder() as place:
         source, target = place / f"s{ending}", place / "t.parquet"
         source.write_bytes(data)
-        values = composed("import_problems", ("source=x.csv", "target=y.parquet"))
+        values = composed("import_problems", "source=x.csv", "target=y.parquet")
         config = parse_import(values | {"source": str(source), "target": str(target)})
 
         def work() -> None:
@@ -299,7 +287,7 @@ def check_import(drawn: tuple[str, bytes]) -> int:
 def check_names(drawn: tuple[str, str]) -> int:
     """A name that is accepted is found by everybody, and no sibling with it."""
     root_name, name = drawn
-    values = composed("config", ("sampler=simulated",))
+    values = composed("config", "sampler=simulated")
     with folder() as place:
         root = f"{place}/{root_name}"
         code = code_of(lambda: parse(json.loads(json.dumps(values)) | {"run": {"name": name, "root": root}}))

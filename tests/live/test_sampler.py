@@ -8,7 +8,7 @@ from pruner.prompts import ChatPrompts, load_tokenizer
 from pruner.records.traces import PairKey, ProbeKey, SegmentKey, hash64
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.vllm import EngineSpec, VllmSampler
-from tests.unit.test_config import config
+from tests.composed import config
 
 pytestmark = pytest.mark.live
 SAMPLED = Decoding(temperature=0.7, top_p=0.95)

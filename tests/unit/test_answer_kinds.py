@@ -10,7 +10,7 @@ from pruner.answers.readings import Reading
 from pruner.answers.registry import KINDS
 from pruner.errors import InputError
 from pruner.records.traces import TraceKey
-from tests.unit.test_config import config
+from tests.composed import config
 
 
 def test_there_are_the_kinds_that_the_documents_name():

@@ -1,7 +1,6 @@
-from pathlib import Path
+from itertools import product
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from jobs import entry
 from pruner.config.identity import identity
@@ -14,39 +13,48 @@ from pruner.samplers.registry import SAMPLERS
 from pruner.settings.dotted import differing_keys
 from pruner.settings.model import FIXED_DATE
 from pruner.shard import build
+from tests.composed import CONF, composed, config
 
-CONF = str(Path(__file__).parents[2] / "conf")
-
-
-def values(*overrides):
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return entry.plain(compose("config", overrides=list(overrides)))
-
-
-def config(*overrides):
-    return parse(values(*overrides))
-
-
-MODELS = sorted(path.stem for path in (Path(CONF) / "model").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+# What a choice cannot do without.
+NEEDED = {
+    "model=own": ["model.path=/models/own"],
+    "sampler=replay": ["sampler.source=x"],
+    "sampler=server": ["sampler.urls=[http://h:1]"],
+    "judge=noisy_oracle": ["sampler=replay", "sampler.source=x"],
+    "judge=recorded": ["sampler=replay", "sampler.source=x"],
+    "judge=oracle": ["judge.source=x"],
+}
 
 
 @pytest.mark.parametrize(("group", "found"), [("method", METHODS), ("judge", JUDGES), ("sampler", SAMPLERS)])
 def test_whatever_is_registered_has_shipped_values_under_its_name(group, found):
-    shipped = {path.stem for path in (Path(CONF) / group).glob("*.yaml")}
+    shipped = {path.stem for path in (CONF / group).glob("*.yaml")}
     assert shipped - {"deepprune_4b"} == set(found)  # a judge of the kind llm
-    given = {"replay": ["sampler.source=x"], "server": ["sampler.urls=[http://h:1]"]}
     for name in found:
-        assert values(f"{group}={name}", *given.get(name, []))[group]["name"] == name
+        assert composed("config", f"{group}={name}", *NEEDED.get(f"{group}={name}", []))[group]["name"] == name
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("judge", ["probe", "llm"])
-@pytest.mark.parametrize("prefix", ["fixed", "reasoning_words"])
-def test_every_shipped_config_is_valid(model, method, judge, prefix):
-    path = ["model.path=/models/own"] if model == "own" else []
-    found = config(f"model={model}", f"method={method}", f"judge={judge}", f"prefix={prefix}", "sampler=vllm", *path)
-    assert found.model.name == model
+def chosen(**choices):
+    """Return the config with a choice in some groups. Each is composed once: a choice is a section of its own."""
+    values = composed("config")
+    for group, name in choices.items():
+        choice = f"{group}={name}"
+        values[group] = composed("config", choice, *NEEDED.get(choice, []))[group]
+    return parse(values)
+
+
+def test_every_shipped_choice_is_valid_with_those_that_it_has_to_do_with():
+    samplers = {"noisy_oracle": "replay", "recorded": "replay"}
+    for model, judge in product(MODELS, ("probe", "llm")):
+        assert chosen(model=model, judge=judge, sampler="vllm").model.name == model
+    for method, judge in product(METHODS, JUDGES):
+        found = chosen(method=method, judge=judge, sampler=samplers.get(judge, "vllm"))
+        assert (found.method.name, found.judge.name) == (method, judge)
+    for method, prefix in product(METHODS, ("fixed", "reasoning_words")):
+        assert chosen(method=method, prefix=prefix).prefix.name == prefix
+    for method, sampler in product(METHODS, SAMPLERS):
+        assert chosen(method=method, sampler=sampler).sampler.name == sampler
 
 
 @pytest.mark.parametrize("name", ["aime24", "aime25", "gpqa", "own"])

@@ -6,7 +6,7 @@ from pruner.errors import InputError
 from pruner.samplers import devices, vllm_engines
 from pruner.samplers.base import SamplerContext
 from pruner.samplers.vllm import environment
-from tests.unit.test_config import config
+from tests.composed import config
 from tests.unit.test_engine_spec import SPEC
 
 

@@ -12,8 +12,8 @@ from pruner.learning.scoring import keyed
 from pruner.records.traces import PairKey, ProbeKey, Problem, Verdict
 from pruner.rules.prefix import Prefix
 from pruner.samplers.base import Completion
+from tests.composed import config
 from tests.unit.fakes import trace_of
-from tests.unit.test_config import config
 
 PAIR = PairKey("p", 0, 1)
 
