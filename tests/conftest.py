@@ -34,6 +34,20 @@ def folder_of(item):
     return Path(item.path).parent.name
 
 
+@pytest.fixture
+def serving():
+    """A function that starts something that serves, or that is served; all of it is closed afterwards."""
+    started = []
+
+    def start(kind, *arguments, **named):
+        started.append(kind(*arguments, **named))
+        return started[-1]
+
+    yield start
+    for each in reversed(started):
+        each.close()
+
+
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory):
     """A small deepprune run with the real engine that nothing disturbed."""

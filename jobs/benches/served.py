@@ -19,8 +19,7 @@ from pruner.config.job import Config
 from pruner.errors import InputError
 from pruner.samplers.devices import num_devices
 from pruner.samplers.process import ProcessSampler
-from pruner.samplers.served.addresses import read_urls
-from pruner.samplers.served.sampler import ServerSampler, first_contact
+from pruner.samplers.served.sampler import ServerSampler
 from pruner.samplers.server import ServerSamplerConfig
 from pruner.samplers.vllm_engines import VllmSamplerConfig, engine_specs
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
@@ -58,16 +57,15 @@ def measure(repeats: int, scratch: str | None, overrides: list[str]) -> dict[str
     config = main_config(["method=cons", *overrides])
     inputs = read_inputs(config)
     assert isinstance(config.sampler, ServerSamplerConfig)
-    servers = replace(config.sampler.servers(), extra={"ignore_eos": True})
-    want = config.sampler.wanted(sampler_context(config))
-    facts = first_contact(servers, want)
+    servers = replace(config.sampler.servers, extra={"ignore_eos": True})
+    facts = config.sampler.check_servers(sampler_context(config), lambda: False)
     assert facts is not None
     beside, own = in_process(overrides)
-    sampler = ServerSampler(servers, want, facts)
+    sampler = ServerSampler(servers, config.sampler.requirements(sampler_context(config)), facts)
     rows: list[dict[str, Any]] = []
     try:
         sampler.wait_ready(lambda: False)
-        served = Served(sampler, read_urls(servers.urls), facts.model, servers.key)
+        served = Served(sampler, servers.addresses(), facts.model, servers.key)
         own.wait_ready()
         warm_up(own, beside, inputs)
         same = True

@@ -149,7 +149,7 @@ def exactness(engines: Engines) -> Finding:
     if not is_exact:
         promise = (
             "servers promise nothing"
-            if engines.config.sampler.num_servers()
+            if engines.config.sampler.servers is not None
             else "sampler.exact=false promises nothing"
         )
         what += f" ({promise}; what is committed is never sampled again either way)"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -15,12 +16,11 @@ from safetensors import SafetensorError, safe_open
 from pruner.checkpoint.database import open_database
 from pruner.config.job import Config
 from pruner.doctor.findings import Check, Finding
-from pruner.errors import InputError
+from pruner.errors import InputError, Unavailable
 from pruner.prompts import check_model_folder, check_tokenizer, load_tokenizer
 from pruner.samplers.devices import LEAST_DRIVER, check_build, num_devices, visible_cards, vllm_version
-from pruner.samplers.served.examination import Facts, differences
-from pruner.samplers.served.sampler import contacts
-from pruner.samplers.server import ServerSamplerConfig, doubts
+from pruner.samplers.served.sampler import examined
+from pruner.samplers.server import ServerSamplerConfig
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.settings.section import local_path
 from pruner.shard import build
@@ -69,22 +69,23 @@ def packages_there() -> Finding:
 def servers(config: Config, sampler: ServerSamplerConfig) -> Finding:
     """Ask every server what it is."""
     check_tokenizer(config.model.path, "model.path")
-    found = contacts(sampler.servers(), sampler.wanted(sampler_context(config)))
-    faults = [f"{url}: {each}" for url, each in found.items() if isinstance(each, str)]
-    if faults or not found:
-        advice = "Start them (slurm/serve.sh), or name others in sampler.urls."
-        return Finding("servers", "FAIL", "; ".join(faults) or "sampler.urls names none yet", advice)
-    known = [each for each in found.values() if isinstance(each, Facts)]
-    if differing := [line for other in known[1:] for line in differences(known[0], other)]:
-        advice = "A run works on servers of one kind: start them with the same model, version and options."
-        return Finding("servers", "FAIL", f"they differ: {'; '.join(differing)}", advice)
-    first = known[0]
-    cache = sum(each.capacity_tokens or 0 for each in known)
+    try:
+        # Nobody waits for servers here.
+        patient = replace(sampler.servers, patience_s=sampler.connect_s)
+        found = examined(patient, sampler.requirements(sampler_context(config)))
+        faults = [f"{each.url}: {each.why}" for each in found if each.state != "works"]
+    except (InputError, Unavailable) as error:
+        found, faults = [], [str(error)]
+    known = [each.facts for each in found if each.facts is not None]
+    if faults:
+        advice = "Start them (slurm/serve.sh) with the same model, version and options, or name others in sampler.urls."
+        return Finding("servers", "FAIL", "; ".join(faults), advice)
+    first, cache = known[0], sum(each.capacity_tokens or 0 for each in known)
     what = f"{len(known)} with {first.model}, vLLM {first.version}, context {first.max_model_len:,}"
     what += f", {cache:,} tokens of cache" if cache else ""
     figures = {"servers": len(known), "cache_tokens": cache}
-    if said := doubts(first, sampler):
-        return Finding("servers", "WARN", what, ". ".join(said) + ".", figures)
+    if lines := first.warnings(sampler.cache_block_tokens):
+        return Finding("servers", "WARN", what, ". ".join(lines) + ".", figures)
     return Finding("servers", "PASS", what, figures=figures)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -11,6 +11,8 @@ from pruner.errors import EngineError
 from pruner.prompts import Prompts
 from pruner.recordings.replay import Replay
 from pruner.records.traces import Key
+from pruner.samplers.served.addresses import Servers
+from pruner.samplers.served.facts import ServerFacts
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Choice, Positive, Running
 
@@ -189,19 +191,6 @@ class JudgeEngine:
 
 
 @dataclass(frozen=True)
-class Contact:
-    """What was found where a sampler does not start its engine itself.
-
-    Attributes:
-        facts: plain values, which run.json records.
-        known: the same, as the sampler keeps it.
-    """
-
-    facts: Mapping[str, Any]
-    known: Any
-
-
-@dataclass(frozen=True)
 class SamplerContext:
     """What a sampler may know of the run.
 
@@ -209,14 +198,14 @@ class SamplerContext:
         seed: of the run.
         judge: the model that the judge asks; None: the judge asks none, or there is no judge.
         replay: what the sampler's own `read_replay` gave.
-        contact: what its own `contact` gave.
+        servers: what its own `check_servers` gave.
     """
 
     seed: int
     model: ModelConfig
     judge: JudgeEngine | None = None
     replay: Replay | None = None
-    contact: Contact | None = None
+    servers: ServerFacts | None = None
 
 
 class SamplerConfig(Choice):
@@ -282,25 +271,24 @@ class SamplerConfig(Choice):
     def check(self, context: SamplerContext) -> None:
         """Refuse what cannot be opened on this machine, before anything is loaded. Raises InputError."""
 
-    def contact(self, context: SamplerContext, should_stop: Callable[[], bool]) -> Contact | None:
-        """Look at engines that are there already, before the run is claimed; None if there are none, or it is to be stopped.
+    @property
+    def servers(self) -> Servers | None:
+        """The servers that all jobs of a run work on; None: each job has an engine of its own."""
+        return None
+
+    @property
+    def max_running(self) -> int:
+        """Requests that are worked on at once, on all engines together."""
+        return self.max_running_traces * (1 if self.servers is None else self.servers.count)
+
+    def check_servers(self, context: SamplerContext, should_stop: Callable[[], bool]) -> ServerFacts | None:
+        """Examine the servers before the run is claimed; None: there are none, or it is to be stopped.
 
         Raises:
             InputError: they are not what the run needs.
             Unavailable: they are away.
         """
         return None
-
-    def check_contact(self, recorded: Mapping[str, Any], contact: Contact) -> None:
-        """Refuse engines that are others than those that the run was begun with. recorded: the facts then. Raises InputError."""
-
-    def max_running(self, context: SamplerContext) -> int:
-        """Return how many requests are worked on at once, on all engines together."""
-        return self.max_running_traces
-
-    def num_servers(self) -> int:
-        """Return how many servers all jobs of a run work on, as far as that is known before; 0: each job has an engine of its own."""
-        return 0
 
     def fingerprints(self, context: SamplerContext) -> dict[str, str]:
         """Return hashes of the contents that the run's results depend on and the config only points at."""

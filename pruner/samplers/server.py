@@ -1,40 +1,40 @@
 """The served sampler: the same requests, put to vLLM's own server over HTTP, on one machine or many.
 
-What the server is asked and what is taken of its answers is in `served/`. What is not promised: another server's numerics. Equal requests
-give equal tokens only where the server is started so that they do (float32 on a CPU, VLLM_BATCH_INVARIANT=1 on a GPU).
+The package `served` asks the servers and checks their answers. A server's numerics are its own: equal requests give equal tokens only if
+the server is started so (float32 on a CPU, VLLM_BATCH_INVARIANT=1 on a GPU).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
 from pruner.errors import InputError
 from pruner.prompts import Prompts, check_tokenizer, model_prompts, tokenizer_fingerprint
-from pruner.samplers.base import Contact, JudgeSampler, Sampler, SamplerConfig, SamplerContext
-from pruner.samplers.served.addresses import api_key, read_urls, urls_fault
-from pruner.samplers.served.examination import Facts, Wanted, check_same, wanted
-from pruner.samplers.served.sampler import (
-    JUDGE_KEY,
-    KEY,
-    Servers,
-    ServerSampler,
-    first_contact,
-    open_served_judge,
-)
+from pruner.samplers.base import JudgeSampler, Sampler, SamplerConfig, SamplerContext
+from pruner.samplers.served.addresses import KEY, Servers, api_key, urls_fault
+from pruner.samplers.served.examination import Requirements, requirements
+from pruner.samplers.served.facts import ServerFacts
+from pruner.samplers.served.sampler import ServerSampler, examined, open_served_judge
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Positive, Seconds
 from pruner.system.lines import print_warnings
 
 
 class ServerSamplerConfig(SamplerConfig):
-    """urls: of the servers, or `@FILE` with one a line. served_name: the model's name there; null: the only one.
-    max_running_traces: of each server. aligned: see the vLLM sampler. connect_s: for a connection, and for a short answer. stall_s: a server
-    without a sign of any answer for so long hangs. patience_s: without a sign of any server for so long, the job ends with 75.
+    """Settings of the served sampler.
+
+    Attributes:
+        urls: of the servers, or `@FILE` with one URL per line.
+        served_name: the model's name there; null: they serve one model.
+        max_running_traces: requests that each server works on at once.
+        aligned: see the vLLM sampler.
+        connect_s: for a connection, and for a short answer.
+        stall_s: a server hangs if it gives no sign of any answer for this time.
+        patience_s: the job ends with exit code 75 if no server gives a sign for this time.
     """
 
     name: Literal["server"]
@@ -70,13 +70,9 @@ class ServerSamplerConfig(SamplerConfig):
     def align_tokens(self) -> int | None:
         return self.cache_block_tokens if self.aligned else None
 
-    def max_running(self, context: SamplerContext) -> int:
-        return self.max_running_traces * (
-            self.num_servers() if context.contact is None else int(context.contact.facts["servers"])
-        )
-
-    def num_servers(self) -> int:
-        return max(1, len(read_urls(self.urls)))
+    @property
+    def servers(self) -> Servers:
+        return Servers(self.urls, api_key(KEY), self.max_running_traces, self.connect_s, self.stall_s, self.patience_s)
 
     def check_model(self, model: ModelConfig) -> None:
         check_tokenizer(model.path, "model.path")
@@ -98,77 +94,39 @@ class ServerSamplerConfig(SamplerConfig):
         return {"model": f"served, tokenizer {tokenizer_fingerprint(context.model)}"}
 
     def plan(self, context: SamplerContext) -> dict[str, Any]:
-        urls = read_urls(self.urls)
-        return {"sampler": self.model_dump() | {"urls": list(urls), "key": KEY if api_key(KEY) else None}}
+        servers = self.servers
+        return {"sampler": self.model_dump() | {"urls": list(servers.addresses()), "key": KEY if servers.key else None}}
 
     def prompts(self, context: SamplerContext) -> Prompts:
         return model_prompts(context.model)[0]
 
-    def contact(self, context: SamplerContext, should_stop: Callable[[], bool]) -> Contact | None:
-        """Find a server that works, and what it is. Raises InputError: there are others only. Unavailable: there is none."""
-        facts = first_contact(self.servers(), self.wanted(context), should_stop)
-        if facts is None:
+    def check_servers(self, context: SamplerContext, should_stop: Callable[[], bool]) -> ServerFacts | None:
+        found = examined(self.servers, self.requirements(context), should_stop)
+        if should_stop():
             return None
-        said = doubts(facts, self)
+        # Which of two kinds of servers came first is chance, so neither is taken.
+        if differing := [each for each in found if each.state == "refused" and each.facts is not None]:
+            raise InputError([f"sampler.urls: the servers differ: {each.url}: {each.why}." for each in differing])
+        facts = next(each.facts for each in found if each.state == "works" and each.facts is not None)
+        warnings = facts.warnings(self.cache_block_tokens)
         if context.model.hf_overrides:
             given = json.dumps(context.model.hf_overrides)
-            said.append(
+            warnings.append(
                 f"model.hf_overrides must be the servers' too, which cannot be seen: vllm serve --hf-overrides='{given}'"
             )
-        print_warnings(said)
-        served = {"servers": self.num_servers()} | facts.record()
-        return Contact(served, facts)
-
-    def check_contact(self, recorded: Mapping[str, Any], contact: Contact) -> None:
-        check_same(recorded, contact.known)
+        print_warnings(warnings)
+        return facts
 
     def open(self, context: SamplerContext) -> Sampler:
-        expected = None if context.contact is None else context.contact.known
-        return ServerSampler(self.servers(), self.wanted(context), expected)
+        return ServerSampler(self.servers, self.requirements(context), context.servers)
 
     def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
         judge = context.judge
-        if judge is None or judge.urls is None:
-            return None
-        key = api_key(JUDGE_KEY) or api_key(KEY)
-        return open_served_judge(judge, context.model, replace(self.servers(), urls=judge.urls, key=key))
+        return None if judge is None or judge.urls is None else open_served_judge(judge, context.model, self.servers)
 
-    def shares_devices(self, context: SamplerContext) -> bool:
-        return False
-
-    def servers(self) -> Servers:
-        """Return where the servers are."""
-        return Servers(self.urls, api_key(KEY), self.max_running_traces, self.connect_s, self.stall_s, self.patience_s)
-
-    def wanted(self, context: SamplerContext) -> Wanted:
+    def requirements(self, context: SamplerContext) -> Requirements:
         """Return what the servers must be."""
         prompts, tokenizer = model_prompts(context.model)
         judge = context.judge
         adapter = judge.served_name if judge is not None and judge.colocate and judge.adapter is not None else None
-        return wanted(prompts, tokenizer, context.model.max_model_len, self.served_name, adapter)
-
-
-def doubts(facts: Facts, sampler: ServerSamplerConfig) -> list[str]:
-    """Return what a server lacks that a run can do without."""
-    said = []
-    if not facts.takes_priorities:
-        said.append(
-            "the servers refuse priorities: requests are served as they come, and problems end later. Start them with --scheduling-policy priority"
-        )
-    if not facts.has_seeds:
-        said.append(
-            "the servers give a seeded request other tokens each time: what is lost and sampled again will differ"
-        )
-    if facts.has_prefix_cache is False:
-        said.append(
-            "the servers cache no prefixes: each segment reads its whole trace again. Use --enable-prefix-caching"
-        )
-    elif not facts.reports_cached:
-        said.append(
-            "the servers do not say what was cached: cached tokens count as 0. Use --enable-prompt-tokens-details"
-        )
-    if facts.block_tokens not in (None, sampler.cache_block_tokens):
-        said.append(
-            f"the servers' cache has blocks of {facts.block_tokens} tokens: set sampler.cache_block_tokens={facts.block_tokens} in a new run"
-        )
-    return said
+        return requirements(prompts, tokenizer, context.model.max_model_len, self.served_name, adapter)

@@ -10,8 +10,8 @@ from pruner.prompts import Prompts, check_model_folder, model_fingerprint, model
 from pruner.samplers.base import JudgeEngine, JudgeSampler, Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.devices import check_build, exact_faults, exact_setting, num_devices, planned_devices
 from pruner.samplers.process import ProcessSampler
-from pruner.samplers.served.addresses import api_key
-from pruner.samplers.served.sampler import JUDGE_KEY, KEY, Servers, open_served_judge
+from pruner.samplers.served.addresses import Servers
+from pruner.samplers.served.sampler import open_served_judge
 from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import Gpus, Natural, Positive, Seconds
@@ -111,10 +111,8 @@ class VllmSamplerConfig(SamplerConfig):
 
     def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
         if context.judge is not None and context.judge.urls is not None:
-            key = api_key(JUDGE_KEY) or api_key(KEY)
-            return open_served_judge(
-                context.judge, context.model, Servers(context.judge.urls, key, self.max_running_traces)
-            )
+            servers = Servers(context.judge.urls, None, self.max_running_traces)
+            return open_served_judge(context.judge, context.model, servers)
         _, spec = engine_specs(self, context, num_devices())
         return None if spec is None else self.start("the judge's engine", spec)
 

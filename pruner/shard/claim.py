@@ -42,7 +42,7 @@ class RunRecord:
         config: the whole config, as plain values.
         num_problems: of the whole problem set.
         hydra: files of .hydra/, name -> text.
-        served: what the engines were found to be, where they are there already.
+        served: what the servers were found to be; None: the sampler works on none.
     """
 
     identity: Mapping[str, str]
@@ -95,8 +95,8 @@ def claim(
         time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
 
 
-def recorded_contact(folder: RunFolder) -> Mapping[str, Any]:
-    """Return what run.json says of the engines that the run was begun with. Raises InputError: it cannot be read."""
+def recorded_servers(folder: RunFolder) -> Mapping[str, Any]:
+    """Return what run.json says of the servers that the run was begun with. Raises InputError: it cannot be read."""
     was = _read(folder)
     return {} if was is None or not isinstance(was.get("served"), dict) else was["served"]
 

@@ -8,16 +8,17 @@ from pruner.config.job import Config
 from pruner.problems.problem_set import ProblemSet, read_problems
 from pruner.problems.sources import source_stem
 from pruner.recordings.replay import Replay
-from pruner.samplers.base import Contact, SamplerContext
+from pruner.samplers.base import SamplerContext
+from pruner.samplers.served.facts import ServerFacts
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """replay: None unless sampler=replay. contact: None unless the sampler's engines are there already."""
+    """replay: None unless sampler=replay. servers: None unless the sampler works on some."""
 
     problems: ProblemSet
     replay: Replay | None = None
-    contact: Contact | None = None
+    servers: ServerFacts | None = None
 
 
 def read_inputs(config: Config) -> Inputs:
@@ -46,7 +47,7 @@ def sampler_context(config: Config, inputs: Inputs | None = None) -> SamplerCont
     judge = config.judge.engine() if config.method.uses_judge else None
     if inputs is None:
         return SamplerContext(config.seed, config.model, judge)
-    return SamplerContext(config.seed, config.model, judge, inputs.replay, inputs.contact)
+    return SamplerContext(config.seed, config.model, judge, inputs.replay, inputs.servers)
 
 
 def fingerprints(config: Config, inputs: Inputs) -> dict[str, str]:

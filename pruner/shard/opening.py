@@ -24,22 +24,20 @@ def opening(shard: Shard, inputs: Inputs, attempt: int, process: AttemptStart) -
     return [
         _who(attempt, process),
         f"run {shard.folder.path}{_of_shards(config)}: {_what(config, inputs)}",
-        *_served(inputs),
+        *_served(config, inputs),
         _work(shard, earlier),
         *_expected(shard, inputs, earlier),
     ]
 
 
-def _served(inputs: Inputs) -> list[str]:
-    """Return what the servers are, where some are worked on."""
-    if inputs.contact is None:
+def _served(config: Config, inputs: Inputs) -> list[str]:
+    """Return what the servers are, if the sampler works on some."""
+    facts, servers = inputs.servers, config.sampler.servers
+    if facts is None or servers is None:
         return []
-    facts = inputs.contact.facts
-    count = "one server" if facts["servers"] == 1 else f"{facts['servers']} servers"
-    cache = f", a cache of {facts['capacity_tokens']:,} tokens each" if facts["capacity_tokens"] is not None else ""
-    return [
-        f"on {count} with {facts['model']}, vLLM {facts['version']}, a context of {facts['max_model_len']:,} tokens{cache}"
-    ]
+    count = "one server" if servers.count == 1 else f"{servers.count} servers"
+    cache = f", a cache of {facts.capacity_tokens:,} tokens each" if facts.capacity_tokens is not None else ""
+    return [f"on {count} with {facts.model}, vLLM {facts.version}, a context of {facts.max_model_len:,} tokens{cache}"]
 
 
 def preview(config: Config, inputs: Inputs, folder: Path, prompt: str | None) -> list[str]:

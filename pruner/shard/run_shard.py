@@ -24,6 +24,7 @@ from pruner.results.run_folder import Progress, RunFolder
 from pruner.results.summary import seconds_words, summary
 from pruner.results.writer import write_attempts, write_results
 from pruner.samplers.base import Sampler
+from pruner.samplers.served.facts import check_recorded
 from pruner.settings.section import local_path
 from pruner.shard import build
 from pruner.shard.attempt import (
@@ -39,7 +40,7 @@ from pruner.shard.attempt import (
     report_done,
     this_process,
 )
-from pruner.shard.claim import RunRecord, claim, recorded_contact
+from pruner.shard.claim import RunRecord, claim, recorded_servers
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs, sampler_context
 from pruner.shard.opening import opening
 from pruner.shard.progress import ProgressDisplay
@@ -81,10 +82,10 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
     inputs = read_inputs(config)
     build.check_models(config, inputs)
     print_warnings([*start.notes, *inputs.problems.notes, *unasked_judge(config)])
-    contact = config.sampler.contact(sampler_context(config, inputs), stop.is_requested)
+    servers = config.sampler.check_servers(sampler_context(config, inputs), stop.is_requested)
     if stop.is_requested():
         return False
-    inputs = replace(inputs, contact=contact)
+    inputs = replace(inputs, servers=servers)
     folder = RunFolder(local_path(config.run.root), start.name, config.shard.index)
     record = RunRecord(
         identity(config, fingerprints(config, inputs)),
@@ -92,7 +93,7 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
         start.values,
         start.hydra_files,
         len(inputs.problems.problems),
-        None if contact is None else contact.facts,
+        None if servers is None else servers.record(),
     )
     holder = this_holder(slurm.job_id())
     lease = Lease(folder.lease, holder)
@@ -104,8 +105,8 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
         raise
     with contextlib.ExitStack() as opened:
         opened.enter_context(lease)
-        if contact is not None:
-            config.sampler.check_contact(recorded_contact(folder), contact)
+        if servers is not None:
+            check_recorded(recorded_servers(folder), servers)
         store = opened.enter_context(open_checkpoint(config.checkpoint, folder, record.whole_identity, lease))
         shard = replace(_open_shard(config, inputs, folder, store), on_progress=on_progress)
         if not _work_on(shard, inputs, stop):
@@ -164,7 +165,7 @@ def _work_on(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
 
 
 def _loading(config: Config) -> str:
-    if config.sampler.num_servers():
+    if config.sampler.servers is not None:
         return "asking the servers"
     return "loading the model" if config.sampler.has_engine else "loading what is needed"
 
@@ -223,7 +224,7 @@ def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> b
         log(f"working, after {seconds_words(attempt.loaded_at - attempt.started_at)} of loading")
         attempt.runner = Runner(
             config=RunnerConfig(
-                max_running=config.sampler.max_running(sampler_context(config, inputs)),
+                max_running=config.sampler.max_running,
                 commit_every_s=config.checkpoint.every_s,
                 commit_every_segments=config.checkpoint.every_segments,
                 speculate_ahead=config.speculate.ahead,

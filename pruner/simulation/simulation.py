@@ -89,13 +89,13 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     job = compose([f"budget={config.budget}", "dry_run=true", *config.overrides])
     count = problem_count(config)
     lengths = trace_lengths(config)
-    servers = job.sampler.num_servers()
+    servers = 0 if job.sampler.servers is None else job.sampler.servers.count
     if servers and config.tasks is None:
         config = config.model_copy(update={"tasks": 1})  # more of them share the same servers
     curve = stated_curve(config)
     engine = Engine(
         curve=curve if not servers or config.tasks is None else curve.shared(servers, config.tasks),
-        max_running=config.max_running or job.sampler.max_running_traces * max(1, servers),
+        max_running=config.max_running or job.sampler.max_running,
         gpus=gpus_a_task(job),
         load_s=config.load_s,
     )
@@ -180,7 +180,7 @@ def stated_curve(config: PlanConfig) -> Curve:
 
 def gpus_a_task(job: Config) -> int:
     judge = sampler_context(job).judge
-    if job.sampler.num_servers():
+    if job.sampler.servers is not None:
         return 0
     return job.model.tensor_parallel_size + (0 if judge is None else judge.num_gpus)
 

@@ -18,8 +18,9 @@ import time
 from pruner.prompts import ChatPrompts
 from pruner.records.traces import SegmentKey, TokenIds
 from pruner.samplers.base import Decoding, Request
-from pruner.samplers.served.examination import wanted
-from pruner.samplers.served.sampler import Servers, ServerSampler
+from pruner.samplers.served.addresses import Servers
+from pruner.samplers.served.examination import requirements
+from pruner.samplers.served.sampler import ServerSampler
 from pruner.settings.model import PromptConfig
 from tests.documents import PROJECT
 from tests.fake_server import loaded_tokenizer
@@ -58,9 +59,9 @@ def main() -> None:
 
 def measure(given: argparse.Namespace, urls: tuple[str, ...]) -> None:
     tokenizer = loaded_tokenizer()
-    want = wanted(ChatPrompts(tokenizer, PromptConfig()), tokenizer, 2048, None)
+    required = requirements(ChatPrompts(tokenizer, PromptConfig()), tokenizer, 2048, None)
     running = -(-given.running // given.servers)
-    sampler = ServerSampler(Servers(urls, None, running), want)
+    sampler = ServerSampler(Servers(urls, None, running), required)
     sampler.wait_ready(lambda: False)
     prompt, decoding = TokenIds(range(100, 100 + given.prompt)), Decoding(temperature=0.6)
     before_mb, started, cpu_s = peak_mb(), time.monotonic(), time.process_time()

@@ -22,10 +22,8 @@ SMALL = (
 
 
 @pytest.fixture
-def fake():
-    found = FakeServer(Fake())
-    yield found
-    found.close()
+def fake(serving):
+    return serving(FakeServer, Fake())
 
 
 def started(root, *overrides, **named):
@@ -43,16 +41,12 @@ def test_a_run_says_on_what_it_works_and_records_it(fake, tmp_path):
     assert not any("urls" in key for key in record["identity"])
 
 
-def test_a_run_goes_on_at_another_address_and_not_with_another_model(fake, tmp_path):
+def test_a_run_goes_on_at_another_address_and_not_with_another_model(serving, fake, tmp_path):
     assert started(tmp_path, f"sampler.urls=[{fake.url}]").returncode == 0
-    moved, other = FakeServer(Fake()), FakeServer(Fake(weights=1))
-    try:
-        again = started(tmp_path, f"sampler.urls=[{moved.url}]")
-        assert again.returncode == 0 and "nothing to do" in again.stderr
-        refused = started(tmp_path, f"sampler.urls=[{other.url}]")
-    finally:
-        moved.close()
-        other.close()
+    moved, other = serving(FakeServer, Fake()), serving(FakeServer, Fake(weights=1))
+    again = started(tmp_path, f"sampler.urls=[{moved.url}]")
+    assert again.returncode == 0 and "nothing to do" in again.stderr
+    refused = started(tmp_path, f"sampler.urls=[{other.url}]")
     assert refused.returncode == 2
     [line] = [each for each in refused.stderr.splitlines() if each.startswith("error: ")]
     assert "sampler.urls: another model: log-probabilities of a fixed text differ" in line
@@ -60,7 +54,7 @@ def test_a_run_goes_on_at_another_address_and_not_with_another_model(fake, tmp_p
 
 def test_without_a_server_a_job_waits_and_ends_resumable(tmp_path):
     result = started(tmp_path, f"sampler.urls=@{tmp_path / 'urls'}")
-    assert result.returncode == 75 and "no server answered in 2 s (sampler.urls names none yet)" in result.stderr
+    assert result.returncode == 75 and "no server gave a sign in 2 s (sampler.urls names none yet)" in result.stderr
     assert "waiting for a server" in result.stderr and not (tmp_path / "run").exists()
     result = started(tmp_path, "sampler.urls=[http://127.0.0.1:9]")
     assert result.returncode == 75 and "no connection" in result.stderr
@@ -77,12 +71,16 @@ def test_a_dry_run_asks_no_server(tmp_path):
     )
 
 
-def test_a_key_that_is_wrong_is_said_and_not_shown(tmp_path):
-    fake = FakeServer(Fake(key="right"))
-    try:
-        result = started(tmp_path, f"sampler.urls=[{fake.url}]", environment={"PRUNER_API_KEY": "wrong-key"})
-    finally:
-        fake.close()
+def test_a_run_is_refused_if_its_servers_differ(serving, fake, tmp_path):
+    other = serving(FakeServer, Fake(weights=1))
+    result = started(tmp_path, f"sampler.urls=[{fake.url},{other.url}]")
+    assert result.returncode == 2 and "sampler.urls: the servers differ: http" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_key_is_named_and_not_shown(serving, tmp_path):
+    fake = serving(FakeServer, Fake(key="right"))
+    result = started(tmp_path, f"sampler.urls=[{fake.url}]", environment={"PRUNER_API_KEY": "wrong-key"})
     assert result.returncode == 2 and "PRUNER_API_KEY" in result.stderr and "wrong-key" not in result.stderr
 
 

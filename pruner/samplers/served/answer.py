@@ -6,49 +6,27 @@ prompt's tokens, ends by a stop or at the token limit, and says how many tokens 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pruner.errors import EngineError
 from pruner.records.traces import TokenIds
 from pruner.samplers.base import Completion, Request, check_whole
 from pruner.samplers.increments import CONFIDENCE_TOP_K, decode_increment
+from pruner.samplers.served.faults import Broken
 
-# Tokens between two events of an answer: what is lost by an end of the connection is known to that accuracy.
+# Tokens between two events of an answer: if the connection ends, the number of lost tokens is known to that accuracy.
 REPORT_TOKENS = 16
 # Bytes of an answer: for each token of the prompt, for each new one, with its candidates, and the rest.
 _PROMPT_BYTES, _TOKEN_BYTES, _CANDIDATE_BYTES, _OTHER_BYTES = 16, 512, 96, 1 << 16
-_TOKEN = "token_id:"
-
-
-# What is raised where an answer has another form than vLLM's.
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
-
-
-class Broken(Exception):
-    """What came is not the whole answer to the request."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What an answer must say of where it comes from.
-
-    Attributes:
-        model: the name that the server gives it.
-        fingerprint: the server's `system_fingerprint`: version, parallelism and a hash of its configuration; None where it gives none.
-    """
-
-    model: str
-    fingerprint: str | None
 
 
 def body(request: Request, request_id: str, model: str, takes_priorities: bool) -> dict[str, Any]:
     """Return the body of a request to `/v1/completions`. Every setting is named: a server has defaults of its own."""
     decoding = request.decoding
-    labels = list(decoding.label_token_ids)
     values: dict[str, Any] = {
         "model": model,
         "request_id": request_id,
@@ -70,94 +48,84 @@ def body(request: Request, request_id: str, model: str, takes_priorities: bool) 
         "stream_options": {"include_usage": True},
         "return_token_ids": True,
     }
-    if labels:
-        values |= {"logprobs": 1, "logprob_token_ids": labels, "return_tokens_as_token_ids": True}
+    if decoding.label_token_ids:
+        values |= {"logprobs": 1, "logprob_token_ids": list(decoding.label_token_ids)}
     elif decoding.has_confidence:
-        values |= {"logprobs": CONFIDENCE_TOP_K, "return_tokens_as_token_ids": True}
-    return values
+        values |= {"logprobs": CONFIDENCE_TOP_K}
+    return values | ({"return_tokens_as_token_ids": True} if "logprobs" in values else {})
+
+
+def most_bytes(request: Request) -> int:
+    """Return a number of bytes that no answer to the request exceeds."""
+    candidates = CONFIDENCE_TOP_K + 1 if request.decoding.has_confidence else 1
+    per_token = _TOKEN_BYTES + candidates * _CANDIDATE_BYTES
+    return _OTHER_BYTES + _PROMPT_BYTES * len(request.prompt_token_ids) + per_token * (request.max_tokens + 1)
 
 
 class Answer:
     """Reads the events of one answer.
 
-    Attributes:
-        num_tokens: so far.
-        is_done: the last event has come.
+    Args:
+        model: the name that the answer must give.
+        fingerprint: the `system_fingerprint` that it must have: version, parallelism and a hash of the server's configuration.
     """
 
-    def __init__(self, request: Request, request_id: str, origin: Origin) -> None:
+    def __init__(self, request: Request, request_id: str, model: str, fingerprint: str | None) -> None:
         self._request = request
         self._id = f"cmpl-{request_id}"
-        self._origin = origin
-        self._line = bytearray()
-        self._num_bytes = 0
-        candidates = CONFIDENCE_TOP_K + 1 if request.decoding.has_confidence else 1
-        per_token = _TOKEN_BYTES + candidates * _CANDIDATE_BYTES
-        self._most_bytes = (
-            _OTHER_BYTES + _PROMPT_BYTES * len(request.prompt_token_ids) + per_token * (request.max_tokens + 1)
-        )
+        self._model = model
+        self._fingerprint = fingerprint
+        self._rest = b""
         self._ids: list[int] = []
         self._confidences: list[float] = []
         self._labels: tuple[float, ...] | None = None
         self._reason: str | None = None
         self._usage: Mapping[str, Any] | None = None
         self._has_prompt = False
-        self.is_done = False
+        self._is_done = False
 
     @property
     def num_tokens(self) -> int:
+        """Tokens so far."""
         return len(self._ids)
 
     def feed(self, data: bytes) -> bool:
-        """Take in bytes; return whether an event of the answer was in them: a comment that keeps a connection alive is none.
+        """Take in bytes; return whether they end an event of the answer. A comment, which keeps a connection alive, is no event.
 
         Raises:
             Broken: they are no part of an answer to the request.
         """
-        self._num_bytes += len(data)
-        if self._num_bytes > self._most_bytes:
-            raise Broken(f"more than {self._most_bytes:,} bytes")
-        self._line += data
-        *lines, rest = self._line.split(b"\n")
-        self._line = rest
-        events = [bytes(line[5:]).strip() for line in lines if line.startswith(b"data:")]
-        for event in events:
-            try:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        events = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+        with _well_formed():
+            for event in events:
                 self._take(event)
-            except _MALFORMED as error:
-                raise Broken(f"an event of another form ({type(error).__name__})") from None
         return bool(events)
 
     def completion(self, tokenizer: Any) -> Completion:
-        """Return what the answer says. tokenizer: the model's.
+        """Return the completion. tokenizer: the model's.
 
         Raises:
-            Broken: it is not whole.
+            Broken: the answer is not whole.
         """
-        try:
-            return self._completion(tokenizer)
-        except _MALFORMED as error:
-            raise Broken(f"an end of another form ({type(error).__name__})") from None
-
-    def _completion(self, tokenizer: Any) -> Completion:
         request, usage = self._request, self._usage
-        if not self.is_done or usage is None or self._reason is None:
+        if not self._is_done or usage is None or self._reason is None:
             raise Broken(f"cut off after {self.num_tokens} of {request.max_tokens} tokens")
-        if usage["completion_tokens"] != self.num_tokens or usage["prompt_tokens"] != len(request.prompt_token_ids):
-            raise Broken(f"{self.num_tokens} tokens, where the server counts {usage['completion_tokens']!r}")
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
         is_stopped = self._reason == "stop"
-        completion = Completion(
-            key=request.key,
-            num_tokens=self.num_tokens,
-            token_ids=TokenIds(self._ids),
-            text=decode_increment(tokenizer, request, self._ids, is_stopped),
-            finish_reason="stop" if is_stopped else None,
-            prompt_tokens=len(request.prompt_token_ids),
-            cached_tokens=_count(cached) if cached is not None else 0,
-            confidence=tuple(self._confidences) if request.decoding.has_confidence else None,
-            label_logprobs=self._labels,
-        )
+        with _well_formed():
+            if usage["completion_tokens"] != self.num_tokens or usage["prompt_tokens"] != len(request.prompt_token_ids):
+                raise Broken(f"{self.num_tokens} tokens, where the server counts {usage['completion_tokens']!r}")
+            completion = Completion(
+                key=request.key,
+                num_tokens=self.num_tokens,
+                token_ids=TokenIds(self._ids),
+                text=decode_increment(tokenizer, request, self._ids, is_stopped),
+                finish_reason="stop" if is_stopped else None,
+                prompt_tokens=len(request.prompt_token_ids),
+                cached_tokens=_count((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
+                confidence=tuple(self._confidences) if request.decoding.has_confidence else None,
+                label_logprobs=self._labels,
+            )
         try:
             check_whole(request, completion)
         except EngineError as error:
@@ -165,29 +133,31 @@ class Answer:
         return completion
 
     def _take(self, event: bytes) -> None:
-        if self.is_done:
+        if self._is_done:
             raise Broken("more behind the last event")
         if event == b"[DONE]":
-            self.is_done = True
+            self._is_done = True
             return
         values = json.loads(event)
         if "error" in values:
-            raise Broken(f"the server failed: {' '.join(str(values['error']).split())[:200]}")
-        if values["id"] != self._id or values["model"] != self._origin.model:
+            raise Broken(f"the server failed: {values['error']}")
+        if values["id"] != self._id or values["model"] != self._model:
             raise Broken("an answer to another request, or of another model")
-        choices = values["choices"]
-        if not choices:
-            if values.get("system_fingerprint") != self._origin.fingerprint:
-                raise Broken("the answer of a server that is configured otherwise than it was")
+        if choices := values["choices"]:
+            [choice] = choices
+            self._take_choice(choice)
+        elif values.get("system_fingerprint") != self._fingerprint:
+            raise Broken("the answer of a server that is configured otherwise than it was")
+        else:
             self._usage = dict(values["usage"])
-            return
-        [choice] = choices
+
+    def _take_choice(self, choice: Mapping[str, Any]) -> None:
         if self._reason is not None:
             raise Broken("tokens behind the end")
-        if choice.get("prompt_token_ids") is not None:
-            if list(choice["prompt_token_ids"]) != list(self._request.prompt_token_ids):
-                raise Broken("the answer to another prompt")
-            self._has_prompt = True
+        prompt = choice.get("prompt_token_ids")
+        if prompt is not None and list(prompt) != list(self._request.prompt_token_ids):
+            raise Broken("the answer to another prompt")
+        self._has_prompt = self._has_prompt or prompt is not None
         if not self._has_prompt:
             raise Broken("an answer that does not repeat its prompt")
         ids = [_count(each) for each in choice["token_ids"]]
@@ -195,7 +165,7 @@ class Answer:
         self._ids += ids
         reason = choice.get("finish_reason")
         if reason not in (None, "stop", "length"):
-            raise Broken(f"ended by {str(reason)[:40]}")
+            raise Broken(f"ended by {reason}")
         self._reason = reason
 
     def _take_logprobs(self, logprobs: Mapping[str, Any] | None, num_tokens: int) -> None:
@@ -206,9 +176,18 @@ class Answer:
         if len(positions) != num_tokens:
             raise Broken(f"{len(positions)} positions with log-probabilities for {num_tokens} tokens")
         if decoding.label_token_ids and positions:
-            self._labels = tuple(_logprob(positions[0][f"{_TOKEN}{label}"]) for label in decoding.label_token_ids)
+            self._labels = tuple(_logprob(positions[0][f"token_id:{label}"]) for label in decoding.label_token_ids)
         if decoding.has_confidence:
             self._confidences += [_confidence(each) for each in positions]
+
+
+@contextlib.contextmanager
+def _well_formed() -> Iterator[None]:
+    """Turn the errors that another form than vLLM's leads to into Broken."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise Broken(f"an answer of another form ({type(error).__name__})") from None
 
 
 def _confidence(candidates: Mapping[str, float]) -> float:

@@ -1,7 +1,7 @@
-"""HTTP to one server: JSON in, JSON or a stream of bytes out. Owns aiohttp.
+"""HTTP to servers: JSON out, bytes in, whole or as a stream. Owns aiohttp.
 
-TLS is verified, redirects are not followed, proxies of the environment are not used, nothing is unpacked, and what is read has a bound.
-The key is in a header and nowhere else: no error of this module holds it.
+TLS is verified, redirects are not followed, proxies of the environment are not used, nothing is unpacked, and every answer has a bound.
+The key is in a header and nowhere else; what is shown of an answer goes through `shown`, since a server may repeat the key.
 """
 
 from __future__ import annotations
@@ -14,35 +14,11 @@ from typing import Any
 
 import aiohttp
 
-# Of an answer that is not a stream, and of what is shown of an error.
+from pruner.samplers.served.faults import Fault, Refused
+
+# Of an answer that is not a stream.
 _MAX_BYTES = 1 << 24
 _SHOWN = 300
-
-
-class Unreachable(Exception):
-    """No answer, or not the whole of one: refused, reset, cut off, too slow.
-
-    Attributes:
-        is_gone: nobody is there. is_slow: nothing came in time.
-    """
-
-    def __init__(self, message: str, is_gone: bool = False, is_slow: bool = False) -> None:
-        super().__init__(message)
-        self.is_gone = is_gone
-        self.is_slow = is_slow
-
-
-class Refused(Exception):
-    """An answer that is none: a status other than 200.
-
-    Attributes:
-        retry_after_s: what the server asks for; 0.0 if it asks for nothing.
-    """
-
-    def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(f"status {status}{': ' if message else ''}{message}")
-        self.status = status
-        self.retry_after_s = retry_after_s
 
 
 class Client:
@@ -50,14 +26,14 @@ class Client:
 
     Args:
         key: sent to every server; None: none is sent.
-        connect_s: for a connection, and for what is not sampled the whole answer.
-        answer_s: for an answer that is sampled and no stream.
+        connect_s: for a connection, and for a whole answer that is not sampled.
+        sampled_s: for a whole answer that is sampled: it may have to wait for its turn.
     """
 
-    def __init__(self, key: str | None, connect_s: float, answer_s: float) -> None:
+    def __init__(self, key: str | None, connect_s: float, sampled_s: float) -> None:
         self._key = key
-        self._answer_s = answer_s
         self._connect_s = connect_s
+        self._sampled_s = sampled_s
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._session = aiohttp.ClientSession(
             headers=headers,
@@ -70,92 +46,75 @@ class Client:
     async def close(self) -> None:
         await self._session.close()
 
-    async def get(self, url: str) -> bytes:
-        """Return what a server says under a URL. Raises Unreachable, Refused."""
-        return await self._whole("GET", url, None, self._connect_s)
-
-    async def post(self, url: str, body: Mapping[str, Any], is_sampled: bool = False) -> Any:
-        """Return the JSON that a server answers. is_sampled: it may have to wait for its turn. Raises Unreachable, Refused."""
-        return _parsed(await self._whole("POST", url, body, self._answer_s if is_sampled else self._connect_s))
-
-    async def get_json(self, url: str) -> Any:
-        """Return the JSON under a URL. Raises Unreachable, Refused."""
-        return _parsed(await self.get(url))
+    async def ask(self, url: str, body: Mapping[str, Any] | None = None, is_sampled: bool = False) -> bytes:
+        """Return the whole answer to a GET, or to a POST if there is a body. Raises Fault."""
+        limit_s = self._sampled_s if is_sampled else self._connect_s
+        try:
+            async with asyncio.timeout(limit_s), self._answered(url, body, {}) as answer:
+                return b"".join([piece async for piece in _pieces(answer, _MAX_BYTES)])
+        except TimeoutError:
+            raise Fault(f"no answer in {limit_s:g} s", is_gone=True) from None
 
     @contextlib.asynccontextmanager
-    async def stream(self, url: str, body: Mapping[str, Any], request_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Yield the pieces of an answer as they come; leaving ends the connection if there are more. Raises Unreachable, Refused.
+    async def stream(
+        self, url: str, body: Mapping[str, Any], request_id: str, most_bytes: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield the pieces of an answer as they come; leaving ends the connection if there are more. Raises Fault.
 
         Args:
-            request_id: the answer's; in a header too, since vLLM takes it from there where a proxy puts one.
+            request_id: the answer's; in a header too, since vLLM takes it from there if a proxy puts one.
+            most_bytes: of the answer.
         """
-        async with self._answered("POST", url, body, {"X-Request-Id": request_id}) as answer:
-            yield _pieces(answer)
+        async with self._answered(url, body, {"X-Request-Id": request_id}) as answer:
+            yield _pieces(answer, most_bytes)
 
-    async def _whole(self, method: str, url: str, body: Mapping[str, Any] | None, limit_s: float) -> bytes:
-        try:
-            async with asyncio.timeout(limit_s), self._answered(method, url, body) as answer:
-                return await _bounded(answer)
-        except TimeoutError:
-            raise Unreachable(f"no answer in {limit_s:g} s", is_slow=True) from None
+    def shown(self, text: str) -> str:
+        """Return a text that holds a server's words as one short line without the key."""
+        return " ".join((text.replace(self._key, "***") if self._key else text).split())[:_SHOWN]
 
     @contextlib.asynccontextmanager
     async def _answered(
-        self, method: str, url: str, body: Mapping[str, Any] | None, more: Mapping[str, str] | None = None
+        self, url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = dict(more or {}) | ({} if data is None else {"Content-Type": "application/json"})
+        kind = {} if data is None else {"Content-Type": "application/json"}
         try:
+            method = "GET" if body is None else "POST"
+            headers = {**headers, **kind}
             async with self._session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
                 if answer.status != 200:
-                    raise Refused(answer.status, self._shown(await _bounded(answer)), _retry_after_s(answer))
+                    raise Refused(answer.status, await _message(answer), _retry_after_s(answer))
                 if answer.headers.get("Content-Encoding", "identity") != "identity":
-                    raise Unreachable("an answer that is packed, which was not asked for")
+                    raise Fault("a packed answer, which was not asked for")
                 yield answer
         except aiohttp.ClientConnectorCertificateError:
-            raise Unreachable("its certificate is not valid", is_gone=True) from None
+            raise Fault("its certificate is not valid", is_gone=True) from None
         except aiohttp.ClientConnectorError as error:
             why = error.os_error.strerror or type(error.os_error).__name__
-            raise Unreachable(f"no connection ({why})", is_gone=True) from None
+            raise Fault(f"no connection ({why})", is_gone=True) from None
         except aiohttp.ConnectionTimeoutError:
-            raise Unreachable(f"no connection in {self._connect_s:g} s", is_gone=True) from None
-        except aiohttp.ClientError as error:
-            raise Unreachable(f"the connection broke ({type(error).__name__})") from None
-        except OSError as error:
-            raise Unreachable(f"the connection broke ({error.strerror or type(error).__name__})") from None
-
-    def _shown(self, body: bytes) -> str:
-        """Return a short text of an error's body, without the key, which a server may repeat."""
-        text = body.decode(errors="replace")
-        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-            error = json.loads(text)
-            text = str(error["error"]["message"] if "error" in error else error["message"])
-        return " ".join(self.redacted(text).split())[:_SHOWN]
-
-    def redacted(self, text: str) -> str:
-        """Return a text without the key, which a server may repeat."""
-        return text.replace(self._key, "***") if self._key else text
+            raise Fault(f"no connection in {self._connect_s:g} s", is_gone=True) from None
+        except (aiohttp.ClientError, OSError) as error:
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise Fault(f"the connection broke ({why})") from None
 
 
-async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _pieces(answer: aiohttp.ClientResponse, most_bytes: int) -> AsyncIterator[bytes]:
+    num_bytes = 0
     async for piece in answer.content.iter_any():
+        num_bytes += len(piece)
+        if num_bytes > most_bytes:
+            raise Fault(f"an answer of more than {most_bytes:,} bytes")
         yield piece
 
 
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    found = bytearray()
-    async for piece in answer.content.iter_any():
-        found += piece
-        if len(found) > _MAX_BYTES:
-            raise Unreachable(f"an answer of more than {_MAX_BYTES >> 20} MiB")
-    return bytes(found)
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise Unreachable("an answer that is no JSON") from None
+async def _message(answer: aiohttp.ClientResponse) -> str:
+    """Return the message in the body of an error."""
+    text = b"".join([piece async for piece in _pieces(answer, _MAX_BYTES)]).decode(errors="replace")
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        error = json.loads(text)
+        return str(error["error"]["message"] if "error" in error else error["message"])
+    return text
 
 
 def _retry_after_s(answer: aiohttp.ClientResponse) -> float:

@@ -1,18 +1,18 @@
-"""What a server is, asked before it gets work: model, context, tokenizer, version, what it can, and a print of its weights."""
+"""Asks a server what it is before it gets work: model, context, tokenizer, version, cache, abilities, and its weight fingerprint."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-from pruner.errors import InputError
 from pruner.prompts import ChatPrompts
-from pruner.samplers.served.answer import Origin
-from pruner.samplers.served.client import Client, Refused, Unreachable
+from pruner.samplers.served.client import Client
+from pruner.samplers.served.facts import ServerFacts
+from pruner.samplers.served.faults import Fault, Mismatch, Refused
+from pruner.samplers.served.retries import few_attempts
 
 # Questions whose prompts a server must cut into the same tokens: digits, code, scripts, white space.
 _QUESTIONS = (
@@ -20,29 +20,18 @@ _QUESTIONS = (
     "def f(x):\n\treturn  x**2  # naïve café, Größe, œuvre\n\n\nProve: ∑ 1/n² = π²/6 ≤ 2.",
     "三角形の面積は?  Сколько будет 2+2?  كم؟  🧮🤖",
 )
-# Tokens whose log-probabilities are the print of a model's weights, and how far two prints of the same may lie apart in the mean: see
-# slurm/README.md for what numerics make of it.
-_PRINT_TOKENS = 128
-PRINT_TOLERANCE = 0.05
+# Tokens whose log-probabilities are the fingerprint of a model's weights.
+_FINGERPRINT_TOKENS = 128
 _SEEDED_TOKENS = 16
 _SEED_TRIES = 3
-# The priority of what is asked here, before that of any request.
-_FIRST = -(1 << 20)
+# How often one question is asked.
 _TRIES = 4
-
-_T = TypeVar("_T")
-
-
-class Misfit(Exception):
-    """A server that is not what the run needs. lines: why, one a fault."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = tuple(lines)
+# The priority of an examination, before that of any request.
+_FIRST = -(1 << 20)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requirements:
     """What a server must be.
 
     Attributes:
@@ -60,269 +49,168 @@ class Wanted:
     texts: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a server is.
-
-    Attributes:
-        model: the name that it serves the model by. root: where it has it from.
-        fingerprint: the `system_fingerprint` that its answers carry; None where they carry none.
-        capacity_tokens, block_tokens, has_prefix_cache: of its cache, from its metrics; None where it shows none.
-        has_seeds: a seeded request gave the same tokens twice.
-        takes_priorities: it does not refuse requests with one; whether it heeds them cannot be seen.
-        reports_cached: its answers say how many tokens were cached.
-        weights: log-probabilities of the tokens of a fixed text.
-    """
-
-    model: str
-    root: str
-    version: str
-    max_model_len: int
-    fingerprint: str | None
-    capacity_tokens: int | None
-    block_tokens: int | None
-    has_prefix_cache: bool | None
-    has_seeds: bool
-    takes_priorities: bool
-    reports_cached: bool
-    weights: tuple[float, ...]
-
-    def origin(self, model: str | None = None) -> Origin:
-        """Return what its answers must say, or those of another model that it serves."""
-        return Origin(model or self.model, self.fingerprint)
-
-    def record(self) -> dict[str, Any]:
-        """Return the facts as plain values, for run.json."""
-        return asdict(self) | {"weights": [round(value, 4) for value in self.weights]}
-
-
-def wanted(
+def requirements(
     prompts: ChatPrompts, tokenizer: Any, max_model_len: int, model: str | None, adapter: str | None = None
-) -> Wanted:
+) -> Requirements:
     """Return what a server must be for a model. prompts, tokenizer: the model's."""
-    return Wanted(
-        model, adapter, max_model_len, tokenizer, tuple(prompts.rendered(each) or each for each in _QUESTIONS)
-    )
+    texts = tuple(prompts.rendered(each) or each for each in _QUESTIONS)
+    return Requirements(model, adapter, max_model_len, tokenizer, texts)
 
 
-async def examine(client: Client, url: str, want: Wanted) -> Facts:
-    """Ask a server what it is. A few short requests; the most that it samples is 50 tokens.
+async def examine(client: Client, url: str, required: Requirements) -> ServerFacts:
+    """Ask a server what it is. A few short requests, which sample 97 tokens at most.
 
     Raises:
-        Unreachable: it gives no answer, or none that can be read.
-        Misfit: it is not what is wanted.
+        Mismatch: it does not meet the requirements.
+        Fault: it gives no answer, or none that can be read.
     """
     try:
-        return await _examined(_Patient(client), url, want)
+        return await _Examination(client, url, required).facts()
     except Refused as refused:
         if refused.status in (401, 403):
-            raise Misfit(["it wants a key, or another one. Put it into the environment: PRUNER_API_KEY=..."]) from None
-        raise Unreachable(str(refused)) from None
-    except (Unreachable, Misfit):
+            raise Mismatch(
+                ["it wants a key, or another one. Put it into the environment: PRUNER_API_KEY=..."]
+            ) from None
         raise
-    except Exception as error:  # whatever a server says must not end what looks after it
-        raise Unreachable(f"answers that are not vLLM's ({type(error).__name__})") from None
+    except Fault:
+        raise
+    except Exception as error:  # whatever a server says must not end the task that looks after it
+        raise Fault(f"answers that are not vLLM's ({type(error).__name__})") from None
 
 
-class _Patient:
-    """A client that asks again where an answer is broken, so that one fault does not end an examination."""
+class _Examination:
+    """The questions to one server."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, url: str, required: Requirements) -> None:
         self._client = client
+        self._url = url
+        self._required = required
+        tokens = required.tokenizer.encode(required.texts[0] + required.texts[1], add_special_tokens=False)
+        self._prompt: list[int] = list(tokens)[:_FINGERPRINT_TOKENS]
 
-    async def get(self, url: str) -> bytes:
-        return await self._tried(lambda: self._client.get(url))
-
-    async def get_json(self, url: str) -> Any:
-        return await self._tried(lambda: self._client.get_json(url))
-
-    async def post(self, url: str, body: Mapping[str, Any]) -> Any:
-        return await self._tried(lambda: self._client.post(url, body))
-
-    async def sample(self, url: str, body: Mapping[str, Any]) -> Any:
-        return await self._tried(lambda: self._client.post(f"{url}/v1/completions", body, is_sampled=True))
-
-    async def _tried(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        wait = wait_random_exponential(multiplier=0.1, max=2.0)
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_is_passing), stop=stop_after_attempt(_TRIES), wait=wait, reraise=True
-        ):
-            with attempt:
-                found = await ask()
-        return found
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Say whether the same question may be answered a moment later."""
-    if isinstance(error, Refused):
-        return error.status == 429 or error.status >= 500
-    return isinstance(error, Unreachable) and not error.is_gone and not error.is_slow
-
-
-async def _examined(client: _Patient, url: str, want: Wanted) -> Facts:
-    version = str((await client.get_json(f"{url}/version"))["version"])[:100]
-    models = {str(each["id"]): each for each in (await client.get_json(f"{url}/v1/models"))["data"]}
-    card = _card(models, want.model)
-    name, max_model_len = str(card["id"]), int(card["max_model_len"])
-    faults = []
-    if want.adapter is not None and want.adapter not in models:
-        faults.append(f"judge.served_name: it serves {_named(models)}, expected {want.adapter} among them")
-    if max_model_len < want.max_model_len:
-        faults.append(
-            f"its context has {max_model_len} tokens, expected at least model.max_model_len = {want.max_model_len}"
+    async def facts(self) -> ServerFacts:
+        version = str((await self._json("/version"))["version"])[:100]
+        models = {each["id"]: each for each in (await self._json("/v1/models"))["data"]}
+        card = self._card(models)
+        name = str(card["id"])
+        if lines := [*self._shortcomings(models, card), *await self._tokenizer_fault(name)]:
+            raise Mismatch(lines)
+        scored, takes_priorities = await self._scored(name)
+        sampling = {"model": name, "priority": _FIRST if takes_priorities else 0}
+        has_seeds, cached = await self._seeds(sampling)
+        cache = await self._cache()
+        return ServerFacts(
+            model=name,
+            root=str(card.get("root") or "")[:1000],
+            version=version,
+            max_model_len=int(card["max_model_len"]),
+            fingerprint=scored.get("system_fingerprint"),
+            capacity_tokens=cache.get("kv_cache_size_tokens"),
+            block_tokens=cache.get("block_size"),
+            has_prefix_cache=True if cached else cache.get("enable_prefix_caching"),
+            has_seeds=has_seeds,
+            takes_priorities=takes_priorities,
+            reports_cached=cached is not None,
+            weights=self._weights(scored),
         )
-    faults += await _tokenizer_faults(client, url, name, want)
-    if faults:
-        raise Misfit(faults)
-    prompt = want.tokenizer.encode(want.texts[0] + want.texts[1], add_special_tokens=False)[:_PRINT_TOKENS]
-    common = {"model": name, "prompt": prompt, "return_token_ids": True, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
-    takes_priorities = await _takes_priorities(client, url, common)
-    common |= {"priority": _FIRST if takes_priorities else 0}
-    whole = await client.sample(url, common | {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0})
-    weights = tuple(
-        float(each[str(token)]["logprob"])
-        for token, each in zip(prompt[1:], whole["choices"][0]["prompt_logprobs"][1:], strict=True)
-    )
-    has_seeds, reports_cached, cached = await _seeds(client, url, common)
-    cache = await _cache(client, url)
-    return Facts(
-        model=name,
-        root=str(card.get("root") or "")[:1000],
-        version=version,
-        max_model_len=max_model_len,
-        fingerprint=whole.get("system_fingerprint"),
-        capacity_tokens=cache.get("kv_cache_size_tokens"),
-        block_tokens=cache.get("block_size"),
-        has_prefix_cache=True if cached else cache.get("enable_prefix_caching"),
-        has_seeds=has_seeds,
-        takes_priorities=takes_priorities,
-        reports_cached=reports_cached,
-        weights=weights,
-    )
 
+    def _card(self, models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return what the server says of the model. Raises Mismatch: it does not have it, or has others too."""
+        name, names = self._required.model, ", ".join(models)[:300] or "no model"
+        if name is None:
+            own = [card for card in models.values() if not card.get("parent")]
+            if len(own) != 1:
+                raise Mismatch([f"it serves {names}; say which by sampler.served_name"])
+            return own[0]
+        if name not in models:
+            raise Mismatch([f"it serves {names}, expected {name}"])
+        return models[name]
 
-def _card(models: Mapping[str, Mapping[str, Any]], name: str | None) -> Mapping[str, Any]:
-    """Return what the server says of the model that is wanted. Raises Misfit."""
-    own = {key: card for key, card in models.items() if not card.get("parent")}
-    if name is None and len(own) == 1:
-        return next(iter(own.values()))
-    if name is None:
-        raise Misfit([f"it serves {_named(models)}; say which by sampler.served_name"])
-    if name not in models:
-        raise Misfit([f"it serves {_named(models)}, expected {name}"])
-    return models[name]
+    def _shortcomings(self, models: Mapping[str, Any], card: Mapping[str, Any]) -> list[str]:
+        required, lines = self._required, []
+        if required.adapter is not None and required.adapter not in models:
+            names = ", ".join(models)[:300]
+            lines.append(f"judge.served_name: it serves {names}, expected {required.adapter} among them")
+        if int(card["max_model_len"]) < required.max_model_len:
+            lines.append(
+                f"its context has {int(card['max_model_len'])} tokens, expected at least model.max_model_len = {required.max_model_len}"
+            )
+        return lines
 
-
-def _named(models: Mapping[str, Any]) -> str:
-    return ", ".join(models)[:300] or "no model"
-
-
-async def _tokenizer_faults(client: _Patient, url: str, name: str, want: Wanted) -> list[str]:
-    for text in want.texts:
-        own = list(want.tokenizer.encode(text, add_special_tokens=False))
-        try:
-            theirs = await client.post(f"{url}/tokenize", {"model": name, "prompt": text, "add_special_tokens": False})
-        except Refused as refused:
-            if refused.status in (404, 405):
-                return ["it has no /tokenize, so that it can't be seen whether it has the tokenizer of model.path"]
-            raise
-        if list(theirs["tokens"]) != own:
-            return ["it has another tokenizer than model.path: a prompt gives other tokens"]
-    return []
-
-
-async def _seeds(client: _Patient, url: str, common: dict[str, Any]) -> tuple[bool, bool, int]:
-    """Return whether a seeded request gives the same tokens twice, whether cached tokens are reported, and how many were cached."""
-    reports, cached = False, 0
-    for seed in range(1, 1 + _SEED_TRIES):
-        found = []
-        for _ in range(2):
-            answer = await client.sample(url, common | {"max_tokens": _SEEDED_TOKENS, "temperature": 1.0, "seed": seed})
-            found.append(list(answer["choices"][0]["token_ids"]))
-            details = answer["usage"].get("prompt_tokens_details") or {}
-            reports = reports or details.get("cached_tokens") is not None
-            cached = max(cached, details.get("cached_tokens") or 0)
-        if found[0] == found[1]:
-            return True, reports, cached
-    return False, reports, cached
-
-
-async def _takes_priorities(client: _Patient, url: str, common: dict[str, Any]) -> bool:
-    try:
-        await client.sample(url, common | {"max_tokens": 1, "temperature": 0.0, "priority": _FIRST})
-    except Refused as refused:
-        if refused.status in (400, 422):
-            return False
-        raise
-    return True
-
-
-async def _cache(client: _Patient, url: str) -> dict[str, Any]:
-    """Return the settings of a server's cache from its metrics, tokens of all its engines together; empty where it shows none."""
-    try:
-        text = (await client.get(f"{url}/metrics")).decode(errors="replace")
-    except Refused as refused:
-        if refused.status not in (401, 403, 404):
-            raise
-        return {}
-    engines = re.findall(r"^vllm:cache_config_info\{(.*)\} ", text, re.MULTILINE)
-    labels = [dict(re.findall(r'(\w+)="([^"]*)"', each)) for each in engines]
-    found: dict[str, Any] = {}
-    if labels and (size := labels[0].get("block_size", "")).isdigit():
-        found["block_size"] = int(size)
-    sizes = [each.get("kv_cache_size_tokens", "") for each in labels]
-    if sizes and all(size.isdigit() for size in sizes):
-        found["kv_cache_size_tokens"] = sum(map(int, sizes))
-    if labels and labels[0].get("enable_prefix_caching") in ("True", "False"):
-        found["enable_prefix_caching"] = labels[0]["enable_prefix_caching"] == "True"
-    return found
-
-
-def differences(one: Facts, other: Facts) -> list[str]:
-    """Return what keeps two servers from working on one run, one line a difference."""
-    names = {
-        "model": "the model's name",
-        "version": "vLLM",
-        "max_model_len": "the context",
-        "block_tokens": "the cache's block",
-        "has_prefix_cache": "prefix caching",
-        "takes_priorities": "priorities",
-    }
-    pairs = ((words, getattr(one, key), getattr(other, key)) for key, words in names.items())
-    # What one of them does not show is not known to differ.
-    found = [
-        f"{words}: {theirs} here, {ours} on the others"
-        for words, ours, theirs in pairs
-        if ours != theirs and None not in (ours, theirs)
-    ]
-    return found + other_weights(one.weights, other.weights)
-
-
-def other_weights(known: Sequence[float], found: Sequence[float]) -> list[str]:
-    """Return a line if two prints are not of the same weights."""
-    if len(known) != len(found):
-        return ["its print has another length"]
-    apart = sum(abs(a - b) for a, b in zip(known, found, strict=True)) / max(1, len(known))
-    if apart <= PRINT_TOLERANCE:
+    async def _tokenizer_fault(self, name: str) -> list[str]:
+        for text in self._required.texts:
+            body = {"model": name, "prompt": text, "add_special_tokens": False}
+            try:
+                answer = await self._json("/tokenize", body)
+            except Refused as refused:
+                if refused.status in (404, 405):
+                    return ["it has no /tokenize, so that it can't be seen whether it has the tokenizer of model.path"]
+                raise
+            if list(answer["tokens"]) != list(self._required.tokenizer.encode(text, add_special_tokens=False)):
+                return ["it has another tokenizer than model.path: a prompt gives other tokens"]
         return []
-    return [f"another model: log-probabilities of a fixed text differ by {apart:.2f} in the mean"]
 
+    async def _scored(self, name: str) -> tuple[dict[str, Any], bool]:
+        """Return the answer that has the log-probabilities of the fixed text, and whether a priority was accepted."""
+        body = {"model": name, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+        try:
+            return await self._sample(body | {"priority": _FIRST}), True
+        except Refused as refused:
+            if refused.status not in (400, 422):
+                raise
+        return await self._sample(body), False
 
-def check_same(recorded: Mapping[str, Any], now: Facts) -> None:
-    """Refuse to go on with another model than a run was begun with.
+    def _weights(self, scored: Mapping[str, Any]) -> tuple[float, ...]:
+        positions = scored["choices"][0]["prompt_logprobs"][1:]  # the first token has none
+        pairs = zip(self._prompt[1:], positions, strict=True)
+        return tuple(float(each[str(token)]["logprob"]) for token, each in pairs)
 
-    Args:
-        recorded: what `Facts.record` gave then.
+    async def _seeds(self, body: Mapping[str, Any]) -> tuple[bool, int | None]:
+        """Return whether a seeded request gives the same tokens twice, and how many tokens were cached; None: it does not say."""
+        cached: list[int] = []
+        for seed in range(1, 1 + _SEED_TRIES):
+            found = []
+            for _ in range(2):
+                answer = await self._sample({**body, "max_tokens": _SEEDED_TOKENS, "temperature": 1.0, "seed": seed})
+                found.append(list(answer["choices"][0]["token_ids"]))
+                number = (answer["usage"].get("prompt_tokens_details") or {}).get("cached_tokens")
+                cached += [] if number is None else [int(number)]
+            if found[0] == found[1]:
+                break
+        return found[0] == found[1], max(cached, default=None)
 
-    Raises:
-        InputError: the servers have another one now.
-    """
-    try:
-        was, weights = str(recorded["model"]), [float(value) for value in recorded["weights"]]
-    except (KeyError, TypeError, ValueError):
-        raise InputError("run.json: what it says of the servers cannot be read. Choose another run.name.") from None
-    faults = [] if was == now.model else [f"it was begun with {was}, the servers have {now.model}"]
-    if faults := faults + other_weights(weights, now.weights):
-        raise InputError(
-            f"sampler.urls: {'; '.join(faults)}. Serve the model that the run was begun with, or choose another run.name."
-        )
+    async def _sample(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        body = {"prompt": self._prompt, "return_token_ids": True, "top_p": 1.0, "top_k": 0, "min_p": 0.0, **values}
+        return dict(await self._json("/v1/completions", body, is_sampled=True))
+
+    async def _json(self, path: str, body: Mapping[str, Any] | None = None, is_sampled: bool = False) -> Any:
+        return json.loads(await self._ask(path, body, is_sampled))
+
+    async def _ask(self, path: str, body: Mapping[str, Any] | None = None, is_sampled: bool = False) -> bytes:
+        """Return an answer. One that is broken does not end the examination."""
+        answer = b""
+        async for attempt in few_attempts(_TRIES):
+            with attempt:
+                answer = await self._client.ask(f"{self._url}{path}", body, is_sampled)
+        return answer
+
+    async def _cache(self) -> dict[str, Any]:
+        """Return the settings of the cache from the server's metrics, tokens of all its engines together; empty if it shows none."""
+        try:
+            text = (await self._ask("/metrics")).decode(errors="replace")
+        except Refused as refused:
+            if refused.status not in (401, 403, 404):
+                raise
+            return {}
+        engines = re.findall(r"^vllm:cache_config_info\{(.*)\} ", text, re.MULTILINE)
+        labels = [dict(re.findall(r'(\w+)="([^"]*)"', each)) for each in engines]
+        first = labels[0] if labels else {}
+        sizes = [each.get("kv_cache_size_tokens", "") for each in labels]
+        found: dict[str, Any] = {}
+        if first.get("block_size", "").isdigit():
+            found["block_size"] = int(first["block_size"])
+        if sizes and all(size.isdigit() for size in sizes):
+            found["kv_cache_size_tokens"] = sum(map(int, sizes))
+        if first.get("enable_prefix_caching") in ("True", "False"):
+            found["enable_prefix_caching"] = first["enable_prefix_caching"] == "True"
+        return found

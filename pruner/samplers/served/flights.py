@@ -1,4 +1,4 @@
-"""What a pool keeps in mind: requests under way, servers, and how long it waits for either."""
+"""What a pool keeps of each request under way and of each server."""
 
 from __future__ import annotations
 
@@ -7,60 +7,57 @@ from dataclasses import dataclass, field
 
 from pruner.records.traces import Key, PairKey
 from pruner.samplers.base import Request
-from pruner.samplers.served.examination import Facts
+from pruner.samplers.served.facts import ServerFacts
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long is waited, in seconds: for any sign of a request's answer; for a sign of any server, before the job ends."""
-
-    stall_s: float
-    patience_s: float
-
-
-@dataclass
+@dataclass(eq=False)
 class Flight:
     """A request that is being worked on.
 
     Attributes:
-        tokens: of the answer that is coming. silent_s: since it last said something.
-        waits: how often its patience was doubled. failures: attempts that failed.
+        tokens: of the answer that is coming.
+        heard_s: when it last gave a sign, by the pool's clock.
+        failures: attempts that failed. suspect: those of them in which the request or its answer was at fault.
+        limit: ends the attempt that runs. server: it runs there; None: it waits for one.
     """
 
-    number: int
     request: Request
     task: asyncio.Task[None] | None = None
     tokens: int = 0
-    silent_s: float = 0.0
-    waits: int = 0
+    heard_s: float = 0.0
     failures: int = 0
-    num_broken: int = 0
-    num_rejected: int = 0
+    suspect: int = 0
     limit: asyncio.Timeout | None = None
     server: Server | None = None
+
+    def end_attempt(self) -> None:
+        if self.limit is not None and not self.limit.expired():
+            self.limit.reschedule(asyncio.get_running_loop().time())
 
 
 @dataclass(eq=False)
 class Server:
-    """A server, and whether it gets requests. state: away (its circuit is open), works, or refused (it is not what the run needs)."""
+    """A server.
+
+    Attributes:
+        state: new (not examined yet), works, away (it gets no requests until it was examined), refused (it does not meet the requirements).
+        why: of a state other than works.
+        facts: from its last examination; None: there was none.
+        flights: that run there.
+        faults: in a row.
+        heard_s: when any of its answers last gave a sign, by the pool's clock.
+        logged_at: when it was last logged that it is away. is_logged: and not yet that it works again.
+    """
 
     url: str
-    state: str = "away"
+    state: str = "new"
     why: str = "it was not reached yet"
-    facts: Facts | None = None
-    flights: set[int] = field(default_factory=set)
+    facts: ServerFacts | None = None
+    flights: set[Flight] = field(default_factory=set)
     faults: int = 0
-    silent_s: float = 0.0
-    is_listed: bool = True
-    said_at: float | None = None
-    is_said: bool = False
-    opened: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-def end(flight: Flight | None) -> None:
-    """End the attempt that runs."""
-    if flight is not None and flight.limit is not None and not flight.limit.expired():
-        flight.limit.reschedule(asyncio.get_running_loop().time())
+    heard_s: float = 0.0
+    logged_at: float = float("-inf")
+    is_logged: bool = False
 
 
 def home_of(key: Key) -> tuple[str, int]:
