@@ -21,6 +21,8 @@ import sys
 from dataclasses import dataclass
 
 NUMBER = struct.Struct("i")
+# What jobs import only when they get there, and most of them do.
+LATE_IMPORTS = ("pandas", "pyarrow.dataset", "numpy.random", "hydra._internal.hydra")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def become(request: Request, output: int, errors: int) -> None:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the tests
     gc.disable()
-    for name in sys.argv[2:]:
+    for name in (*LATE_IMPORTS, *sys.argv[2:]):
         importlib.import_module(name)
     gc.enable()
     request = serve(socket.socket(fileno=int(sys.argv[1])))

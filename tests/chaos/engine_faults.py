@@ -20,8 +20,9 @@ from pathlib import Path
 from pruner.samplers.base import SamplerContext
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.simulated import SimulatedSamplerConfig
+from tests.chaos.facts import Difference
 from tests.chaos.faulty_engine import FAULTS, FaultySpec
-from tests.chaos.harness import SLOW, Difference, make_references, report, results, segments, start, wait
+from tests.chaos.harness import SLOW, References, report, start, wait
 
 RESTARTS = 10
 STALL_S = 1.0
@@ -47,10 +48,7 @@ def disturb(folder: Path, faults: int, seed: int) -> Counter[str]:
     """
     draw = random.Random(seed)
     done: Counter[str] = Counter()
-    references = {}
-    for number, name in enumerate(METHODS):
-        (folder / f"method{number}").mkdir()
-        references |= make_references(folder / f"method{number}", {name: tuple(name.split())})
+    references = References(folder)
     log = folder / "faults.log"
     log.touch()
     number = 0
@@ -60,18 +58,17 @@ def disturb(folder: Path, faults: int, seed: int) -> Counter[str]:
         root = folder / f"run{number}"
         code: int | None = None
         while code != 0:
-            code = wait(start(root, *SLOW, *references[name].overrides, before=lambda: faulty(log)), 120)
+            code = wait(start(root, *SLOW, *name.split(), before=lambda: faulty(log)), 120)
             done["calls of the job"] += 1
             text = root.with_suffix(".log").read_text()
             if code not in (0, 1) or "Traceback" in text:
                 raise Difference(f"{root.name}: exit code {code}\n{text[-3000:]}")
-        if results(root) != references[name].results:
-            raise Difference(f"{root.name} ({name}): other results")
-        found = segments(root)
-        if {key: ids for key, (ids, _) in found.items()} != references[name].tokens:
-            raise Difference(f"{root.name} ({name}): other segments")
+        try:
+            found = references.of(tuple(name.split())).check(root)
+        except Difference as error:
+            raise Difference(f"{root.name} ({name}): {error}") from None
         done["runs finished and equal"] += 1
-        done["segments compared"] += len(found)
+        done["facts compared"] += len(found)
         shutil.rmtree(root)
     done["faults"] = len(log.read_text().splitlines())
     done.update(f"  {line}" for line in log.read_text().splitlines())

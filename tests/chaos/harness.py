@@ -11,6 +11,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import functools
+import gc
+import importlib
+import itertools
 import os
 import random
 import runpy
@@ -24,7 +28,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,6 +37,8 @@ from jobs import signals
 from pruner.answers.registry import KINDS
 from pruner.methods.registry import METHODS
 from pruner.results.audit import audit
+from tests.chaos.facts import Difference, Facts, check_same, facts_of
+from tests.job_server import LATE_IMPORTS
 from tests.live.jobs_under_test import table
 
 CONFIG = (
@@ -59,12 +64,9 @@ SETTINGS = {
     "mars": ("method.every_tokens=32", "method.warmup=4"),
     "worth": ("method.price=0.02", "method.start=half"),
 }
-# What is run, in turn: every registered method, cons first, and then some again with other parts; {root} is the run's own folder,
-# {cons} the undisturbed run of the first.
-VARIANTS = {
-    name: (f"method={name}", *SETTINGS.get(name, ()))
-    for name in sorted(METHODS, key=lambda name: (name != "cons", name))
-} | {
+# What is run: every registered method, and some again with other parts; {root} is the run's own folder, {cons} that of an undisturbed
+# run of method=cons.
+VARIANTS = {name: (f"method={name}", *SETTINGS.get(name, ())) for name in sorted(METHODS)} | {
     "deepprune, first cluster, representatives": (
         "method=deepprune",
         "method.assign=first",
@@ -101,13 +103,6 @@ EVENTS = {
     "lease reads fail": 4,
     "disk full": 4,
 }
-
-
-Segments = dict[tuple[str, int, int], tuple[tuple[int, ...], int]]
-
-
-class Difference(Exception):
-    """What must never happen."""
 
 
 def all_by_the_worker() -> None:
@@ -147,6 +142,7 @@ def disk_full_at(number: int) -> Callable[[], None]:
 
 def start(root: Path, *overrides: str, log: Path | None = None, before: Callable[[], None] = lambda: None) -> int:
     """Fork a process that runs the main job; return its pid. log: what it prints goes there. before: called in it first."""
+    _import_all()
     sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
@@ -171,6 +167,14 @@ def start(root: Path, *overrides: str, log: Path | None = None, before: Callable
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+@functools.cache
+def _import_all() -> None:
+    """Import what each job would import for itself, and keep its garbage collector from copying all that is there."""
+    for name in LATE_IMPORTS:
+        importlib.import_module(name)
+    gc.freeze()
 
 
 def wait(pid: int, timeout_s: float | None = None) -> int | None:
@@ -234,28 +238,10 @@ def right_codes(event: str) -> tuple[int, ...]:
     return (0, -signal.SIGKILL) if event == "SIGKILL" else (0, signals.INTERRUPTED)
 
 
-def checkpoint(root: Path) -> Path:
-    """Return the checkpoint that is worked on."""
-    on_scratch = sorted((root / "scratch").glob("*/shard=0000.duckdb"))
-    return on_scratch[0] if on_scratch else root / "run/checkpoint/shard=0000.duckdb"
-
-
-def segments(root: Path) -> Segments:
-    """Return what is committed: key -> (tokens, attempt).
-
-    Raises:
-        Difference: a key is there twice.
-    """
-    path = checkpoint(root)
-    if not path.exists():
-        return {}
-    with duckdb.connect(str(path), read_only=True) as connection:
-        sql = "SELECT problem_id, trace_index, segment_index, token_ids, attempt FROM segments"
-        rows = connection.execute(sql).fetchall()
-    found = {(p, t, s): (tuple(ids), attempt) for p, t, s, ids, attempt in rows}
-    if len(found) != len(rows):
-        raise Difference(f"{len(rows) - len(found)} doubled segments")
-    return found
+def facts(root: Path) -> Facts:
+    """Return what a run has committed so far. Raises Difference: something is there twice."""
+    on_scratch = sorted((root / "scratch").glob("*/shard=*.duckdb"))
+    return facts_of(*(on_scratch or sorted((root / "run/checkpoint").glob("shard=*.duckdb"))))
 
 
 def results(root: Path) -> list[bytes]:
@@ -281,70 +267,96 @@ def without_speculation(found: pa.Table, name: str) -> pa.Table:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a run gives that nothing disturbs."""
+    """An undisturbed run."""
 
-    overrides: tuple[str, ...]
+    root: Path
     results: list[bytes]
-    tokens: dict[tuple[str, int, int], tuple[int, ...]]
+    facts: Facts
     took_s: float
 
+    @classmethod
+    def of(cls, root: Path, took_s: float = 0.0) -> Reference:
+        """Read a finished run. Raises Difference: it does not add up."""
+        return cls(root, results(root), facts(root), took_s)
 
-def make_references(folder: Path, variants: Mapping[str, tuple[str, ...]]) -> dict[str, Reference]:
-    """Run what is to be hurt, undisturbed and without speculation."""
-    found = {}
-    for number, (name, each) in enumerate(variants.items()):
-        root = folder / f"reference{number}"
-        started = time.monotonic()
-        run(root, *filled_in(each, folder, root), "speculate.ahead=0")
-        took_s = time.monotonic() - started
-        tokens = {key: ids for key, (ids, _) in segments(root).items()}
-        found[name] = Reference(each, results(root), tokens, took_s)
-    return found
+    def check(self, root: Path, is_speculative: bool = False) -> Facts:
+        """Compare another finished run of the same config with it; return that run's facts.
+
+        Raises:
+            Difference: something was lost, doubled or came out differently.
+        """
+        found = facts(root)
+        check_same(self.facts, found, is_speculative)
+        if results(root) != self.results:
+            raise Difference("other results")
+        return found
 
 
-def filled_in(overrides: tuple[str, ...], folder: Path, root: Path) -> list[str]:
-    return [each.format(root=root, cons=folder / "reference0/run") for each in overrides]
+class References:
+    """The undisturbed runs that others are compared with, each made without speculation when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[tuple[str, ...], Reference] = {}
+        self._numbers = itertools.count()
+
+    def of(self, overrides: tuple[str, ...]) -> Reference:
+        plain = tuple(each for each in overrides if each not in AHEAD)
+        if plain not in self._made:
+            root = self._folder / f"reference{next(self._numbers)}"
+            given = self.filled_in(plain, root)
+            started = time.monotonic()
+            run(root, *given, "speculate.ahead=0")
+            self._made[plain] = Reference.of(root, time.monotonic() - started)
+        return self._made[plain]
+
+    def filled_in(self, overrides: tuple[str, ...], root: Path) -> list[str]:
+        """Return a variant's overrides for a run in a folder."""
+        needs_cons = any("{cons}" in each for each in overrides)
+        cons = self.of(VARIANTS["cons"]).root / "run" if needs_cons else None
+        return [each.format(root=root, cons=cons) for each in overrides]
 
 
 def kill_many(folder: Path, kills: int, seed: int, variants: Mapping[str, tuple[str, ...]] = VARIANTS) -> Counter[str]:
     """Hurt attempts until so many were killed or signalled; return how many of what happened.
 
     Args:
-        variants: name -> overrides, in turn.
+        variants: name -> overrides, in turn, in an order that the seed gives.
 
     Raises:
         Difference: something was lost, doubled or came out differently.
     """
     draw = random.Random(seed)
     done: Counter[str] = Counter()
-    references = make_references(folder, variants)
-    number = 0
-    while done["kills and signals"] < kills:
-        name = list(references)[number % len(references)]
-        number += 1
+    references = References(folder)
+    names = draw.sample(list(variants), len(variants))
+    for number, name in enumerate(itertools.cycle(names), start=1):
+        if done["kills and signals"] >= kills:
+            break
         root = folder / f"run{number}"
-        mine = filled_in(references[name].overrides, folder, root)
-        committed = hurt_to_the_end(root, mine, references[name].took_s + 0.6, draw, done)
-        if results(root) != references[name].results:
-            raise Difference(f"run {number} ({name}): other results")
-        tokens = {key: ids for key, (ids, _) in committed.items()}
-        own = {key: tokens.get(key) for key in references[name].tokens}
-        if own != references[name].tokens or (len(own) < len(tokens) and "speculat" not in name):
-            raise Difference(f"run {number} ({name}): other segments")
-        done["speculative segments"] += len(tokens) - len(own)
+        reference = references.of(variants[name])
+        mine = references.filled_in(variants[name], root)
+        try:
+            hurt_to_the_end(root, mine, reference.took_s + 0.6, draw, done)
+            found = reference.check(root, is_speculative="speculat" in name)
+        except Difference as error:
+            raise Difference(f"run {number} ({name}): {error}") from None
+        done["speculative segments"] += len(found) - len(reference.facts)
         done["runs finished and equal"] += 1
         done[f"  of {name}"] += 1
-        done["segments compared"] += len(committed)
+        done["facts compared"] += len(found)
         shutil.rmtree(root)
     return done
 
 
-def hurt_to_the_end(
-    root: Path, overrides: list[str], latest_s: float, draw: random.Random, done: Counter[str]
-) -> Segments:
-    """Hurt one run's attempts, each within so many seconds, until it is done; return its segments."""
+def hurt_to_the_end(root: Path, overrides: list[str], latest_s: float, draw: random.Random, done: Counter[str]) -> None:
+    """Hurt one run's attempts, each within so many seconds, until it is done.
+
+    Raises:
+        Difference: an attempt ended in a wrong way, or a committed fact was lost or made again.
+    """
     names, weights = list(EVENTS), list(EVENTS.values())
-    committed: Segments = {}
+    committed: Facts = {}
     code = None
     while code != 0:
         event = draw.choices(names, weights)[0]
@@ -363,18 +375,16 @@ def hurt_to_the_end(
         else:
             done[event] += 1
             done["kills and signals"] += 1
+        log = root.with_suffix(".log").read_text()
         if code not in right_codes(event):
-            raise Difference(
-                f"{root.name}: exit code {code} after {event}\n{root.with_suffix('.log').read_text()[-3000:]}"
-            )
-        if "Traceback" in root.with_suffix(".log").read_text():
-            raise Difference(f"{root.name}: a traceback after {event}\n{root.with_suffix('.log').read_text()[-3000:]}")
-        now = segments(root)
+            raise Difference(f"exit code {code} after {event}\n{log[-3000:]}")
+        if "Traceback" in log:
+            raise Difference(f"a traceback after {event}\n{log[-3000:]}")
+        now = facts(root)
         lost = [key for key, value in committed.items() if now.get(key) != value]
         if lost:
-            raise Difference(f"{root.name}: {len(lost)} committed segments lost or sampled again, first {lost[0]}")
+            raise Difference(f"{len(lost)} committed facts lost or made again, first {lost[0]}")
         committed = now
-    return committed
 
 
 def report(done: Counter[str]) -> str:
@@ -399,7 +409,7 @@ def main() -> int:
             print(f"DIFFERENCE: {error}", file=sys.stderr)
             return 1
     print(report(done))
-    print(f"0 lost or doubled segments, equal results each time, in {time.monotonic() - started:.0f} s")
+    print(f"0 lost or doubled facts, equal results each time, in {time.monotonic() - started:.0f} s")
     return 0
 
 

@@ -23,11 +23,10 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-from pruner.results.audit import audit
+from tests.chaos.harness import Reference
 from tests.documents import PROJECT
 from tests.fault_proxy import FaultProxy, ProxyServer
 from tests.job_processes import command
-from tests.live.jobs_under_test import table
 from tests.loop_thread import free_port
 
 KEY = "pr-5d41402abc4b2a76b9719d911017c592"
@@ -131,7 +130,8 @@ def disturb(
     """Do it; return how often what was done.
 
     Raises:
-        AssertionError: something was lost, doubled or changed, or the key is somewhere.
+        Difference: something was lost, doubled or changed.
+        AssertionError: a job failed, or the key is somewhere.
     """
     limit = f"problems.limit={problems}"
     servers = [Serving(folder, is_real) for _ in range(2)]
@@ -178,9 +178,7 @@ def disturb(
             each.kill()
     for proxy in proxies:
         done.update(proxy.proxy.counts)
-    compare(calm, root)
-    found = audit(root / "run")
-    assert not found.faults and not found.unchecked, str(found)
+    Reference.of(calm).check(root)
     assert_no_key(folder)
     return done
 
@@ -193,15 +191,6 @@ def interleaved(events: list[str]) -> list[str]:
         counts[kind] += 1
         places[number] = counts[kind] / (events.count(kind) + 1)
     return [events[number] for number in sorted(places, key=places.__getitem__)]
-
-
-def compare(one: Path, other: Path) -> None:
-    """Refuse two folders of a run whose answers and traces differ."""
-    for name in ("answers", "traces"):
-        tables = [table(folder, name).to_pylist() for folder in (one, other)]
-        assert len(tables[0]) == len(tables[1]), f"{name}: {len(tables[0])} and {len(tables[1])} rows"
-        differing = {key for a, b in zip(*tables, strict=True) for key in a if a[key] != b[key]}
-        assert not differing, f"{name} differ in {sorted(differing)}"
 
 
 def assert_no_key(folder: Path, key: str = KEY) -> None:

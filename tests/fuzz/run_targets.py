@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from pruner.results import formats
+from tests.chaos.facts import Difference, check_same, facts_of
 from tests.fuzz import values as v
 from tests.fuzz.jobs_in_process import call
-from tests.fuzz.target import Wrong, ended, folder, no_constant, one_run, small_runs
+from tests.fuzz.target import SMALL_RUN, Wrong, ended, folder, no_constant, one_run, small_runs
 
 
 @st.composite
@@ -45,8 +47,17 @@ def check_bookkeeping(drawn: tuple[str, bytes]) -> int:
             call("query", "SELECT * FROM runs, tokens", "--root", str(place))
         ):
             raise Wrong("the other run is not shown")
-        own = ["sampler=simulated", "problems.limit=2", "budget=2", "method=cons", "progress.bar=false"]
-        return max(code, ended(call("run", *own, f"run.root={place}", "run.name=run")))
+        code = max(code, ended(call("run", *SMALL_RUN, f"run.root={place}", "run.name=run")))
+        check_facts(one_run() / "run", place / "run")
+        return code
+
+
+def check_facts(run: Path, after: Path) -> None:
+    """Refuse a run whose checkpoint holds something else after what was done to a copy of it."""
+    try:
+        check_same(*(facts_of(each / "checkpoint/shard=0000.duckdb") for each in (run, after)))
+    except Difference as error:
+        raise Wrong(str(error)) from None
 
 
 @st.composite

@@ -19,6 +19,8 @@ from tests.fuzz.jobs_in_process import call
 from tests.many_results import write_runs
 
 PROJECT = Path(__file__).parents[2]
+# A run that takes a second.
+SMALL_RUN = ("sampler=simulated", "problems.limit=2", "budget=2", "method=cons", "progress.bar=false")
 
 
 class Wrong(AssertionError):
@@ -75,8 +77,7 @@ def folder() -> Iterator[Path]:
 def one_run() -> Path:
     """Return a folder with one real, small run."""
     root = Path(tempfile.mkdtemp(prefix="fuzz"))
-    own = ["sampler=simulated", "problems.limit=2", "budget=2", "method=cons", "progress.bar=false"]
-    result = call("run", *own, f"run.root={root}", "run.name=run")
+    result = call("run", *SMALL_RUN, f"run.root={root}", "run.name=run")
     assert result.code == 0, result.errors
     return root
 

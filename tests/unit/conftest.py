@@ -4,19 +4,13 @@ import shutil
 
 import pytest
 
-from tests.fuzz.jobs_in_process import call
-
-# A run that takes a second.
-SMALL = ("sampler=simulated", "problems.limit=2", "budget=2", "method=cons", "progress.bar=false")
+from tests.fuzz.target import one_run
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory):
+def whole():
     """A root with one small run."""
-    root = tmp_path_factory.mktemp("whole")
-    result = call("run", *SMALL, f"run.root={root}", "run.name=run")
-    assert result.code == 0, result.errors
-    return root
+    return one_run()
 
 
 @pytest.fixture

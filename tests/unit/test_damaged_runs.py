@@ -16,7 +16,7 @@ from pruner.problems.problem_set import read_problems
 from pruner.results.query import Results, checkpoint_rows
 from pruner.system.slurm import small_number
 from tests.fuzz.jobs_in_process import call
-from tests.unit.conftest import SMALL
+from tests.fuzz.target import SMALL_RUN
 from tests.unit.test_bad_input import BAD_TEXT, GOOD, refused
 
 DAMAGES = (
@@ -56,7 +56,7 @@ def test_damaged_progress_is_named_by_status(root):
 def test_damaged_progress_is_named_and_does_not_stop_a_run(root, changes):
     file = root / "run/progress/shard=0000.json"
     damage_progress(file, changes)
-    again = call("run", *SMALL, f"run.root={root}", "run.name=run")
+    again = call("run", *SMALL_RUN, f"run.root={root}", "run.name=run")
     assert again.code == 0 and f"warning: {file}: unreadable" in again.errors
     assert "1 done" in call("status", str(root / "run")).output
 
@@ -66,7 +66,7 @@ def test_a_damaged_run_json_is_named_and_others_are_shown(root, text):
     file = root / "run/run.json"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert str(file) in refused("status", str(root / "run"))
-    assert str(file) in refused("run", *SMALL, f"run.root={root}", "run.name=run")
+    assert str(file) in refused("run", *SMALL_RUN, f"run.root={root}", "run.name=run")
     shown = call("status", str(root))
     assert shown.code == 0 and "other: 1 shard: 1 done" in shown.output and f"warning: {file}" in shown.errors
     for sql in ("FROM runs", "SELECT saved FROM savings"):
@@ -87,7 +87,7 @@ def test_restart_counts_that_are_none_are_ignored(root, monkeypatch):
         *[None] * 4,
     ]
     monkeypatch.setenv("SLURM_RESTART_COUNT", "many")
-    result = call("run", *SMALL, f"run.root={root}", "run.name=fresh")
+    result = call("run", *SMALL_RUN, f"run.root={root}", "run.name=fresh")
     assert result.code == 0, result.errors
 
 
@@ -111,7 +111,7 @@ def _duckdb(path):
 def test_a_checkpoint_that_is_another_file_is_named_and_no_extension_is_asked_for(root, make):
     path = root / "run/checkpoint/shard=0000.duckdb"
     make(path)
-    result = call("run", *SMALL, f"run.root={root}", "run.name=run")
+    result = call("run", *SMALL_RUN, f"run.root={root}", "run.name=run")
     assert result.code == 1 and f"checkpoint {path}: cannot be read" in result.errors
     assert len(result.errors.splitlines()) == 1 and "xtension" not in result.errors
     assert checkpoint_rows(path) is None
