@@ -60,8 +60,8 @@ from pruner.settings.section import (
     local_path,
     parse_as,
 )
+from pruner.shard.display import Countdown
 from pruner.shard.inputs import read_inputs
-from pruner.shard.progress import Countdown
 from pruner.simulation.clocked import ClockedRun
 from pruner.simulation.planning import Curve, Engine
 from pruner.system.files import write_atomically, write_bytes

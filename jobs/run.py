@@ -21,8 +21,8 @@ from jobs.signals import StopSignals
 from pruner.config.identity import keys_outside_identity
 from pruner.config.job import Config, parse
 from pruner.errors import InputError, first_line
+from pruner.records.progress import Progress
 from pruner.results.query import run_totals
-from pruner.results.run_folder import Progress
 from pruner.results.run_totals import RunTotals
 from pruner.settings.dotted import flatten
 from pruner.settings.section import local_path

@@ -29,6 +29,7 @@ from pruner.samplers.devices import num_devices
 from pruner.samplers.vllm import VllmSampler
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
+from pruner.shard.queue import completed
 
 WORDS = (
     "`run`: the main job with judge=llm on the real engine; of the judge's prompt tokens, those that the engine's prefix cache "
@@ -175,10 +176,7 @@ def _drain(sampler: VllmSampler, requests: Sequence[Request]) -> dict[str, float
     sampler.llm.reset_prefix_cache()
     started = time.monotonic()
     # All of one priority: the engine takes them in the order in which they come.
-    sampler.submit([_with_priority(request) for request in requests])
-    completions = []
-    while sampler.num_running:
-        completions += sampler.step()
+    completions = list(completed(sampler, [_with_priority(request) for request in requests]))
     wall_s = time.monotonic() - started
     prompt = sum(each.prompt_tokens for each in completions)
     return {

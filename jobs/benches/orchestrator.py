@@ -61,7 +61,7 @@ def measure(segments: int, segment_tokens: int, overrides: list[str], scratch: s
         runner.run()
         store.close()
         wall, cpu = time.monotonic() - wall, cpu_s() - cpu
-        done = runner.status.segments
+        done = runner.progress.segments
         return {
             "segments": done,
             "problems": len(problems),
@@ -73,7 +73,7 @@ def measure(segments: int, segment_tokens: int, overrides: list[str], scratch: s
             "peak_mb": peak_mb(),
             "peak_mb_before": before_mb,
             "file_mb": path.stat().st_size / 1e6,
-            "file_mb_per_million_tokens": path.stat().st_size / runner.status.tokens,
+            "file_mb_per_million_tokens": path.stat().st_size / runner.progress.tokens,
         }
 
 

@@ -15,7 +15,9 @@ from jobs.benches.outcome import Outcome
 from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
-from pruner.records.traces import Key
+from pruner.checkpoint.store import Store
+from pruner.records.rows import AnswerRow, TraceRow
+from pruner.records.traces import Fact, Key, Segment
 from pruner.samplers.base import Completion, Request
 from pruner.simulation.workbench import Workbench, begin, fake_problems, simulated_overrides
 
@@ -67,7 +69,7 @@ def measure(path: str, segments: int, case: str, segment_tokens: int, overrides:
         read_s = time.monotonic() - wall - opened_s
         first = FirstRequest()
         runner = replace(bench, sampler=first).runner(
-            store, reader, iter(todo), len(problems), known, lambda status: first.asked_at is not None
+            store, reader, iter(todo), len(problems), known, lambda: first.asked_at is not None
         )
         runner.run()
         assert first.asked_at is not None, "nothing is left to do"
@@ -94,7 +96,6 @@ class FirstRequest:
     capacity_tokens: int | None = None
 
     def __init__(self) -> None:
-        self.num_running = 0
         self.asked_at: float | None = None
         self.cpu_s = 0.0
 
@@ -104,16 +105,18 @@ class FirstRequest:
     def submit(self, requests: Sequence[Request]) -> None:
         if requests and self.asked_at is None:
             self.asked_at, self.cpu_s = time.monotonic(), cpu_s()
-        self.num_running += len(requests)
 
     def step(self) -> list[Completion]:
         return []
+
+    def wait(self, wait_s: float) -> None:
+        """It never has anything to report."""
 
     def cancel(self, keys: Sequence[Key]) -> None:
         """Nothing of it is speculative."""
 
     def abort(self) -> None:
-        self.num_running = 0
+        """Nothing runs."""
 
     def close(self) -> None:
         self.abort()
@@ -122,11 +125,21 @@ class FirstRequest:
 def _make(bench: Workbench, path: Path, segments: int, reader: AnswerReader, problems: list[Any]) -> dict[str, Any]:
     with bench.open(path) as store:
         begin(store)
-        runner = bench.runner(
-            store, reader, iter(problems), len(problems), {}, lambda status: status.segments >= segments
-        )
-        runner.run()
-    return {"segments": runner.status.segments}
+        counted = CountedStore(store)
+        bench.runner(counted, reader, iter(problems), len(problems), {}, lambda: counted.segments >= segments).run()
+    return {"segments": counted.segments}
+
+
+class CountedStore:
+    """A store that counts the segments that it is given."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.segments = 0
+
+    def append(self, facts: list[Fact], answers: list[AnswerRow], traces: list[TraceRow]) -> None:
+        self.segments += sum(isinstance(fact, Segment) for fact in facts)
+        self._store.append(facts, answers, traces)
 
 
 if __name__ == "__main__":

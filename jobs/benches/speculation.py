@@ -19,7 +19,8 @@ from pruner.answers.readings import Read
 from pruner.records.traces import Key
 from pruner.samplers.base import Completion, Request, Sampler
 from pruner.samplers.simulated import SimulatedSampler
-from pruner.shard.case import Case, Step
+from pruner.shard.case import Case
+from pruner.shard.exchange import Step
 from pruner.simulation.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
@@ -79,8 +80,8 @@ class NotedCase:
     def begin(self) -> Step:
         return self._noted(self._case.begin())
 
-    def receive(self, completion: Completion) -> Step:
-        return self._noted(self._case.receive(completion))
+    def receive(self, completion: Completion, is_needed: bool) -> Step:
+        return self._noted(self._case.receive(completion, is_needed))
 
     def take_answer(self, read: Read) -> Step:
         return self._noted(self._case.take_answer(read))
@@ -88,7 +89,7 @@ class NotedCase:
     def _noted(self, step: Step) -> Step:
         now = time.monotonic()
         for request in step.requests:
-            self._asked_at[request.key] = now
+            self._asked_at.setdefault(request.key, now)
         return step
 
 
@@ -124,8 +125,8 @@ def measure(
         "ahead": ahead,
         "problems": len(problems),
         "wall_s": wall,
-        "cpu_ms_per_segment": 1000 * cpu / runner.status.segments,
-        "segments": runner.status.segments,
+        "cpu_ms_per_segment": 1000 * cpu / runner.progress.segments,
+        "segments": runner.progress.segments,
         "tokens_speculative": speculative,
         "requests": len(waits),
         "submission_p50_ms": cuts[49],

@@ -11,7 +11,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +38,8 @@ from pruner.checkpoint.database import (
 from pruner.checkpoint.rows import fact_tables, table_of
 from pruner.checkpoint.unfinished_facts import UnfinishedFacts
 from pruner.errors import CheckpointError, InputError
-from pruner.records.rows import AnswerRow, Earlier, TraceRow
+from pruner.records.progress import NOTHING, Progress
+from pruner.records.rows import AnswerRow, TraceRow
 from pruner.records.schemas import KEYS, TABLES
 from pruner.records.traces import Fact, Segment
 from pruner.settings.prices import AccountingConfig
@@ -203,17 +204,17 @@ class Store:
             self._totals = Totals(**self._read(sql).to_pylist()[0])
         return self._totals
 
-    def earlier(self) -> Earlier:
-        """Return what the attempts that have ended did."""
+    def progress(self) -> Progress:
+        """Return what the attempts that have ended did: counts of answered problems' traces, segments, tokens and time."""
         sql = """
             SELECT coalesce(sum(traces_finished), 0)::BIGINT AS traces_finished, coalesce(sum(traces_pruned), 0)::BIGINT AS traces_pruned,
                 coalesce(sum(traces_cut), 0)::BIGINT AS traces_cut, coalesce(sum(traces_unanswered), 0)::BIGINT AS traces_unanswered,
                 coalesce(sum(greatest(0, tokens_unpruned_estimate - tokens_sampled)), 0)::BIGINT AS tokens_saved,
-                (SELECT coalesce(sum(num_tokens), 0)::BIGINT FROM segments) AS tokens,
+                (SELECT count(*) FROM segments) AS segments, (SELECT coalesce(sum(num_tokens), 0)::BIGINT FROM segments) AS tokens,
                 (SELECT coalesce(sum(coalesce(work_s, greatest(0, epoch(ended_at - started_at)))), 0)
                     FROM attempts JOIN attempt_ends USING (attempt)) AS work_s
             FROM answers"""
-        return Earlier(**self._read(sql).to_pylist()[0])
+        return replace(NOTHING, **self._read(sql).to_pylist()[0])
 
     def copy_to(self, target: Path) -> None:
         """Write a copy of everything committed, whole or not at all; the one before stays until then.

@@ -13,12 +13,13 @@ from pruner.config.job import Config
 from pruner.doctor.findings import Check, Finding
 from pruner.prompts import Prompts
 from pruner.records.traces import Key, PairKey, SegmentKey, TokenIds, hash64
-from pruner.samplers.base import Completion, Decoding, JudgeSampler, Request, Sampler
+from pruner.samplers.base import Completion, Decoding, Request, Sampler
 from pruner.samplers.devices import num_devices
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.vllm import VllmSampler
 from pruner.shard import build
 from pruner.shard.inputs import Inputs
+from pruner.shard.queue import completed
 
 _WIDTHS = (16, 64, 256)
 _PROMPTS = 8
@@ -40,7 +41,7 @@ CPU, GPU = Size(32, 48, (16, 48)), Size(256, 1024, (256, 1024))
 class Engines:
     """The engines that a configuration names, running, and short requests to them."""
 
-    def __init__(self, config: Config, inputs: Inputs, sampler: Sampler, judge: JudgeSampler | None) -> None:
+    def __init__(self, config: Config, inputs: Inputs, sampler: Sampler, judge: Sampler | None) -> None:
         self.config = config
         self.inputs = inputs
         self.sampler = sampler
@@ -89,11 +90,7 @@ class Engines:
 
 def drained(sampler: Sampler, requests: Sequence[Request]) -> dict[Key, Completion]:
     """Return the completions of requests, by key."""
-    sampler.submit(requests)
-    found: dict[Key, Completion] = {}
-    while sampler.num_running:
-        found |= {completion.key: completion for completion in sampler.step()}
-    return found
+    return {completion.key: completion for completion in completed(sampler, requests)}
 
 
 @contextmanager
@@ -263,8 +260,7 @@ def beside(engines: Engines) -> Finding:
     [request] = engines.requests(1, 1)
     started = time.monotonic()
     judge.submit([replace(request, key=PairKey(request.key.problem_id, 0, 1), decoding=Decoding())])
-    while judge.num_running:
-        judge.step()
+    while not judge.step():
         engines.sampler.step()
     took_s = time.monotonic() - started
     engines.sampler.abort()

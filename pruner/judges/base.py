@@ -6,7 +6,7 @@ A judge drives no engine itself; it writes requests and reads completions, so th
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -64,11 +64,11 @@ class Judge(Protocol):
     def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         """Return the keys of facts that any pair with this trace will wait for."""
 
-    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
-        """Return the keys of facts that the pair's verdict waits for; empty if it follows from what is known."""
+    def parts(self, pair: PairKey, judged: JudgedProblem) -> tuple[Key, ...]:
+        """Return the keys of the facts that the pair's verdict is made of; empty if it asks for none."""
 
-    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
-        """Return the verdict of a pair that waits for nothing."""
+    def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
+        """Return the verdict of a pair, given its parts in their order."""
 
     def request(self, key: Key, judged: JudgedProblem) -> Request | None:
         """Return the request for a fact; None if it would not fit the model's context, which makes the fact missing."""
@@ -194,7 +194,7 @@ class WithoutRequests:
     def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         return ()
 
-    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+    def parts(self, pair: PairKey, judged: JudgedProblem) -> tuple[Key, ...]:
         return ()
 
     def request(self, key: Key, judged: JudgedProblem) -> Request | None:

@@ -7,7 +7,7 @@ the pairs themselves cost nothing more.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -54,16 +54,10 @@ class LexicalJudge:
     def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         return (_reading_key(trace_index, judged),)
 
-    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
-        if pair in known:
-            return ()
-        keys = (_reading_key(index, judged) for index in (pair.left_trace, pair.right_trace))
-        return tuple(key for key in keys if key not in known)
+    def parts(self, pair: PairKey, judged: JudgedProblem) -> tuple[Key, ...]:
+        return tuple(_reading_key(index, judged) for index in (pair.left_trace, pair.right_trace))
 
-    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
-        recorded = known.get(pair)
-        if isinstance(recorded, Verdict):
-            return recorded
+    def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
         texts = (judged.traces[index].prefix.text for index in (pair.left_trace, pair.right_trace))
         left, right = (self._read(text, judged.problem.question) for text in texts)
         return Verdict(pair, score(self._weights, left, right))

@@ -7,7 +7,7 @@ log-probabilities are asked for, so no text is parsed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -125,11 +125,14 @@ class LlmJudge:
     def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         return ()
 
-    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
-        return tuple(key for key in self._orders(pair) if key not in known)
+    def parts(self, pair: PairKey, judged: JudgedProblem) -> tuple[Key, ...]:
+        """Return the orders in which the judge is shown a pair; each is a request and a fact of its own."""
+        if not self._config.both_orders:
+            return (pair,)
+        return pair, PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
 
-    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
-        facts = [fact for key in self._orders(pair) if isinstance(fact := known[key], Verdict)]
+    def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
+        facts = [fact for fact in parts if isinstance(fact, Verdict)]
         scores = [fact.score for fact in facts if fact.score is not None]
         return replace(facts[0], score=sum(scores) / len(scores) if scores else None)
 
@@ -155,12 +158,6 @@ class LlmJudge:
             head_tokens=self._head_tokens.pop(key, 0),
             output_tokens=completion.num_tokens,
         )
-
-    def _orders(self, pair: PairKey) -> tuple[PairKey, ...]:
-        """Return the orders in which the judge is shown a pair; each is a request and a fact of its own."""
-        if not self._config.both_orders:
-            return (pair,)
-        return pair, PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
 
 
 def common_head(left: tuple[int, ...], right: tuple[int, ...]) -> int:

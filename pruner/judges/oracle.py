@@ -6,7 +6,7 @@ boundaries lie on the same grid; its answers are looked up here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from pruner.errors import InputError
 from pruner.judges.base import Judge, JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
 from pruner.judges.replay import Noise, NoisyOracle
-from pruner.records.traces import Fact, Key, PairKey, Verdict
+from pruner.records.traces import Fact, PairKey, Verdict
 from pruner.results.run_tables import Cuts, cuts_of, read_run_traces, run_fingerprint
 from pruner.samplers.base import SamplerConfig
 from pruner.settings.section import FilePath, local_path
@@ -72,10 +72,7 @@ class OracleJudge(WithoutRequests):
         self._traces = traces
         self._key_of = key_of
 
-    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
-        recorded = known.get(pair)
-        if isinstance(recorded, Verdict):
-            return recorded
+    def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
         left, right = (self._answer(index, judged) for index in (pair.left_trace, pair.right_trace))
         is_same = left is not None and right is not None and self._key_of(left) == self._key_of(right)
         return Verdict(pair, 1.0 if is_same else 0.0)

@@ -6,7 +6,7 @@ are decoded and discarded. The same sampler model serves it, and what it reads s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -88,21 +88,11 @@ class ProbeJudge:
     def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         return (self._probe_key(trace_index, judged),)
 
-    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
-        if pair in known:
-            return ()
-        return tuple(key for key in self._probe_keys(pair, judged) if key not in known)
+    def parts(self, pair: PairKey, judged: JudgedProblem) -> tuple[Key, ...]:
+        return self._probe_key(pair.left_trace, judged), self._probe_key(pair.right_trace, judged)
 
-    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
-        recorded = known.get(pair)
-        if isinstance(recorded, Verdict):
-            return recorded
-        answers = []
-        for key in self._probe_keys(pair, judged):
-            probe = known[key]
-            assert isinstance(probe, Probe)
-            answers.append(probe.final_answer)
-        left, right = answers
+    def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
+        left, right = [probe.final_answer for probe in parts if isinstance(probe, Probe)]
         if left is None or right is None:
             return Verdict(pair, None)
         return Verdict(pair, 1.0 if left.key == right.key else 0.0)
@@ -114,9 +104,6 @@ class ProbeJudge:
     def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Probe:
         assert isinstance(key, ProbeKey)
         return self._prober.read(key, completion)
-
-    def _probe_keys(self, pair: PairKey, judged: JudgedProblem) -> tuple[ProbeKey, ProbeKey]:
-        return self._probe_key(pair.left_trace, judged), self._probe_key(pair.right_trace, judged)
 
     def _probe_key(self, trace_index: int, judged: JudgedProblem) -> ProbeKey:
         return ProbeKey(judged.problem.problem_id, trace_index, judged.traces[trace_index].prefix.num_tokens)

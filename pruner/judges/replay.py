@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import ClassVar, Literal
@@ -114,10 +114,7 @@ class NoisyOracle(WithoutRequests):
         self._pair_tokens = pair_tokens
         self._seed = seed
 
-    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
-        recorded = known.get(pair)
-        if isinstance(recorded, Verdict):
-            return recorded
+    def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
         answers = [self._replay.trace(pair.problem_id, i).answer for i in (pair.left_trace, pair.right_trace)]
         left, right = answers
         is_same = left is not None and right is not None and self._key_of(left) == self._key_of(right)
@@ -183,17 +180,15 @@ class RecordedJudge:
         key = ProbeKey(judged.problem.problem_id, trace_index, judged.traces[trace_index].prefix.num_tokens)
         return (key,) if key in self._recording.probes else ()
 
-    def needs(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> tuple[Key, ...]:
+    def parts(self, pair: PairKey, judged: JudgedProblem) -> tuple[Key, ...]:
         probes = (*self.prepares(pair.left_trace, judged), *self.prepares(pair.right_trace, judged))
         reverse = PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
         orders = tuple(key for key in (pair, reverse) if key in self._recording.verdicts) or (pair,)
-        return tuple(key for key in (*probes, *orders) if key not in known)
+        return (*probes, *orders)
 
-    def verdict(self, pair: PairKey, judged: JudgedProblem, known: Mapping[Key, Fact]) -> Verdict:
+    def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
         """Return the pair's verdict, the mean of both orders where both were recorded."""
-        reverse = PairKey(pair.problem_id, pair.right_trace, pair.left_trace)
-        facts = [fact for key in (pair, reverse) if isinstance(fact := known.get(key), Verdict)]
-        scores = [fact.score for fact in facts if fact.score is not None]
+        scores = [fact.score for fact in parts if isinstance(fact, Verdict) and fact.score is not None]
         return Verdict(pair, sum(scores) / len(scores) if scores else None)
 
     def request(self, key: Key, judged: JudgedProblem) -> Request | None:

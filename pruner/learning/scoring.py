@@ -11,6 +11,7 @@ from pruner.prompts import Prompts
 from pruner.records.traces import Fact, Key, PairKey, Probe, Problem, Segment, SegmentKey, Trace, Verdict
 from pruner.rules.prefix import Prefix
 from pruner.samplers.base import Request, Sampler
+from pruner.shard.queue import completed
 
 
 @dataclass(frozen=True)
@@ -52,25 +53,25 @@ def score_pairs(
     for judged, pair in with_benches(pairs, prompts):
         key = PairKey(judged.problem.problem_id, pair.left_trace, pair.right_trace)
         asked.append((key, judged))
-        for needed in judge.needs(key, judged, facts):
+        for needed in judge.parts(key, judged):
+            if needed in facts:
+                continue
             request = None if needed in requests else judge.request(needed, judged)
             if request is not None:
                 requests[needed], owner[needed] = request, judged
             elif needed not in requests:
                 facts[needed] = keyed(judge.read(needed, None, judged), key_of)
-    waiting = list(requests.values())[::-1]
-    done = 0
-    while done < len(requests):
+    if requests:
         assert sampler is not None, "the judge asks for an engine"
-        while waiting and sampler.num_running < max_running:
-            sampler.submit([waiting.pop()])
-        for completion in sampler.step():
+        for done, completion in enumerate(completed(sampler, requests.values(), max_running), start=1):
             facts[completion.key] = keyed(judge.read(completion.key, completion, owner[completion.key]), key_of)
-            done += 1
             report(done, len(requests))
     read = [fact for fact in facts.values() if isinstance(fact, Probe | Verdict)]
     return Scored(
-        scores=tuple(judge.verdict(key, judged, facts).score for key, judged in asked),
+        scores=tuple(
+            judge.verdict(key, judged, [facts[part] for part in judge.parts(key, judged)]).score
+            for key, judged in asked
+        ),
         tokens_read=sum(fact.prompt_tokens for fact in read),
         tokens_cached=sum(fact.cached_tokens for fact in read),
     )

@@ -19,19 +19,6 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """What earlier attempts at a shard did. Of traces, what those of answered problems came to; tokens_saved as in runner.Status."""
-
-    traces_finished: int = 0
-    traces_pruned: int = 0
-    traces_cut: int = 0
-    traces_unanswered: int = 0
-    tokens: int = 0
-    tokens_saved: int = 0
-    work_s: float = 0.0
-
-
-@dataclass(frozen=True)
 class TraceRow:
     """A row of traces/*.parquet; columns are described in schemas.py."""
 

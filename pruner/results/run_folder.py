@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pruner.errors import InputError
+from pruner.records.progress import Progress
 from pruner.system.files import remove_partials, write_text
 from pruner.system.json_records import read_object, record_of
 
@@ -79,43 +80,6 @@ class RunFolder:
         ):
             remove_partials(path)
         remove_partials(self.trace_part(0))
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What others may see of a running shard, and what the next attempt may know of one that was killed.
-
-    Attributes:
-        state: loading, running, writing (all answered, but the results are not written yet), done, interrupted, failed.
-        segments, facts, tokens: committed, in all attempts.
-        traces_finished, traces_pruned, traces_cut, traces_unanswered: of all attempts, those of problems that are not answered yet included.
-        tokens_in_flight: sampled by requests that still run, as far as the engine has reported.
-        tokens_per_s: of all attempts' work, segments under way included, the judge's own tokens not.
-        eta_s: at the rate of all attempts; None while no problem is finished.
-        scratch: the checkpoint that is worked on, if that is not the one in the run's folder.
-    """
-
-    state: str
-    attempt: int
-    host: str
-    pid: int
-    slurm_job_id: str | None
-    problems: int
-    problems_done: int
-    traces_running: int
-    segments: int
-    tokens: int
-    tokens_in_flight: int
-    tokens_per_s: float = 0.0
-    eta_s: float | None = None
-    scratch: str | None = None
-    facts: int = 0
-    updated_at: str = ""
-    message: str | None = None
-    traces_finished: int = 0
-    traces_pruned: int = 0
-    traces_cut: int = 0
-    traces_unanswered: int = 0
 
 
 def write_progress(folder: RunFolder, progress: Progress, guard: Callable[[], None] = lambda: None) -> None:

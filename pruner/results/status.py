@@ -11,8 +11,9 @@ from pathlib import Path
 from pruner.checkpoint.lease import Holder, is_live, read_holder
 from pruner.errors import InputError
 from pruner.problems.problem_set import MAX_SHARDS
+from pruner.records.progress import Progress
 from pruner.results.formats import aligned
-from pruner.results.run_folder import Progress, RunFolder, read_progress
+from pruner.results.run_folder import RunFolder, read_progress
 from pruner.system.json_records import read_object
 from pruner.system.lines import printable
 

@@ -92,13 +92,14 @@ def check_whole(request: Request, completion: Completion) -> None:
     is_full = tokens == request.max_tokens if completion.finish_reason is None else 1 <= tokens <= request.max_tokens
     labels = None if completion.label_logprobs is None else len(completion.label_logprobs)
     confidences = None if completion.confidence is None else len(completion.confidence)
+    has_ids = len(completion.token_ids) > 0  # a recording may have none, of the prompt neither
     if not (
         is_full
-        and completion.finish_reason in (None, "stop")
-        and len(completion.token_ids) == tokens
-        and completion.prompt_tokens == len(request.prompt_token_ids)
+        and completion.finish_reason in (None, "stop", "length")
+        and (not has_ids or len(completion.token_ids) == tokens)
+        and (not has_ids or completion.prompt_tokens == len(request.prompt_token_ids))
         and labels == (len(decoding.label_token_ids) or None)
-        and confidences == (tokens if decoding.has_confidence else None)
+        and confidences in ((tokens,) if decoding.has_confidence else (None, tokens))
     ):
         raise EngineError(
             f"the engine gave {tokens} of {request.max_tokens} tokens for {request.key} and ended by "
@@ -108,10 +109,6 @@ def check_whole(request: Request, completion: Completion) -> None:
 
 class Sampler(Protocol):
     """An engine that works on many requests at once."""
-
-    @property
-    def num_running(self) -> int:
-        """How many submitted requests have not completed."""
 
     @property
     def running_tokens(self) -> int:
@@ -132,31 +129,27 @@ class Sampler(Protocol):
         """Hand requests to the engine."""
 
     def step(self) -> list[Completion]:
-        """Let the engine work for a moment; return what completed.
+        """Let the engine work for a moment; return what completed, requests among it that were cancelled meanwhile.
 
         Raises:
             EngineError: it died.
         """
+
+    def wait(self, wait_s: float) -> None:
+        """Sleep until there is something for `step` to return, or so many seconds; an engine that works in `step` does not."""
 
     @property
     def cancelled_tokens(self) -> int:
         """How many tokens all cancelled requests had made, as far as the engine has reported."""
 
     def cancel(self, keys: Sequence[Key]) -> None:
-        """Drop some running requests."""
+        """Drop some running requests; one may have completed meanwhile."""
 
     def abort(self) -> None:
-        """Drop all running requests; a sampler may count their tokens as cancelled."""
+        """Drop all running requests."""
 
     def close(self) -> None:
         """Free the engine's memory and processes."""
-
-
-class JudgeSampler(Sampler, Protocol):
-    """An engine beside the sampler's, whose `step` does not block."""
-
-    def wait(self, wait_s: float) -> None:
-        """Sleep until it has something to report, or `wait_s` seconds."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +303,7 @@ class SamplerConfig(Choice):
     def open(self, context: SamplerContext) -> Sampler:
         """Start the sampler; it may load its model while the job goes on. Raises EngineError or InputError."""
 
-    def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
+    def open_judge(self, context: SamplerContext) -> Sampler | None:
         """Start the judge's own engine, if it needs one beside this sampler."""
         return None
 

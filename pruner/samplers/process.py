@@ -1,7 +1,7 @@
 """An engine in a process of its own, seen from the job: started, watched, and ended with everything below it.
 
-What happens to vLLM's processes becomes an EngineError here, within seconds and never a wait for ever; what comes from them is
-taken only if it is a whole completion of a request that was made.
+What happens to vLLM's processes becomes an EngineError here, within seconds and never a wait for ever: a thread hears the child and
+another one speaks to it, so that neither a child that hangs nor half a message stops the job.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import queue
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from typing import Any
 
 from pruner.errors import EngineError, InputError
 from pruner.records.traces import Key
-from pruner.samplers.base import Completion, Request, check_whole
-from pruner.samplers.channel import Channel, Closed, pair
+from pruner.samplers.base import Completion, Request
 from pruner.samplers.engine_process import DIED_BELOW
 from pruner.system.processes import end_session, process
 
@@ -30,6 +33,7 @@ _WAIT_S = 0.2
 # A report wakes the job; while none comes, it looks after its other work this often.
 _STEP_S = 0.05
 _GONE_S = 40.0
+_CLOSED = object()
 
 
 class ProcessSampler:
@@ -44,6 +48,8 @@ class ProcessSampler:
     """
 
     capacity_tokens: int | None = None
+    running_tokens = 0
+    cancelled_tokens = 0
 
     def __init__(
         self,
@@ -57,19 +63,14 @@ class ProcessSampler:
         self._name = name
         self._stall_s = stall_s
         self._load_s = load_s
-        self._requests: dict[Key, Request] = {}
-        self._running_tokens = 0
-        self._cancelled_tokens = 0
-        self._cancelled: dict[Key, int] = {}  # that the child may still report on, with the number of the message
-        self._num_cancels = 0
-        self._epoch = 0
         self._silent_s = 0.0
         self._is_ready = False
+        self._is_busy = False
+        self._num_sent = 0
         self._returned: list[Any] = []
-        self._failure: Exception | None = None
         me = process(os.getpid())
         assert me is not None
-        ours, theirs = pair()
+        ours, theirs = Pipe()
         self._gone, gone = os.pipe()
         try:
             arguments = [str(each) for each in (theirs.fileno(), gone, me.pid, me.started)]
@@ -82,16 +83,8 @@ class ProcessSampler:
         finally:
             theirs.close()
             os.close(gone)
-        self._channel = Channel(ours)
-        self._channel.send(spec)
-
-    @property
-    def num_running(self) -> int:
-        return len(self._requests)
-
-    @property
-    def running_tokens(self) -> int:
-        return self._running_tokens
+        self._line = _Line(ours)
+        self._line.send(spec)
 
     @property
     def pid(self) -> int:
@@ -109,89 +102,74 @@ class ProcessSampler:
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call a method of the child's sampler; return what it returns. For benchmarks and the doctor, while nothing runs."""
-        assert not self._requests
-        self._channel.send(("call", (name, arguments)))
+        self._send("call", (name, arguments))
         self._returned.clear()
         while not self._returned:
             self._hear(_WAIT_S, math.inf, "called")
         return self._returned.pop()
 
     def submit(self, requests: Sequence[Request]) -> None:
-        if not requests:
-            return
-        if not self._requests:
-            self._silent_s = 0.0
-        for request in requests:
-            assert request.key not in self._requests, f"{request.key} is running"
-            self._requests[request.key] = request
-        self._channel.send(("submit", list(requests)))
+        if requests:
+            self._send("submit", list(requests))
 
     def step(self) -> list[Completion]:
-        return self._hear(_STEP_S if self._requests else 0.0, self._stall_s, "running")
+        return self._hear(_STEP_S if self._is_busy else 0.0, self._stall_s, "running")
 
     def wait(self, wait_s: float) -> None:
-        """Sleep until the child has something to report, or `wait_s` seconds."""
-        self._channel.wait(wait_s)
-
-    @property
-    def cancelled_tokens(self) -> int:
-        return self._cancelled_tokens
+        self._line.wait(wait_s)
 
     def cancel(self, keys: Sequence[Key]) -> None:
-        running = [key for key in keys if self._requests.pop(key, None) is not None]
-        if not running:
-            return
-        self._num_cancels += 1
-        self._cancelled |= dict.fromkeys(running, self._num_cancels)
-        self._channel.send(("cancel", (self._num_cancels, running)))
+        self._send("cancel", list(keys))
 
     def abort(self) -> None:
-        self._epoch += 1
-        self._cancelled.clear()
-        self._requests.clear()
-        self._running_tokens = 0
-        self._channel.send(("abort", self._epoch))
+        self._send("abort", None)
 
     def close(self) -> None:
         """End the child and all that it has started, and wait until they are gone."""
-        self._requests.clear()
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         select.select([self._gone], [], [], _GONE_S)
         end_session(self._process.pid, _GONE_S)  # if the guard was killed too
         os.close(self._gone)
-        self._channel.close()
+        self._line.close()
+
+    def _send(self, kind: str, value: Any) -> None:
+        if not self._is_busy:
+            self._silent_s = 0.0
+        self._num_sent += 1
+        self._is_busy = True
+        self._line.send((kind, value))
 
     def _hear(self, wait_s: float, patience_s: float, doing: str) -> list[Completion]:
         """Take in what the child reports. Its silence counts only as far as this process itself was awake."""
-        if self._failure is not None:
-            raise self._failure
         started = time.monotonic()
-        try:
-            messages = self._channel.receive(wait_s)
-        except Closed as closed:
-            raise EngineError(f"{self._name} sent {closed}" if str(closed) else self._end()) from None
-        if messages:
+        self._line.wait(wait_s)
+        completions: list[Completion] = []
+        is_silent = True
+        while (message := self._line.peek()) is not None:
+            is_silent = False
+            try:
+                self._take(message, completions)
+            except (EngineError, InputError):
+                if not completions:
+                    raise
+                break  # what was whole before it is taken first, and this raised at the next step
+            self._line.forget()
+        if not is_silent:
             self._silent_s = 0.0
-        elif self._requests or not self._is_ready:
+        elif self._is_busy or not self._is_ready:
             self._silent_s += min(time.monotonic() - started, 2 * wait_s)
             if self._silent_s > patience_s:
                 raise EngineError(f"{self._name} hangs: {doing}, and no report in {patience_s:.0f} s")
-        completions: list[Completion] = []
-        for message in messages:
-            try:
-                self._take(message, completions)
-            except (EngineError, InputError) as error:
-                # What was whole before it is taken first.
-                self._failure = error
-                if not completions:
-                    raise
-                break
         return completions
 
-    def _take(self, message: tuple[str, Any], taken: list[Completion]) -> None:
-        """Take in a message; the whole completions in it are appended to `taken`."""
+    def _take(self, message: Any, completions: list[Completion]) -> None:
+        """Take in a message; the completions in it are appended to `completions`."""
+        if isinstance(message, EOFError):
+            raise EngineError(self._end())
+        if isinstance(message, Exception):
+            raise EngineError(f"{self._name} sent an unreadable message ({type(message).__name__})")
         kind, value = message
         if kind == "bad input":
             raise InputError(value)
@@ -199,24 +177,13 @@ class ProcessSampler:
             raise EngineError(f"{self._name}: {value}")
         if kind == "ready":
             self._is_ready, self.capacity_tokens = True, value
-            return
-        if kind == "called":
+        elif kind == "called":
             self._returned.append(value)
-            return
-        epoch, num_cancels, completions, running_tokens, cancelled_tokens = value
-        if epoch != self._epoch:
-            return  # of requests that were aborted since
-        self._running_tokens, self._cancelled_tokens = running_tokens, cancelled_tokens
-        self._cancelled = {key: number for key, number in self._cancelled.items() if number > num_cancels}
-        for completion in completions:
-            if completion.key in self._cancelled:
-                continue  # it was cancelled since
-            request = self._requests.get(completion.key)
-            if request is None:
-                raise EngineError(f"{self._name}: a completion for {completion.key}, which was not requested")
-            check_whole(request, completion)
-            del self._requests[completion.key]
-            taken.append(completion)
+            self._is_busy = False
+        else:
+            num_received, num_running, found, self.running_tokens, self.cancelled_tokens = value
+            self._is_busy = num_running > 0 or num_received < self._num_sent
+            completions += found
 
     def _end(self) -> str:
         """Say how the child ended."""
@@ -231,3 +198,51 @@ class ProcessSampler:
             hint = " (the kernel does that where memory runs out)" if -code == signal.SIGKILL else ""
             return f"{self._name} was ended by {by}{hint}"
         return f"{self._name} died (exit code {code})"
+
+
+class _Line:
+    """The job's end of the pipe to a child: neither sending nor hearing blocks for longer than is said."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._unsent: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._next: Any = None
+        for target in (self._speak, self._listen):
+            threading.Thread(target=target, name="engine", daemon=True).start()
+
+    def send(self, message: Any) -> None:
+        self._unsent.put(message)
+
+    def wait(self, wait_s: float) -> None:
+        """Sleep until there is a message, or so many seconds."""
+        if self._next is None:
+            with contextlib.suppress(queue.Empty):
+                self._next = self._heard.get(wait_s > 0, wait_s or None)
+
+    def peek(self) -> Any:
+        """Return the next message, None if there is none; an exception is the last one: the child is gone or sent nonsense."""
+        self.wait(0.0)
+        return self._next
+
+    def forget(self) -> None:
+        """Go on to the message after the one that `peek` gives."""
+        self._next = None
+
+    def close(self) -> None:
+        self._unsent.put(_CLOSED)
+        self._connection.close()
+
+    def _speak(self) -> None:
+        with contextlib.suppress(OSError):  # the child is gone; what it said before is still to be heard
+            while (message := self._unsent.get()) is not _CLOSED:
+                self._connection.send(message)
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._heard.put(self._connection.recv())
+        except OSError:
+            self._heard.put(EOFError())
+        except Exception as error:  # whatever unpickling nonsense raises
+            self._heard.put(error)

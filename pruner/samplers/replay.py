@@ -111,6 +111,9 @@ class ReplaySampler:
         requests, self._running = self._running, []
         return [self._complete(request) for request in requests]
 
+    def wait(self, wait_s: float) -> None:
+        """Nothing to wait for: a step is the work itself."""
+
     def cancel(self, keys: Sequence[Key]) -> None:
         self._running = [request for request in self._running if request.key not in keys]
 

@@ -14,7 +14,7 @@ from pydantic import model_validator
 
 from pruner.errors import InputError
 from pruner.prompts import Prompts, check_tokenizer, model_prompts, tokenizer_fingerprint
-from pruner.samplers.base import JudgeSampler, Sampler, SamplerConfig, SamplerContext
+from pruner.samplers.base import Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.served.addresses import KEY, Servers, api_key, urls_fault
 from pruner.samplers.served.examination import Requirements, requirements
 from pruner.samplers.served.facts import ServerFacts
@@ -120,7 +120,7 @@ class ServerSamplerConfig(SamplerConfig):
     def open(self, context: SamplerContext) -> Sampler:
         return ServerSampler(self.servers, self.requirements(context), context.servers)
 
-    def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
+    def open_judge(self, context: SamplerContext) -> Sampler | None:
         judge = context.judge
         return None if judge is None or judge.urls is None else open_served_judge(judge, context.model, self.servers)
 

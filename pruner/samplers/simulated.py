@@ -104,6 +104,9 @@ class SimulatedSampler:
         self._started_sum -= sum(running.started for running in finished)
         return [self._complete(running) for running in finished]
 
+    def wait(self, wait_s: float) -> None:
+        """Nothing to wait for: a step is the work itself."""
+
     def cancel(self, keys: Sequence[Key]) -> None:
         dropped = set(keys)
         self._waiting = deque(request for request in self._waiting if request.key not in dropped)
@@ -115,6 +118,7 @@ class SimulatedSampler:
             self.cancelled_tokens += sum(self._config.step_tokens * (self._steps - each.started) for each in gone)
 
     def abort(self) -> None:
+        self.cancelled_tokens += self.running_tokens
         self._waiting.clear()
         self._due.clear()
         self._num_working = self._started_sum = 0

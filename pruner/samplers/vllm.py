@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pruner.errors import EngineError, InputError
 from pruner.records.traces import Key, TokenIds
-from pruner.samplers.base import Completion, Request, check_whole
+from pruner.samplers.base import Completion, Request
 from pruner.samplers.increments import CONFIDENCE_TOP_K, decode_increment
 
 if TYPE_CHECKING:
@@ -131,6 +131,14 @@ def engine_arguments(spec: EngineSpec, has_gpu: bool) -> dict[str, Any]:
     return arguments
 
 
+@dataclass(slots=True)
+class _Running:
+    """A request that the engine has, and its tokens as far as it has reported them."""
+
+    request: Request
+    token_ids: list[int] = field(default_factory=list)
+
+
 class VllmSampler:
     """One vLLM engine, driven step by step; loaded by `wait_ready`. llm: the engine itself, for benchmarks that compare with it."""
 
@@ -143,15 +151,14 @@ class VllmSampler:
         self._has_gpu = has_gpu
         self._is_loaded = False
         self._adapter: LoRARequest | None = None
-        self._requests: dict[str, Request] = {}
-        self._tokens: dict[str, list[int]] = {}
+        self._running: dict[str, _Running] = {}
         self._running_tokens = 0
         self.cancelled_tokens = 0
         self._count = 0
 
     @property
     def num_running(self) -> int:
-        return len(self._requests)
+        return len(self._running)
 
     @property
     def running_tokens(self) -> int:
@@ -192,8 +199,7 @@ class VllmSampler:
         for request in requests:
             request_id = str(self._count)
             self._count += 1
-            self._requests[request_id] = request
-            self._tokens[request_id] = []
+            self._running[request_id] = _Running(request)
             self._engine.add_request(
                 request_id,
                 {"prompt_token_ids": list(request.prompt_token_ids)},
@@ -207,7 +213,7 @@ class VllmSampler:
         return sampling_params(request)
 
     def step(self) -> list[Completion]:
-        if not self._requests:
+        if not self._running:
             return []
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -219,7 +225,7 @@ class VllmSampler:
         for output in outputs:
             # Reports are increments (DELTA); the engine may name a request by id-suffix internally, never outside.
             new_ids = output.outputs[0].token_ids
-            self._tokens[output.request_id].extend(new_ids)
+            self._running[output.request_id].token_ids.extend(new_ids)
             self._running_tokens += len(new_ids)
             if output.finished:
                 completions.append(self._complete(output))
@@ -229,24 +235,24 @@ class VllmSampler:
         """Empty the prefix cache, for benchmarks and the doctor."""
         self.llm.reset_prefix_cache()
 
+    def wait(self, wait_s: float) -> None:
+        """Nothing to wait for: a step is the engine's own work."""
+
     def cancel(self, keys: Sequence[Key]) -> None:
         dropped = set(keys)
-        names = [name for name, request in self._requests.items() if request.key in dropped]
-        self._engine.abort_request(names)
-        for name in names:
-            del self._requests[name]
-            num_tokens = len(self._tokens.pop(name))
-            self._running_tokens -= num_tokens
-            self.cancelled_tokens += num_tokens
+        self._drop([name for name, each in self._running.items() if each.request.key in dropped])
 
     def abort(self) -> None:
-        self._engine.abort_request(list(self._requests))
-        self._requests.clear()
-        self._tokens.clear()
-        self._running_tokens = 0
+        self._drop(list(self._running))
+
+    def _drop(self, names: list[str]) -> None:
+        self._engine.abort_request(names)
+        num_tokens = sum(len(self._running.pop(name).token_ids) for name in names)
+        self._running_tokens -= num_tokens
+        self.cancelled_tokens += num_tokens
 
     def close(self) -> None:
-        self._requests.clear()
+        self._running.clear()
         if not self._is_loaded:
             return
         shutdown = getattr(self._engine.engine_core, "shutdown", None)
@@ -254,14 +260,14 @@ class VllmSampler:
             shutdown()
 
     def _complete(self, output: RequestOutput) -> Completion:
-        request = self._requests.pop(output.request_id)
-        token_ids = self._tokens.pop(output.request_id)
+        running = self._running.pop(output.request_id)
+        request, token_ids = running.request, running.token_ids
         self._running_tokens -= len(token_ids)
         result = output.outputs[0]
         labels = request.decoding.label_token_ids
         if result.finish_reason not in ("stop", "length"):
             raise EngineError(f"vLLM ended {request.key} by {result.finish_reason} after {len(token_ids)} tokens")
-        completion = Completion(
+        return Completion(
             key=request.key,
             num_tokens=len(token_ids),
             token_ids=TokenIds(token_ids),
@@ -272,8 +278,6 @@ class VllmSampler:
             confidence=token_confidences(result.logprobs) if request.decoding.has_confidence else None,
             label_logprobs=_label_logprobs(result.logprobs[0], labels) if labels else None,
         )
-        check_whole(request, completion)
-        return completion
 
 
 def sampling_params(request: Request) -> SamplingParams:

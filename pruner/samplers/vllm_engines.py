@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pruner.errors import InputError
 from pruner.prompts import Prompts, check_model_folder, model_fingerprint, model_prompts, model_type
-from pruner.samplers.base import JudgeEngine, JudgeSampler, Sampler, SamplerConfig, SamplerContext
+from pruner.samplers.base import JudgeEngine, Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.devices import check_build, exact_faults, exact_setting, num_devices, planned_devices
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.served.addresses import Servers
@@ -109,7 +109,7 @@ class VllmSamplerConfig(SamplerConfig):
         spec, _ = engine_specs(self, context, num_devices())
         return VllmSampler(spec, num_devices() > 0) if self.in_process else self.start("the engine", spec)
 
-    def open_judge(self, context: SamplerContext) -> JudgeSampler | None:
+    def open_judge(self, context: SamplerContext) -> Sampler | None:
         if context.judge is not None and context.judge.urls is not None:
             servers = Servers(context.judge.urls, None, self.max_running_traces)
             return open_served_judge(context.judge, context.model, servers)

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -17,12 +17,12 @@ from pruner.checkpoint.store import AttemptEnd, AttemptStart, Store, open_store
 from pruner.config.job import Config
 from pruner.errors import CheckpointError, EngineError, InputError
 from pruner.problems.problem_set import ProblemSet
+from pruner.records.progress import NOTHING, Progress
 from pruner.records.traces import Problem
-from pruner.results.run_folder import Progress, RunFolder, read_progress, write_progress
+from pruner.results.run_folder import RunFolder, read_progress, write_progress
 from pruner.results.trace_parts import TraceParts
 from pruner.results.writer import TraceColumns, write_answers, write_attempts, write_judged, write_results
 from pruner.settings.section import local_path
-from pruner.shard.runner import Status
 from pruner.system import slurm
 from pruner.system.files import remove_partials
 from pruner.system.lines import print_errors, print_warnings
@@ -52,9 +52,10 @@ class Shard:
     last: Progress | None
     on_progress: Callable[[Progress], None] = ignore
 
-    @property
-    def num_done(self) -> int:
-        return self.num_problems - len(self.todo)
+    def progress(self) -> Progress:
+        """Return how far earlier attempts got."""
+        num_done = self.num_problems - len(self.todo)
+        return replace(self.store.progress(), problems=self.num_problems, problems_done=num_done)
 
     @property
     def trace_columns(self) -> TraceColumns:
@@ -130,29 +131,44 @@ def check_progress(store: Store, folder: RunFolder, last: Progress | None) -> No
     )
     if last is not None:
         process = this_process()
-        stuck = replace(last, state="failed", host=process.host, pid=process.pid, message=message, tokens_in_flight=0)
+        stuck = replace(
+            last,
+            state="failed",
+            host=process.host,
+            pid=process.pid,
+            message=message,
+            tokens_in_flight=0,
+            tokens_discarded=0,
+        )
         write_progress(folder, stuck, store.check_held)
     raise EngineError(message)
 
 
 def finish_attempt(shard: Shard, reporter: Reporter, end: AttemptEnd) -> None:
     """Record how the attempt ended, as far as the disk still takes it."""
-    try:
-        shard.store.end_attempt(end)
-        shard.copy_checkpoint()
-        reporter.report("writing" if end.end_reason == "done" else end.end_reason, end.message)
-        if end.end_reason != "done":  # else everything is written right after this
-            reporter.refresh()
-        write_attempts(shard.folder, shard.store)
-    except (CheckpointError, OSError) as error:
-        print_errors([f"could not record the end of the attempt ({error})"])
+    steps: list[Callable[[], None]] = [
+        lambda: shard.store.end_attempt(end),
+        shard.copy_checkpoint,
+        lambda: reporter.report("writing" if end.end_reason == "done" else end.end_reason, end.message),
+        lambda: write_attempts(shard.folder, shard.store),
+    ]
+    if end.end_reason != "done":  # else everything is written right after this
+        steps.append(reporter.refresh)
+    faults = []
+    for step in steps:
+        try:
+            step()
+        except (CheckpointError, OSError) as error:
+            faults.append(str(error))
+    if faults:
+        print_errors([f"could not record the end of the attempt ({fault})" for fault in dict.fromkeys(faults)])
 
 
 def report_done(shard: Shard) -> None:
     """Report that the shard is finished and its results are written, if that was not reported before."""
     last, totals, process = last_progress(shard.folder), shard.store.totals, this_process()
     if last is None:
-        last = Progress("done", 0, process.host, process.pid, process.slurm_job_id, 0, 0, 0, 0, 0, 0)
+        last = replace(NOTHING, host=process.host, pid=process.pid, slurm_job_id=process.slurm_job_id)
     done = replace(
         last,
         state="done",
@@ -163,6 +179,7 @@ def report_done(shard: Shard) -> None:
         segments=totals.segments,
         tokens=totals.tokens,
         tokens_in_flight=0,
+        tokens_discarded=0,
         eta_s=0.0,
         message=None,
     )
@@ -177,15 +194,15 @@ class Reporter:
         self._shard = shard
         self._attempt = attempt
         self._process = this_process()
-        self._status = Status.after(shard.num_problems, shard.num_done, shard.store.earlier())
+        self._progress = shard.progress().after()
         self._refreshed_at = self._copied_at = time.monotonic()
         self._copy_s = self._refresh_s = 0.0
         self._has_new = False
         self._parts: TraceParts | None = None
 
-    def on_commit(self, status: Status) -> None:
-        has_new = status.problems_done > self._status.problems_done
-        self._status = status
+    def on_commit(self, progress: Progress) -> None:
+        has_new = progress.problems_done > self._progress.problems_done
+        self._progress = progress
         self.report("running")
         self._copy_if_due()
         self._has_new = self._has_new or has_new
@@ -227,27 +244,16 @@ class Reporter:
 
     def report(self, state: str, message: str | None = None) -> None:
         store = self._shard.store
-        progress = Progress(
+        progress = replace(
+            self._progress,
             state=state,
             attempt=self._attempt,
             host=self._process.host,
             pid=self._process.pid,
             slurm_job_id=self._process.slurm_job_id,
-            problems=self._status.problems,
-            problems_done=self._status.problems_done,
-            traces_running=self._status.traces_running,
-            segments=store.totals.segments,
-            tokens=store.totals.tokens,
-            tokens_in_flight=self._status.tokens_in_flight,
-            traces_finished=self._status.traces_finished,
-            traces_pruned=self._status.traces_pruned,
-            traces_cut=self._status.traces_cut,
-            traces_unanswered=self._status.traces_unanswered,
-            tokens_per_s=self._status.tokens_per_s,
-            eta_s=self._status.eta_s,
             scratch=None if store.path == self._shard.folder.checkpoint else str(store.path),
-            facts=store.totals.facts,
             message=message,
+            **asdict(store.totals),
         )
         write_progress(self._shard.folder, progress, store.check_held)
         self._shard.on_progress(progress)
@@ -273,4 +279,4 @@ def killed_attempt(last: Progress | None) -> AttemptEnd:
     """Return what is known of an attempt that could not say how it ended."""
     if last is None or not last.updated_at:
         return AttemptEnd("killed", datetime.now(UTC))
-    return AttemptEnd("killed", datetime.fromisoformat(last.updated_at), last.tokens_in_flight)
+    return AttemptEnd("killed", datetime.fromisoformat(last.updated_at), last.tokens_lost)

@@ -5,7 +5,7 @@ Nothing here starts an engine but the last two functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pruner.answers.readings import Reading
@@ -16,12 +16,15 @@ from pruner.judges.replay import RecordedProber
 from pruner.methods.base import Method, MethodContext
 from pruner.prompts import Prompts
 from pruner.recordings.replay import Replay
+from pruner.records.progress import Progress
 from pruner.records.rows import RunFacts
 from pruner.records.traces import Fact, Problem, Trace, TraceKey
-from pruner.samplers.base import Decoding, JudgeSampler, Sampler
-from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
+from pruner.samplers.base import Decoding, Sampler
+from pruner.shard.case import Case, CaseSetting
 from pruner.shard.inputs import Inputs, sampler_context, set_name
+from pruner.shard.judging import JudgeSetting
 from pruner.shard.runner import KnownFacts, OpenCase, Workload
+from pruner.shard.segments import PromptedProblem, TraceRule
 
 # More tokens than any trace has.
 _WHOLE = 1 << 40
@@ -29,13 +32,15 @@ _WHOLE = 1 << 40
 _CACHE_BLOCK = 16
 
 
-def workload(config: Config, inputs: Inputs, todo: Sequence[Problem], num_problems: int, known: KnownFacts) -> Workload:
+def workload(
+    config: Config, inputs: Inputs, todo: Iterable[Problem], progress: Progress, known: KnownFacts
+) -> Workload:
     """Return what a runner works on.
 
     Args:
         todo: the problems that are not answered yet.
-        num_problems: all of the shard, answered ones included.
-        known: facts of earlier attempts.
+        progress: how far earlier attempts got.
+        known: their facts of these problems.
 
     Raises:
         InputError: the judge cannot work as configured.
@@ -44,8 +49,7 @@ def workload(config: Config, inputs: Inputs, todo: Sequence[Problem], num_proble
     return Workload(
         run=run_facts(config, inputs),
         problems=todo,
-        num_problems=num_problems,
-        num_done=num_problems - len(todo),
+        progress=progress,
         prompts=prompts,
         open_case=case_opener(config, inputs, prompts),
         known=known,
@@ -75,7 +79,7 @@ def case_opener(config: Config, inputs: Inputs, prompts: Prompts) -> OpenCase:
         is_cut = trace.finish_reason == "length" and config.problems.cut == "boxed"
         return Reading(key, text=trace.text, gold=gold, is_cut=is_cut)
 
-    setting = CaseSetting(judge, prober, truncation, trace_rule(config, replay), reading)
+    setting = CaseSetting(JudgeSetting(judge, prober, truncation), trace_rule(config, replay), reading)
     new_method = method_maker(config, inputs)
 
     def open_case(prompted: PromptedProblem, known: list[Fact]) -> Case:
@@ -197,7 +201,7 @@ def start_sampler(config: Config, inputs: Inputs) -> Sampler:
 
 def wait_for_engines(
     config: Config, inputs: Inputs, sampler: Sampler, opened: list[Sampler], should_stop: Callable[[], bool]
-) -> JudgeSampler | None:
+) -> Sampler | None:
     """Start the judge's engine if it needs its own; return it when that and the sampler are loaded, or to be stopped.
 
     Args:

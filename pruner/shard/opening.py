@@ -7,11 +7,10 @@ from pathlib import Path
 
 from pruner.checkpoint.store import AttemptStart
 from pruner.config.job import Config
-from pruner.records.rows import Earlier
+from pruner.records.progress import Progress
 from pruner.results.summary import seconds_words
 from pruner.shard.attempt import Shard
 from pruner.shard.inputs import Inputs
-from pruner.shard.runner import Status
 
 
 def opening(shard: Shard, inputs: Inputs, attempt: int, process: AttemptStart) -> list[str]:
@@ -20,7 +19,7 @@ def opening(shard: Shard, inputs: Inputs, attempt: int, process: AttemptStart) -
     Args:
         attempt: its number on the shard, from 1.
     """
-    config, earlier = shard.config, shard.store.earlier()
+    config, earlier = shard.config, shard.progress().after()
     return [
         _who(attempt, process),
         f"run {shard.folder.path}{_of_shards(config)}: {_what(config, inputs)}",
@@ -99,18 +98,18 @@ def _what(config: Config, inputs: Inputs) -> str:
     return f"{model}, method {config.method.name}{judge}; up to {config.budget} traces of a problem{cap}"
 
 
-def _work(shard: Shard, earlier: Earlier) -> str:
-    if not shard.num_done and not earlier.tokens:
+def _work(shard: Shard, earlier: Progress) -> str:
+    if not earlier.problems_done and not earlier.tokens:
         return f"{shard.num_problems} problems, from the beginning"
     spent = f" in {seconds_words(earlier.work_s)} of work" if earlier.work_s else ""
-    return f"resumed: {shard.num_done} of {shard.num_problems} problems are answered, {earlier.tokens:,} tokens sampled{spent}"
+    return f"resumed: {earlier.problems_done} of {shard.num_problems} problems are answered, {earlier.tokens:,} tokens sampled{spent}"
 
 
-def _expected(shard: Shard, inputs: Inputs, earlier: Earlier) -> list[str]:
+def _expected(shard: Shard, inputs: Inputs, earlier: Progress) -> list[str]:
     """Return how long it will take at the rate of earlier attempts, and what it will cost at most."""
     said = []
-    if (left := Status.after(shard.num_problems, shard.num_done, earlier).eta_s) is not None and earlier.work_s:
-        said.append(f"about {seconds_words(left)} at the rate so far")
-    if (typical := _typical(shard.config, inputs, shard.num_problems - shard.num_done)) is not None:
+    if earlier.eta_s is not None and earlier.work_s:
+        said.append(f"about {seconds_words(earlier.eta_s)} at the rate so far")
+    if (typical := _typical(shard.config, inputs, earlier.problems - earlier.problems_done)) is not None:
         said.append(typical)
     return [f"expected: {'; '.join(said)}"] if said else []

@@ -18,9 +18,10 @@ from pruner.checkpoint.store import AttemptEnd, Store
 from pruner.config.identity import identity
 from pruner.config.job import Config
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, Unavailable
+from pruner.records.progress import Progress
 from pruner.records.traces import Problem
 from pruner.results.query import run_totals
-from pruner.results.run_folder import Progress, RunFolder
+from pruner.results.run_folder import RunFolder
 from pruner.results.summary import seconds_words, summary
 from pruner.results.writer import write_attempts, write_results
 from pruner.samplers.base import Sampler
@@ -41,10 +42,10 @@ from pruner.shard.attempt import (
     this_process,
 )
 from pruner.shard.claim import RunRecord, claim, recorded_servers
+from pruner.shard.display import ProgressDisplay
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs, sampler_context
 from pruner.shard.opening import opening
-from pruner.shard.progress import ProgressDisplay
-from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
+from pruner.shard.runner import Engines, Hooks, Runner, Workload
 from pruner.system import slurm
 from pruner.system.lines import log, print_warnings, printable
 
@@ -198,7 +199,7 @@ def _prepared_attempt(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
         _opened() as opened,
     ):
         opened.append(build.start_sampler(config, inputs))
-        workload = build.workload(config, inputs, shard.todo, shard.num_problems, shard.store.unfinished_facts())
+        workload = build.workload(config, inputs, shard.todo, shard.progress(), shard.store.unfinished_facts())
         prepared = _Prepared(workload, reader, opened, started_at)
         return not stop.is_requested() and _attempt(shard, inputs, prepared, stop)
 
@@ -223,22 +224,15 @@ def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> b
         attempt.loaded_at = time.monotonic()
         log(f"working, after {seconds_words(attempt.loaded_at - attempt.started_at)} of loading")
         attempt.runner = Runner(
-            config=RunnerConfig(
-                max_running=config.sampler.max_running,
-                commit_every_s=config.checkpoint.every_s,
-                commit_every_segments=config.checkpoint.every_segments,
-                speculate_ahead=config.speculate.ahead,
-                speculate_share=config.speculate.share,
-                earlier=shard.store.earlier(),
-            ),
+            config=config,
             workload=prepared.workload,
-            engines=Engines(sampler, judge_sampler),
+            engines=Engines(sampler, config.sampler.max_running, judge_sampler),
             store=shard.store,
             reader=prepared.reader,
             hooks=Hooks(stop.is_requested, stop.drain_s, reporter.on_commit, display.show),
         )
         attempt.end_reason = "done" if attempt.runner.run() else "interrupted"
-        display.close(attempt.runner.status)
+        display.close(attempt.runner.progress)
     return attempt.end_reason == "done"
 
 
@@ -275,7 +269,7 @@ def _recorded(
     except Unavailable as error:
         attempt.message, attempt.end_reason = str(error), "interrupted"
         raise
-    except (AnswerError, EngineError, CheckpointError, InputError) as error:
+    except (AnswerError, EngineError, CheckpointError, InputError, OSError) as error:
         attempt.message = str(error)
         # A signal to all processes of the job ends the engine's own process too: that is the interruption.
         if not (should_stop() and isinstance(error, EngineError)):
@@ -285,7 +279,7 @@ def _recorded(
         end = AttemptEnd(
             attempt.end_reason,
             datetime.now(UTC),
-            attempt.runner.status.tokens_in_flight if attempt.runner is not None else 0,
+            attempt.runner.progress.tokens_lost if attempt.runner is not None else 0,
             attempt.loaded_at - attempt.started_at,
             time.monotonic() - attempt.loaded_at,
             shard.store.commit_s,

@@ -8,13 +8,14 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Read
 from pruner.config.job import Config
 from pruner.recordings.replay import Replay
+from pruner.records.progress import NOTHING
 from pruner.records.rows import AnswerRow, TraceRow
 from pruner.records.traces import Fact, Key, SegmentKey
 from pruner.samplers.base import Completion, Request
@@ -22,7 +23,7 @@ from pruner.samplers.replay import ReplaySampler, ReplaySamplerConfig
 from pruner.shard import build
 from pruner.shard.accounting import judge_tokens, net_tokens
 from pruner.shard.inputs import read_inputs
-from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig
+from pruner.shard.runner import Engines, Hooks, Runner
 from pruner.simulation.planning import Engine
 
 
@@ -79,6 +80,9 @@ class ClockedReplay:
         done = [self._working.pop(key).request for key in [k for k, each in self._working.items() if each.left <= 0]]
         self._traces.submit(done)
         return self._traces.step()
+
+    def wait(self, wait_s: float) -> None:
+        """Nothing to wait for: a step is the work itself."""
 
     def cancel(self, keys: Sequence[Key]) -> None:
         for key in keys:
@@ -156,9 +160,9 @@ def clocked_run(config: Config, engine: Engine, ahead: int) -> ClockedRun:
     sampler, store = ClockedReplay(inputs.replay, engine), _Answers([])
     with _PatientReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader:
         runner = Runner(
-            RunnerConfig(engine.max_running, 1e9, 1 << 30, ahead, config.speculate.share),
-            build.workload(config, inputs, problems, len(problems), {}),
-            Engines(sampler),
+            config.model_copy(update={"speculate": config.speculate.model_copy(update={"ahead": ahead})}),
+            build.workload(config, inputs, problems, replace(NOTHING, problems=len(problems)), {}),
+            Engines(sampler, engine.max_running),
             store,
             reader,
             Hooks(lambda: False),

@@ -24,8 +24,10 @@ from pruner.rules.voting import majority_vote, tied
 from pruner.samplers.replay import ReplaySampler, check_is_whole
 from pruner.shard import build
 from pruner.shard.accounting import answer_row, trace_rows
-from pruner.shard.case import Case, CaseOutcome, PromptedProblem, Step
+from pruner.shard.case import Case, CaseOutcome
+from pruner.shard.exchange import Step
 from pruner.shard.inputs import Inputs
+from pruner.shard.segments import PromptedProblem
 
 _WAIT_S = 0.2
 
@@ -162,15 +164,15 @@ class Consultation:
         """Give a case everything that it requests and has read."""
         sampler, rounds = ReplaySampler(self._replay), 0
         steps = deque([case.begin()])
-        while steps or sampler.num_running:
-            if not steps:
-                steps += [case.receive(completion) for completion in sampler.step()]
+        while steps:
             step = steps.popleft()
             sampler.submit(step.requests)
             rounds += _starts_traces(step)
             for reading in step.readings:
                 read = Read(reading.key, self._answers.read(reading.answer, reading.gold))
                 steps.append(case.take_answer(read))
+            if not steps:
+                steps += [case.receive(completion) for completion in sampler.step()]
         return case.outcome(), rounds
 
     def _give_whole_traces(self, problem: Problem, prompt_tokens: int) -> tuple[CaseOutcome, int]:

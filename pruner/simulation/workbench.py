@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.store import Store, open_store
 from pruner.config.job import Config
+from pruner.records.progress import NOTHING
 from pruner.records.traces import Problem
 from pruner.samplers.base import Sampler
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 from pruner.shard import build
 from pruner.shard.attempt import killed_attempt, this_process
 from pruner.shard.case import Case
+from pruner.shard.commits import FactStore
 from pruner.shard.inputs import Inputs, read_inputs
-from pruner.shard.runner import Engines, FactStore, Hooks, KnownFacts, Runner, RunnerConfig, Status, Workload
+from pruner.shard.runner import Engines, Hooks, KnownFacts, Runner, Workload
 
 TRACES, SEGMENTS_A_TRACE = 16, 8
 # A step of the simulated engine, as if it reported on its requests every so many tokens.
@@ -73,38 +75,27 @@ class Workbench:
         problems: Iterable[Problem],
         num_problems: int,
         known: KnownFacts,
-        should_stop: Callable[[Status], bool] = lambda status: False,
+        should_stop: Callable[[], bool] = lambda: False,
         case_of: Callable[[Case], Case] = lambda case: case,
     ) -> Runner:
         """Return a runner over these problems. case_of: given each case, returns what the runner works with in its place."""
         config = self.config
         prompts = build.make_prompts(config, self.inputs)
         open_case = build.case_opener(config, self.inputs, prompts)
-        latest = [Status(0, 0)]
         return Runner(
-            config=RunnerConfig(
-                max_running=config.sampler.max_running_traces,
-                commit_every_s=config.checkpoint.every_s,
-                commit_every_segments=config.checkpoint.every_segments,
-                speculate_ahead=config.speculate.ahead,
-                speculate_share=config.speculate.share,
-            ),
+            config=config,
             workload=Workload(
                 run=build.run_facts(config, self.inputs),
                 problems=problems,
-                num_problems=num_problems,
-                num_done=0,
+                progress=replace(NOTHING, problems=num_problems),
                 prompts=prompts,
                 open_case=lambda prompted, facts: case_of(open_case(prompted, facts)),
                 known=known,
             ),
-            engines=Engines(self.sampler),
+            engines=Engines(self.sampler, config.sampler.max_running_traces),
             store=store,
             reader=reader,
-            hooks=Hooks(
-                should_stop=lambda: should_stop(latest[0]),
-                on_step=lambda status: latest.__setitem__(0, status),
-            ),
+            hooks=Hooks(should_stop),
         )
 
 

@@ -11,10 +11,11 @@ import signal
 import struct
 import time
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pruner.samplers import channel, engine_process
+from pruner.samplers import engine_process
 from pruner.samplers.base import Completion
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 
@@ -84,18 +85,18 @@ class FaultySampler(SimulatedSampler):
         return self._steps_left == 0 and bool(completions)
 
 
-class FaultyChannel(channel.Channel):
+class FaultyConnection(Connection):
     """Spoils one message with completions."""
 
     sampler: FaultySampler | None = None
 
     def send(self, message: Any) -> None:
         kind, value = message
-        sampler = FaultyChannel.sampler
+        sampler = FaultyConnection.sampler
         if kind != "step" or sampler is None or sampler._steps_left != 0 or not value[2]:
             super().send(message)
             return
-        epoch, num_cancels, completions, *tokens = value
+        num_received, num_running, completions, *tokens = value
         sampler._steps_left = -1
         first = completions[0]
         half = first.num_tokens // 2
@@ -110,23 +111,21 @@ class FaultyChannel(channel.Channel):
         if sampler.fault == "answers late":
             time.sleep(0.3)
         elif sampler.fault in ("dies mid-message", "hangs mid-message"):
-            super().send(message)  # all of it fits the socket: what the job gets is this, and then half of another
-            data = struct.pack("<Q", 1000) + b"half"
-            self._socket.send(data)
+            super().send(message)  # all of it fits the pipe: what the job gets is this, and then half of another
+            os.write(self.fileno(), struct.pack("!i", 1000) + b"half")
             if sampler.fault.startswith("dies"):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(1000)
         elif sampler.fault == "sends nonsense":
-            self._socket.send(struct.pack("<Q", 16) + os.urandom(16))
+            os.write(self.fileno(), struct.pack("!i", 16) + os.urandom(16))
             time.sleep(1000)
-        super().send((kind, (epoch, num_cancels, spoiled.get(sampler.fault, completions), *tokens)))
+        super().send((kind, (num_received, num_running, spoiled.get(sampler.fault, completions), *tokens)))
 
 
 def open_faulty(spec: FaultySpec) -> SimulatedSampler:
-    FaultyChannel.sampler = FaultySampler(spec)
-    return FaultyChannel.sampler
+    FaultyConnection.sampler = FaultySampler(spec)
+    return FaultyConnection.sampler
 
 
 if __name__ == "__main__":
-    engine_process.Channel = FaultyChannel  # type: ignore[misc]
-    engine_process.main(open_faulty)
+    engine_process.main(open_faulty, FaultyConnection)

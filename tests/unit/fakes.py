@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Reading
+from pruner.config.job import Config
 from pruner.judges.base import Judge, Prober
 from pruner.judges.probe import EngineProber, ProbeJudge
 from pruner.methods.base import MethodConfig, MethodContext
 from pruner.methods.deepprune import DeepPruneConfig
 from pruner.methods.registry import METHODS
 from pruner.prompts import BytePrompts
+from pruner.records.progress import NOTHING
 from pruner.records.rows import AnswerRow, RunFacts, TraceRow
 from pruner.records.traces import Fact, FinalAnswer, Problem, Segment, Trace, TraceKey
 from pruner.rules.prefix import FixedTruncation
-from pruner.samplers.base import Decoding, JudgeSampler
+from pruner.samplers.base import Decoding, Sampler
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 from pruner.settings.section import parse_as
-from pruner.shard.case import Case, CaseSetting, PromptedProblem, TraceRule
-from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig, Workload
+from pruner.shard.case import Case, CaseSetting
+from pruner.shard.judging import JudgeSetting
+from pruner.shard.runner import Engines, Hooks, Runner, Workload
+from pruner.shard.segments import PromptedProblem, TraceRule
 
 CONF = Path(__file__).parents[2] / "conf"
 OPENING = " \\boxed{"
@@ -102,9 +109,7 @@ def open_case(
     decoding = Decoding(temperature=1.0, has_confidence=config.needs_confidence)
     trace_rule = TraceRule(3, 16, 500, 4096, decoding)
     setting = CaseSetting(
-        make_judge(prober),
-        prober,
-        truncation,
+        JudgeSetting(make_judge(prober), prober, truncation),
         trace_rule,
         lambda trace, gold: Reading(TraceKey(trace.problem_id, trace.trace_index), text=trace.text, gold=gold),
     )
@@ -135,6 +140,22 @@ class MemoryStore:
         return found
 
 
+WIDTH = 16
+
+
+@cache
+def runner_config(every: int, ahead: int, share: float) -> Config:
+    """Return a config that commits every so many segments, and by them alone."""
+    return main_config(
+        [
+            "checkpoint.every_s=1e8",
+            f"checkpoint.every_segments={every}",
+            f"speculate.ahead={ahead}",
+            f"speculate.share={share}",
+        ]
+    )
+
+
 def run_once(
     store,
     name: str,
@@ -148,7 +169,7 @@ def run_once(
     ahead=0,
     share=1.0,
     make_judge: Callable[[Prober], Judge] = ProbeJudge,
-    judge_sampler: JudgeSampler | None = None,
+    judge_sampler: Sampler | None = None,
 ):
     """Run until done or for so many engine steps; return whether it was done, and the status."""
     left = [steps if steps is not None else 10**9]
@@ -159,22 +180,21 @@ def run_once(
 
     answered = {row.problem_id for row in store.answers} if isinstance(store, MemoryStore) else store.answered_ids()
     runner = Runner(
-        config=RunnerConfig(16, 1e9, every, ahead, share),
+        config=runner_config(every, ahead, share),
         workload=Workload(
             run=RUN,
             problems=[problem for problem in todo if problem.problem_id not in answered],
-            num_problems=len(todo),
-            num_done=len(answered),
+            progress=replace(NOTHING, problems=len(todo), problems_done=len(answered)),
             prompts=BytePrompts(),
             open_case=lambda prompted, known: open_case(name, budget, prompted, known, make_judge),
             known=store.unfinished_facts(),
         ),
-        engines=Engines(sampler or simulated(), judge_sampler),
+        engines=Engines(sampler or simulated(), WIDTH, judge_sampler),
         store=store,
         reader=reader or AnswerReader("math"),
         hooks=Hooks(should_stop, lambda: drain_s),
     )
-    return runner.run(), runner.status
+    return runner.run(), runner.progress
 
 
 def segment(trace: Trace, text: str, tokens: int, finish_reason: str | None = None) -> Trace:
@@ -188,7 +208,5 @@ def trace_of(
     for number, (text, tokens) in enumerate(pieces):
         trace = segment(trace, text, tokens, finish_reason if number == len(pieces) - 1 else None)
     if answer is not None:
-        from dataclasses import replace
-
         trace = replace(trace, answer=said(answer))
     return trace

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pruner.answers.readings import Read
 from pruner.records.traces import Ending, Probe, ProbeKey, Problem, Segment, SegmentKey, Verdict
 from pruner.samplers.base import Completion
-from pruner.shard.case import PromptedProblem
+from pruner.shard.segments import PromptedProblem
 from tests.unit.fakes import open_case, said
 
 METHODS = ("cons", "deepprune", "adaptive", "esc", "deepconf_online")
@@ -88,9 +88,12 @@ def test_a_trace_that_fills_its_cap_ends_there():
     step = case.begin()
     while step.requests:
         step = case.receive(completion(step.requests[0]))
+    [reading] = step.readings
+    assert not case.is_finished
+    case.take_answer(Read(reading.key, said("1")))
     trace = case.traces[0]
-    assert trace.num_tokens == case.max_trace_tokens == 500 and trace.finish_reason == "length"
-    assert len(step.readings) == 1 and not case.is_finished
+    assert trace.num_tokens == case.segments.max_trace_tokens == 500 and trace.finish_reason == "length"
+    assert case.is_finished
 
 
 def test_the_answer_of_a_finished_trace_is_a_fact_and_one_without_leaves_none():
@@ -104,11 +107,11 @@ def test_the_answer_of_a_finished_trace_is_a_fact_and_one_without_leaves_none():
 
 def test_what_a_pruned_trace_still_sampled_is_a_fact_and_decides_nothing():
     case = opened(budget=2)
-    first, second = case.begin().requests
+    _, second = case.begin().requests
     case.pruned[1] = "redundant"
     step = case.receive(completion(second))
     assert [type(fact) for fact in step.facts] == [Segment] and not step.requests
-    assert case.traces[1].num_tokens == second.max_tokens and first.key in case._in_flight
+    assert case.traces[1].num_tokens == second.max_tokens and not case.is_finished
 
 
 def test_a_probed_answer_is_read_before_the_probe_is_a_fact():

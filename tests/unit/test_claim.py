@@ -12,8 +12,9 @@ import pruner.shard.claim
 from pruner.checkpoint.lease import Lease, read_holder, this_holder
 from pruner.checkpoint.store import open_store
 from pruner.errors import CheckpointError, InputError
+from pruner.records.progress import Progress
 from pruner.records.traces import Segment, SegmentKey
-from pruner.results.run_folder import Progress, RunFolder, write_progress
+from pruner.results.run_folder import RunFolder, write_progress
 from pruner.shard.claim import RunRecord, claim
 
 CONFIG = {"method": {"name": "cons"}, "model": {"name": "m"}, "budget": 4, "seed": 0, "accounting": {"price": 1}}

@@ -15,11 +15,12 @@ from pruner.answers.reader import AnswerReader
 from pruner.errors import InputError
 from pruner.recordings.recording import RecordedProblem, RecordedTrace, Recording
 from pruner.recordings.replay import ProbeCost, Replay
+from pruner.records.progress import NOTHING
 from pruner.records.traces import Problem
 from pruner.samplers.replay import ReplaySampler
 from pruner.shard import build
 from pruner.shard.inputs import Inputs
-from pruner.shard.runner import Engines, Hooks, Runner, RunnerConfig
+from pruner.shard.runner import Engines, Hooks, Runner
 from pruner.simulation.consult import Answers, Consultation, answers_of, control_rows, recorded_answers
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore
 
@@ -84,9 +85,9 @@ def rows_of_a_run(config_, inputs, reader):
     store = MemoryStore()
     problems = inputs.problems.problems
     runner = Runner(
-        RunnerConfig(16, 1e9, 8, 0),
-        build.workload(config_, inputs, problems, len(problems), {}),
-        Engines(ReplaySampler(inputs.replay)),
+        config_,
+        build.workload(config_, inputs, problems, NOTHING, {}),
+        Engines(ReplaySampler(inputs.replay), 16),
         store,
         reader,
         Hooks(lambda: False),

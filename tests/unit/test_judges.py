@@ -50,7 +50,7 @@ def probe_judge(max_model_len=100):
 
 def test_a_probe_continues_prompt_and_prefix_with_the_opening(judged):
     judge = probe_judge()
-    assert judge.needs(PAIR, judged, {}) == (ProbeKey("p", 0, 4), ProbeKey("p", 1, 4))
+    assert judge.parts(PAIR, judged) == (ProbeKey("p", 0, 4), ProbeKey("p", 1, 4))
     request = judge.request(ProbeKey("p", 0, 4), judged)
     assert request.prompt_token_ids == (7, 8, 9, 1, 2, 3, 4, 50, 51)
     assert request.decoding.temperature == 0.0 and request.priority == 3
@@ -61,14 +61,13 @@ def test_a_probe_continues_prompt_and_prefix_with_the_opening(judged):
 )
 def test_probed_answers_decide_and_an_unreadable_one_is_missing_not_zero(judged, left, right, score):
     judge = probe_judge()
-    known = {}
+    parts = []
     for index, answer in ((0, left), (1, right)):
         key = ProbeKey("p", index, 4)
         text = "" if answer is None else answer + "} and on"
-        known[key] = keyed(judge.read(key, Completion(key, 2, (1, 2), text, "stop", 20, 0), judged), str)
-        assert known[key].shared_tokens == 18
-    assert judge.needs(PAIR, judged, known) == ()
-    assert judge.verdict(PAIR, judged, known).score == score
+        parts.append(keyed(judge.read(key, Completion(key, 2, (1, 2), text, "stop", 20, 0), judged), str))
+        assert parts[-1].shared_tokens == 18
+    assert judge.verdict(PAIR, judged, parts).score == score
 
 
 def test_a_probe_that_does_not_fit_the_context_is_missing(judged):
@@ -132,14 +131,10 @@ def test_scores_are_probabilities_and_symmetric(first, second):
 def test_both_orders_are_two_facts_and_their_mean_is_the_verdict(judged):
     judge = llm_judge(both_orders="true")
     back = PairKey("p", 1, 0)
-    assert judge.needs(PAIR, judged, {}) == (PAIR, back)
-    known = {PAIR: Verdict(PAIR, 0.9, 10)}
-    assert judge.needs(PAIR, judged, known) == (back,)
-    known[back] = Verdict(back, 0.5, 10)
-    assert judge.needs(PAIR, judged, known) == ()
-    assert judge.verdict(PAIR, judged, known).score == pytest.approx(0.7)
-    known[back] = Verdict(back, None)
-    assert judge.verdict(PAIR, judged, known).score == pytest.approx(0.9)
+    assert judge.parts(PAIR, judged) == (PAIR, back)
+    first = Verdict(PAIR, 0.9, 10)
+    assert judge.verdict(PAIR, judged, [first, Verdict(back, 0.5, 10)]).score == pytest.approx(0.7)
+    assert judge.verdict(PAIR, judged, [first, Verdict(back, None)]).score == pytest.approx(0.9)
 
 
 def test_no_label_may_be_the_beginning_of_the_other():

@@ -196,10 +196,11 @@ def test_the_lexical_judge_charges_each_prefix_once_and_no_pair():
     known = {}
     for left, right, expected in ((0, 1, 0.88), (0, 2, 0.12)):
         key = PairKey("p", left, right)
-        for needed in judge.needs(key, there, known):
+        parts = judge.parts(key, there)
+        for needed in parts:
             assert judge.request(needed, there) is None
             known[needed] = judge.read(needed, None, there)
-        verdict = judge.verdict(key, there, known)
+        verdict = judge.verdict(key, there, [known[part] for part in parts])
         assert verdict.score == pytest.approx(expected, abs=0.01) and verdict.prompt_tokens == 0
     assert set(known) == {ProbeKey("p", i, 4) for i in range(3)}
     assert sum(fact.prompt_tokens for fact in known.values()) == 12
@@ -214,11 +215,11 @@ def test_a_lexical_score_is_a_probability_whatever_the_texts(left, right):
 def test_the_oracle_knows_the_end_of_the_same_traces_only():
     known = {("p", 0): KnownTrace("2 + 3 = 5. Done", "5"), ("p", 1): KnownTrace("3 + 2 is 5", "5")}
     judge, there = OracleJudge(known, str), judged("2 + 3 = 5", "3 + 2", "2 x 3")
-    assert judge.verdict(PairKey("p", 0, 1), there, {}).score == 1.0
+    assert judge.verdict(PairKey("p", 0, 1), there, []).score == 1.0
     with pytest.raises(InputError, match="no such trace"):
-        judge.verdict(PairKey("p", 0, 2), there, {})
+        judge.verdict(PairKey("p", 0, 2), there, [])
     with pytest.raises(InputError, match="another trace there"):
-        judge.verdict(PairKey("p", 0, 1), judged("other", "3 + 2"), {})
+        judge.verdict(PairKey("p", 0, 1), judged("other", "3 + 2"), [])
 
 
 def test_pairs_are_scored_by_the_main_jobs_judge():

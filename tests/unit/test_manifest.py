@@ -6,7 +6,8 @@ import pytest
 
 from pruner.checkpoint.lease import Lease, this_holder
 from pruner.errors import InputError
-from pruner.results.run_folder import Progress, RunFolder, write_progress
+from pruner.records.progress import Progress
+from pruner.results.run_folder import RunFolder, write_progress
 from pruner.results.status import describe, jobs_of, read_manifest
 
 PROJECT = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ import pytest
 from pruner.errors import EngineError, InputError
 from pruner.records.traces import SegmentKey, TokenIds
 from pruner.samplers.base import Decoding, Request, check_whole
-from pruner.samplers.channel import Channel, Closed, pair
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
+from pruner.shard.queue import RequestQueue
 from pruner.system.processes import process, session_members
 from tests.chaos.faulty_engine import FaultySpec
 
@@ -51,48 +51,54 @@ def requests(count, tokens=8, first=0):
     return [Request(SegmentKey("p", first + i, 0), prompt, tokens, i, 0, Decoding()) for i in range(count)]
 
 
-def drain(sampler, timeout_s=60.0):
+def drain(sampler, asked, timeout_s=60.0):
+    """Put requests to a sampler; return their completions by key."""
     found, deadline = {}, time.monotonic() + timeout_s
-    while sampler.num_running:
+    queue = RequestQueue(sampler, None)
+    queue.add(asked)
+    while len(queue):
         assert time.monotonic() < deadline
-        found |= {completion.key: completion for completion in sampler.step()}
+        queue.submit(0)
+        found |= {completion.key: completion for completion, _ in queue.step()}
     return found
 
 
 def test_it_gives_what_the_engine_gives_in_this_process(engine):
     engine.wait_ready()
-    engine.submit(requests(10))
-    there = drain(engine)
-    here = SimulatedSampler(CONFIG, 7)
-    here.submit(requests(10))
-    assert there == drain(here)
+    assert drain(engine, requests(10)) == drain(SimulatedSampler(CONFIG, 7), requests(10))
 
 
 def test_requests_may_be_made_while_it_loads(engine):
-    engine.submit(requests(2))
-    assert len(drain(engine)) == 2
+    assert len(drain(engine, requests(2))) == 2
 
 
-def test_an_abort_drops_what_runs_and_what_is_on_its_way(engine):
-    engine.submit(requests(4, tokens=80))
-    time.sleep(0.5)
-    engine.abort()
-    assert (engine.num_running, engine.running_tokens) == (0, 0)
-    engine.submit(requests(4, first=2))
-    assert set(drain(engine)) == {SegmentKey("p", index, 0) for index in range(2, 6)}
-
-
-def test_what_is_cancelled_does_not_come_and_may_be_asked_for_again(engine):
+def test_an_abort_drops_what_runs(engine):
     engine.wait_ready()
     engine.submit(requests(4, tokens=80))
     time.sleep(0.2)
-    engine.cancel([SegmentKey("p", 1, 0), SegmentKey("p", 3, 0), SegmentKey("p", 99, 0)])
-    assert engine.num_running == 2
-    again = [request for request in requests(4, tokens=80) if request.key.trace_index == 3]
-    engine.submit(again)
-    found = drain(engine)
-    assert set(found) == {SegmentKey("p", index, 0) for index in (0, 2, 3)}
+    engine.abort()
+    wait_until(lambda: engine.step() or engine.cancelled_tokens)
+    assert engine.running_tokens == 0
+    assert set(drain(engine, requests(4, first=4))) == {SegmentKey("p", index, 0) for index in range(4, 8)}
+
+
+def test_what_is_cancelled_may_be_asked_for_again(engine):
+    engine.wait_ready()
+    queue = RequestQueue(engine, 4)
+    asked = requests(4, tokens=80)
+    for request in asked:
+        queue.speculate(request, 1.0, 0)
+    wait_until(lambda: queue.step() or queue.tokens_in_flight)
+    queue.drop_speculative("p")
+    assert queue.num_running == 0
+    assert set(drain(engine, asked)) == {request.key for request in asked}
     assert engine.cancelled_tokens > 0 and engine.running_tokens == 0
+
+
+def wait_until(is_so, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline
 
 
 def test_signals_to_every_process_of_the_step_do_not_reach_it(engine):
@@ -101,17 +107,17 @@ def test_signals_to_every_process_of_the_step_do_not_reach_it(engine):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGQUIT):
         for member in session_members(engine.pid):
             os.kill(member, number)
-    assert len(drain(engine)) == 8
+    done = []
+    wait_until(lambda: len(done.extend(engine.step()) or done) == 8)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_its_death_is_noticed_and_named(engine, number):
     engine.wait_ready()
-    engine.submit(requests(4, tokens=160))
     os.kill(engine.pid, number)
     began = time.monotonic()
     with pytest.raises(EngineError, match=f"the engine was ended by {number.name}"):
-        drain(engine)
+        drain(engine, requests(4, tokens=160))
     assert time.monotonic() - began < 5
 
 
@@ -127,9 +133,9 @@ def test_an_idle_engines_death_is_noticed(engine):
 def test_an_engine_that_hangs_is_given_up(tmp_path):
     engine = started(tmp_path, "hangs", stall_s=0.5)
     try:
-        engine.submit(requests(100))  # it hangs after a number of answers that is drawn: more than ten are needed
+        # It hangs after a number of answers that is drawn: more than ten are needed.
         with pytest.raises(EngineError, match="the engine hangs: running, and no report in 0 s|in 0.5 s|in 1 s"):
-            drain(engine)
+            drain(engine, requests(100))
     finally:
         engine.close()
     assert session_members(engine.pid) == []
@@ -151,15 +157,15 @@ def test_what_is_not_a_whole_completion_is_a_fault_and_what_was_whole_before_it_
     engine = started(tmp_path, fault, stall_s=5.0)
     taken = {}
     try:
-        engine.submit(requests(100))
+        queue = RequestQueue(engine, None)
+        queue.add(requests(100))
+        queue.submit(0)
         with pytest.raises(EngineError, match=message):
-            while engine.num_running:
-                taken |= {completion.key: completion for completion in engine.step()}
+            while len(queue):
+                taken |= {completion.key: completion for completion, _ in queue.step()}
     finally:
         engine.close()
-    here = SimulatedSampler(CONFIG, 7)
-    here.submit(requests(100))
-    expected = drain(here)
+    expected = drain(SimulatedSampler(CONFIG, 7), requests(100))
     assert taken == {key: expected[key] for key in taken}
 
 
@@ -215,11 +221,10 @@ def engine_with_a_process_below(tmp_path):
 
 def test_the_death_of_a_process_that_the_engine_started_is_noticed_though_it_waits_for_it(engine_with_a_process_below):
     engine, below = engine_with_a_process_below
-    engine.submit(requests(1))
     os.kill(below, signal.SIGKILL)
     began = time.monotonic()
     with pytest.raises(EngineError, match="a process that vLLM had started ended"):
-        drain(engine)
+        drain(engine, requests(1))
     assert time.monotonic() - began < 5
 
 
@@ -258,30 +263,25 @@ def test_nothing_survives_a_job_that_is_killed(tmp_path, together):
     job.stdout.close()
 
 
-def test_a_channel_carries_long_messages_both_ways_without_blocking():
-    ours, theirs = (Channel(end) for end in pair())
-    long = bytes(10_000_000)
-    ours.send(long)
-    theirs.send(long)  # neither has read anything yet
-    found = {}
-    while len(found) < 2:
-        for name, end in (("ours", ours), ("theirs", theirs)):
-            for message in end.receive(0.01):
-                found[name] = message
-    assert found == {"ours": long, "theirs": long}
-    ours.send("last")
-    ours.close()
-    assert theirs.receive(1.0) == ["last"]
-    with pytest.raises(Closed):
-        theirs.receive(1.0)
-    theirs.send("into the void")
+def test_long_messages_pass_and_neither_sending_nor_hearing_waits_for_an_engine_that_hangs(tmp_path):
+    engine = started(tmp_path, "hangs")
+    try:
+        engine.wait_ready()
+        long = [Request(SegmentKey("p", i, 0), TokenIds(range(1_000_000)), 8, i, 0, Decoding()) for i in range(20)]
+        began = time.monotonic()
+        engine.submit(long)  # 80 MB: far more than a pipe holds
+        assert time.monotonic() - began < 1.0
+        done = []
+        wait_until(lambda: done.extend(engine.step()) or done)
+        engine.submit([Request(SegmentKey("q", 0, 0), TokenIds(range(10_000_000)), 8, 0, 0, Decoding())])
+        assert time.monotonic() - began < 20.0
+    finally:
+        engine.close()
 
 
 def test_only_whole_completions_pass():
     [request] = requests(1)
-    here = SimulatedSampler(CONFIG, 7)
-    here.submit([request])
-    [completion] = drain(here).values()
+    [completion] = drain(SimulatedSampler(CONFIG, 7), [request]).values()
     check_whole(request, completion)
     from dataclasses import replace
 

@@ -2,14 +2,15 @@
 
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from pruner.answers.reader import AnswerReader
 from pruner.errors import EngineError
 from pruner.records.traces import Ending, Segment, SegmentKey, TraceKey
-from pruner.shard.runner import context_tokens
-from tests.unit.fake_judges import METHODS_AND_JUDGES, run_judged
+from pruner.shard.queue import context_tokens
+from tests.unit.fake_judges import JUDGES, METHODS_AND_JUDGES, PairScorer, run_judged
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore, problems, run_once, simulated
 
 METHODS = list(METHOD_CONFIGS)
@@ -157,14 +158,14 @@ def test_what_completed_before_an_engine_died_is_committed():
 def test_an_interrupted_run_says_what_it_discarded():
     store = MemoryStore()
     is_done, status = run_once(store, "cons", 8, problems(4), steps=1)
-    assert not is_done and status.tokens_in_flight > 0
+    assert not is_done and status.tokens_discarded > 0
 
 
 @pytest.mark.parametrize(("name", "judge"), METHODS_AND_JUDGES)
 def test_a_run_that_is_drained_discards_nothing_and_goes_on_with_the_same_rows(name, judge):
     store = MemoryStore()
     is_done, stopped = run_judged(judge, store, name, 8, problems(6), steps=5, drain_s=60.0)
-    assert stopped.tokens_in_flight == 0 and (is_done or stopped.segments > 0)
+    assert stopped.tokens_lost == 0 and (is_done or stopped.segments > 0)
     run_judged(judge, store, name, 8, problems(6))
     whole = MemoryStore()
     run_judged(judge, whole, name, 8, problems(6))
@@ -297,3 +298,32 @@ def test_where_answers_wait_to_be_read_no_more_problems_are_opened():
     is_done, _ = run_once(store, "adaptive", 8, problems(200), reader=reader)
     assert is_done and len(store.answers) == 200
     assert 60 < reader.most < 100, reader.most
+
+
+def test_where_a_judges_own_engine_is_behind_no_more_problems_are_opened():
+    """A shard's worth of problems was open while it was slow: 401 of them at a width of 64."""
+
+    class Slow(PairScorer):
+        steps, most = 300, 0
+
+        def step(self):
+            self.steps -= 1
+            self.most = max(self.most, self.num_running)
+            return [] if self.steps > 0 else super().step()
+
+        def wait(self, wait_s):
+            pass
+
+    sampler = simulated()
+    judge, store = Slow(sampler), MemoryStore()
+    is_done, _ = run_once(
+        store,
+        "deepprune",
+        8,
+        problems(120),
+        sampler=sampler,
+        make_judge=partial(JUDGES["llm, own engine"], sampler=sampler),
+        judge_sampler=judge,
+    )
+    assert is_done and len(store.answers) == 120
+    assert 60 < judge.most < 120, judge.most

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from pruner.methods.base import Extend, Guess
 from pruner.records.traces import Segment, SegmentKey
-from pruner.shard.case import PromptedProblem
+from pruner.shard.queue import RequestQueue
+from pruner.shard.segments import PromptedProblem
+from tests.fuzz.jobs_in_process import call
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore, open_case, problems, run_once, simulated
 
 PROMPTED = PromptedProblem(problems(1)[0], (1, 2), 0)
@@ -143,14 +145,28 @@ def test_speculation_lets_go_of_the_cache_first():
 def test_a_request_that_comes_to_be_needed_is_not_made_twice():
     case = open_case("worth", 8, PROMPTED, [])
     step = case.begin()
-    [offer, *_] = case.offers(3)
-    key = offer.key
-    assert key == SegmentKey(case.problem.problem_id, 2, 0) and len(case.offers(3)) == 3
+    [offer, *others] = case.offers(3)
+    assert offer.key == SegmentKey(case.problem.problem_id, 2, 0) and len(others) == 2
     request = case.speculate(offer)
-    assert request.key == key and key not in {each.key for each in step.requests}
-    assert key not in {each.key for each in case.offers(3)}
-    case.drop(key)
-    assert key in {each.key for each in case.offers(3)}
+    assert request.key == offer.key and request.key not in {each.key for each in step.requests}
+    queue = RequestQueue(simulated(), 16)
+    queue.speculate(request, offer.worth, 0)
+    queue.add([request])
+    queue.submit(0)
+    assert queue.num_running == 1 and not queue.num_waiting
+    assert [is_needed for _ in range(9) for _, is_needed in queue.step()] == [True]
+
+
+def test_a_completion_that_closes_its_problem_does_not_break_the_rest_of_its_batch(tmp_path):
+    """A speculative completion of the same problem came later in the batch: KeyError. Every judge whose verdicts are known at once."""
+    overrides = [
+        "sampler=replay",
+        "sampler.source=conf/recordings/gsm8k_qwen25_coder_1p5b.parquet",
+        "speculate.ahead=3",
+    ]
+    overrides += ["method=deepprune_worth", "judge=noisy_oracle", "prefix.max_tokens=40", "problems.limit=24"]
+    result = call("run", *overrides, "progress.bar=false", f"run.root={tmp_path}")
+    assert result.code == 0, result.errors
 
 
 def test_guesses_are_in_order_and_worth_less_the_further_they_are():
@@ -165,6 +181,7 @@ def test_a_wrong_guess_of_where_a_segment_ends_is_a_fault_of_the_method():
     case = open_case("worth", 8, PROMPTED, [])
     case.begin()
     case.method.guesses = lambda limit: [Guess(2, 1.0, 5)]
-    case.speculate(case.offers(1)[0])
+    [offer] = case.offers(1)
+    case.speculate(offer)
     with pytest.raises(AssertionError, match="Worth guessed until 5"):
         case._extend(Extend(2))
