@@ -2,7 +2,7 @@
 
 Each reads its configuration or arguments, wires parts of pruner/ together and runs them; the work itself is in pruner/. The commands
 share entry.py (with Hydra), command.py (without Hydra), compose.py, signals.py and streams.py, and none imports another. benches/
-holds what jobs.bench measures. make_demo, make_templated and prepare_model made the default problem sets and the default model.
+holds what jobs.bench measures.
 """
 
 import sys

@@ -165,10 +165,8 @@ def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
     table = read_parquet(path, f"source {path}", list(wanted.values()))
     if missing := [column for column in wanted.values() if column not in table.column_names]:
         raise InputError(f"source {path}: got columns {table.column_names}, missing {missing}. Set columns.*=...")
-    forms: dict[str, str | tuple[int, int]] = dict.fromkeys(wanted.values(), TEXT)
-    table, outside = typed_table(table, forms | {columns.trace_index: (0, MAX_COUNT)}, f"source {path}")
-    if outside:
-        raise InputError([f"source {path}: {fault}" for fault in limited([str(each) for each in outside])])
+    kinds: dict[str, pa.DataType | tuple[int, int]] = dict.fromkeys(wanted.values(), TEXT)
+    table = typed_table(table, kinds | {columns.trace_index: (0, MAX_COUNT)}, f"source {path}")
     absent = {"answer": pa.nulls(table.num_rows, pa.string()), "problem_set": path.stem, "model": ""}
     columns_of = {
         name: table.column(wanted[name]) if name in wanted else _filled(absent[name], table.num_rows)

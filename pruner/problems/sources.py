@@ -9,7 +9,8 @@ import codecs
 import json
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,18 +19,12 @@ import pyarrow.csv
 import pyarrow.feather
 
 from pruner.errors import InputError, first_line
-from pruner.problems.columns import plain_column, plain_table, read_parquet
-from pruner.settings.section import local_path, path_fault, text_fault
+from pruner.problems.columns import check_file, check_names_differ, plain_column, plain_table, read_parquet
+from pruner.settings.section import local_path
 
 # A row must fit into a block.
 _CSV_BLOCK = 1 << 26
 _DATASETS, _HUB = "datasets:", "hf://"
-ENDINGS = ".parquet, .jsonl, .json, .ndjson, .csv, .tsv, .arrow or .feather"
-
-
-def is_remote(source: str) -> bool:
-    """Return whether the `datasets` library has to be asked for it."""
-    return source.startswith((_DATASETS, _HUB))
 
 
 def source_stem(source: str) -> str:
@@ -37,7 +32,7 @@ def source_stem(source: str) -> str:
     return PurePath(source.removeprefix(_DATASETS).partition(":")[0] if source.startswith(_DATASETS) else source).stem
 
 
-def read_any(source: str, what: str) -> pa.Table:
+def read_source(source: str, what: str) -> pa.Table:
     """Read a file, `datasets:NAME[:CONFIG][:SPLIT]` or `hf://datasets/OWNER/NAME[/FILE]`.
 
     Args:
@@ -57,7 +52,7 @@ def read_any(source: str, what: str) -> pa.Table:
         if not source.startswith(f"{_HUB}datasets/") or not owner or not name:
             raise InputError(f"{what}: expected hf://datasets/OWNER/NAME or hf://datasets/OWNER/NAME/FILE.")
         return _load_dataset(what, f"{owner}/{name}", None, None, file or None)
-    return read_source(local_path(source), what)
+    return _read_file(local_path(source), what)
 
 
 def _load_dataset(what: str, name: str, config: str | None, split: str | None, file: str | None = None) -> pa.Table:
@@ -83,39 +78,27 @@ def _load_dataset(what: str, name: str, config: str | None, split: str | None, f
     except InputError:
         raise
     except Exception as error:  # of many libraries: files, the hub, its cache
-        offline = (
-            " The hub is not asked while HF_HUB_OFFLINE=1."
-            if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
-            else ""
-        )
+        is_offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+        offline = " The hub is not asked while HF_HUB_OFFLINE=1." if is_offline else ""
         raise InputError(f"{what}: cannot be loaded ({first_line(error)}).{offline}") from None
     return plain_table(table, what)
 
 
-def read_source(path: Path, what: str | None = None) -> pa.Table:
+def _read_file(path: Path, what: str) -> pa.Table:
     """Read a file by its ending. Raises InputError: none such, unreadable, or an unknown ending."""
-    what = what or f"source {path}"
-    if fault := path_fault(str(path)):
-        raise InputError(f"{what}: {fault}.")
-    if not path.exists():
-        raise InputError(f"{what}: no such file.")
-    if not path.is_file():
-        raise InputError(f"{what}: got a folder or device, expected a file.")
+    if re.fullmatch(r"[\w-]+/[\w.-]+", str(path)) and path.suffix not in (".parquet", *_READERS) and not path.exists():
+        raise InputError(f"{what}: no such file. A set of the Hugging Face hub is hf://datasets/{path}.")
+    check_file(path, what)
     if path.suffix == ".parquet" or _begins_as_parquet(path):
         return read_parquet(path, what)
+    if path.suffix not in _READERS:
+        raise InputError(f"{what}: got ending {path.suffix!r}, expected {', '.join(['.parquet', *_READERS])}.")
     try:
-        if path.suffix in (".csv", ".tsv"):
-            delimiter = "\t" if path.suffix == ".tsv" else ","
-            return _read_csv(path, pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True), what)
-        if path.suffix in (".jsonl", ".json", ".ndjson"):
-            return _read_json_lines(path, what)
-        if path.suffix in (".arrow", ".feather"):
-            return plain_table(_read_arrow(path), what)
+        return plain_table(_READERS[path.suffix](path, what), what)
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{what}: unreadable ({first_line(error)}).") from None
-    raise InputError(f"{what}: got ending {path.suffix!r}, expected {ENDINGS}.")
 
 
 def _begins_as_parquet(path: Path) -> bool:
@@ -127,26 +110,24 @@ def _begins_as_parquet(path: Path) -> bool:
         return False
 
 
-def _read_csv(path: Path, options: pyarrow.csv.ParseOptions, what: str) -> pa.Table:
+def _read_csv(path: Path, what: str) -> pa.Table:
     """Read all columns as text, so that ids like 007 and answers like 1.50 stay as they are; an empty field is null."""
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    options = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     with pyarrow.csv.open_csv(path, parse_options=options) as reader:
         names = reader.schema.names
-    if len(set(names)) < len(names):
-        raise InputError(f"{what}: has columns of the same name: {names}.")
+    check_names_differ(names, what)
     convert = pyarrow.csv.ConvertOptions(
         column_types={name: pa.string() for name in names},
         null_values=[""],
         strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
-        check_utf8=False,  # checked below, where the row is known
+        check_utf8=False,  # plain_table checks it, and knows the row
     )
     read = pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK)
-    return plain_table(
-        pyarrow.csv.read_csv(path, read_options=read, parse_options=options, convert_options=convert), what
-    )
+    return pyarrow.csv.read_csv(path, read_options=read, parse_options=options, convert_options=convert)
 
 
-def _read_arrow(path: Path) -> pa.Table:
+def _read_arrow(path: Path, what: str) -> pa.Table:
     """Read an Arrow file, or a stream as `datasets` writes them."""
     try:
         return pyarrow.feather.read_table(path)
@@ -156,47 +137,36 @@ def _read_arrow(path: Path) -> pa.Table:
 
 
 def _read_json_lines(path: Path, what: str) -> pa.Table:
-    """Read an object a line; a column of mixed types becomes text. Lines end at LF only: a text may hold any other
-    line separator of Unicode."""
+    """Read one object per line; a column of mixed types becomes text. Lines end at LF only: a text may hold any other
+    line separator of Unicode. Python's reader keeps all digits of a number and makes no dates of texts."""
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")):
+    for number, line in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         try:
-            row = json.loads(line) if line.strip() else None
-        except UnicodeDecodeError:
-            raise InputError(f"{what}: line {number + 1} is not valid UTF-8.") from None
+            row = json.loads(line.decode()) if line.strip() else None
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeError:
+            raise InputError(f"{what}: line {number} is not valid UTF-8.") from None
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{what}: unreadable line {number + 1} ({first_line(error)}).") from None
-        if row is None:
-            continue
-        if not isinstance(row, dict):
-            raise InputError(
-                f"{what}: expected a JSON object in every line, got {type(row).__name__} in line {number + 1}."
-            )
-        if any(text_fault(text) for text in _texts_in(row)):
-            raise InputError(f"{what}: line {number + 1} holds text that is not valid Unicode.")
-        rows.append(row)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
-    return plain_table(table, what)
+            raise InputError(f"{what}: unreadable line {number} ({first_line(error)}).") from None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif row is not None:
+            kind = type(row).__name__
+            raise InputError(f"{what}: expected a JSON object in every line, got {kind} in line {number}.")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
 
 
-def _texts_in(value: Any) -> Iterator[str]:
-    """Yield all texts of a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield name
-            yield from _texts_in(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts_in(item)
-
-
-def _json_column(values: list[Any]) -> pa.Array:
+def _json_column(values: list[Any]) -> pa.ChunkedArray:
     try:
-        found = pa.array(values)
-        plain_column(pa.chunked_array([found]))
-        return found
+        return plain_column(pa.chunked_array([pa.array(values)]))
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
+        made = [each if each is None or isinstance(each, str) else json.dumps(each) for each in values]
+        return pa.chunked_array([pa.array(made, pa.string())])
+
+
+_READERS: dict[str, Callable[[Path, str], pa.Table]] = {
+    **dict.fromkeys((".jsonl", ".json", ".ndjson"), _read_json_lines),
+    **dict.fromkeys((".csv", ".tsv"), _read_csv),
+    **dict.fromkeys((".arrow", ".feather"), _read_arrow),
+}

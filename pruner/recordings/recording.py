@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,16 +163,14 @@ def _read_parquet(path: Path, columns: ReplayColumns, no_answer: Sequence[str]) 
             f"traces {path}: got columns {table.column_names}, missing {missing}. Set sampler.columns.*=..."
         )
     present = {name: column for name, column in names.items() if column in table.column_names}
-    table, outside = typed_table(table, {column: _FORMS[name] for name, column in present.items()}, f"traces {path}")
+    table = typed_table(table, {column: _KINDS[name] for name, column in present.items()}, f"traces {path}")
     rows = [
         _packed({name: row[column] for name, column in present.items()})
         for row in _rows(table.select(list(dict.fromkeys(present.values()))))
     ]
     if not rows:
         raise InputError(f"traces {path}: holds no traces.")
-    own_name = {column: name for name, column in present.items()}
-    known = {(each.row, own_name[each.column]) for each in outside}
-    if faults := [*(str(each) for each in outside), *_faults(rows, known)]:
+    if faults := list(_faults(rows)):
         raise InputError([f"traces {path}: {fault}" for fault in limited(faults)])
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -189,17 +187,13 @@ def _read_parquet(path: Path, columns: ReplayColumns, no_answer: Sequence[str]) 
     return Recording(problems, carried, ", ".join(models) or path.stem, files_fingerprint([path]))
 
 
-def _faults(rows: Sequence[Mapping[str, Any]], known: Set[tuple[int, str]]) -> Iterator[str]:
-    """Yield a line for every fault of rows.
-
-    Args:
-        known: (row, column) of numbers that were out of range, and are null by now.
-    """
+def _faults(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for every fault of a row."""
     seen: dict[tuple[Any, Any], int] = {}
     golds: dict[Any, Any] = {}
     for number, row in enumerate(rows):
         for name in ("problem_id", "trace_index", "num_tokens"):
-            if row[name] is None and (number, name) not in known:
+            if row[name] is None:
                 yield f"row {number}: {name} is null."
         problem_id, index, tokens, gold = (
             row[name] for name in ("problem_id", "trace_index", "num_tokens", "gold_answer")
@@ -374,7 +368,7 @@ def _packed(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-_FORMS: dict[str, str | tuple[int, int]] = {
+_KINDS: dict[str, pa.DataType | tuple[int, int]] = {
     **dict.fromkeys(("problem_id", "question", "gold_answer", "answer", "finish_reason", "text", "model"), TEXT),
     "trace_index": (0, 999_999),
     "num_tokens": (1, MAX_COUNT),

@@ -19,7 +19,6 @@ from jobs import entry
 
 WITH_HYDRA = (
     "run",
-    "import_problems",
     "build_pairs",
     "train_judge",
     "eval_judge",

@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 from jobs import compare
 from jobs.benches.settings import BenchConfig
 from pruner.config.job import parse
-from pruner.errors import InputError
 from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.pair_files import PairsConfig, read_pairs, read_traces
-from pruner.problems.importing import import_table, parse_import
 from pruner.problems.problem_set import read_problems
 from pruner.recordings.recording import ReplayColumns, read_recording
 from pruner.recordings.replay import Replay
@@ -58,7 +56,6 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], objec
         _main,
     ),
     "run, judge": ("config", ("judge=llm", "method=deepconf_online"), _main),
-    "import": ("import_problems", ("source=x.csv", "target=y.parquet"), parse_import),
     "pairs": ("build_pairs", ("source=x.parquet", "target=y.parquet"), lambda values: parse_as(PairsConfig, values)),
     "train": ("train_judge", ("pairs=[x]", "target=y"), lambda values: parse_as(TrainConfig, values)),
     "train, lexical": (
@@ -234,7 +231,7 @@ def check_pairs_source(data: bytes) -> int:
         return code_of(lambda: read_traces(parse_as(PairsConfig, values)))
 
 
-# --- imports
+# --- sources of problem sets
 
 _LINES = st.one_of(
     st.binary(max_size=30),
@@ -262,21 +259,19 @@ def sources(draw: st.DrawFn) -> tuple[str, bytes]:
     return ending, head + draw(st.sampled_from([b"\n", b"\n", b"\r\n"])).join(draw(st.lists(_LINES, max_size=4)))
 
 
-def check_import(drawn: tuple[str, bytes]) -> int:
+def check_source(drawn: tuple[str, bytes]) -> int:
+    """A file of any ending gives problems with ids of their own and questions, or is refused."""
     ending, data = drawn
     with folder() as place:
-        source, target = place / f"s{ending}", place / "t.parquet"
+        source = place / f"s{ending}"
         source.write_bytes(data)
-        values = composed("import_problems", "source=x.csv", "target=y.parquet")
-        config = parse_import(values | {"source": str(source), "target": str(target)})
 
         def work() -> None:
-            table = import_table(config)
-            pq.write_table(table, target)
-            try:
-                read_problems(str(target), None)
-            except InputError as error:
-                raise Wrong(f"what was imported cannot be read: {error}") from None
+            problems = read_problems(str(source), None).problems
+            if len({each.problem_id for each in problems}) < len(problems) or not all(
+                each.question for each in problems
+            ):
+                raise Wrong("ids are not unique, or a question is empty")
 
         return code_of(work)
 
@@ -325,7 +320,7 @@ TARGETS = (
     Target(
         "sources of pairs", v.tables(("problem_id", "question", "trace_index", "text", "answer")), check_pairs_source
     ),
-    Target("imports", sources(), check_import),
+    Target("sources of problem sets", sources(), check_source),
     Target("names", st.tuples(v.names, v.names), check_names),
     Target("run.json and progress", st.deferred(run_files), check_bookkeeping),
     Target("files of runs, bytes", st.deferred(damages), check_damage),

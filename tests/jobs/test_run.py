@@ -197,17 +197,6 @@ def test_a_dry_run_shows_the_prompt_and_what_the_run_would_take(tmp_path):
     assert "| How many minutes are in one hour?<|im_end|>" in result.stderr and not list(tmp_path.iterdir())
 
 
-def test_the_importer_writes_what_the_main_job_reads(tmp_path):
-    source, target = tmp_path / "s.csv", tmp_path / "t.parquet"
-    source.write_text("problem,solution\nHow many?,3\nHow much?,4\n")
-    columns = ["columns.question=problem", "columns.answer=solution"]
-    result = run("import_problems", f"source={source}", f"target={target}", *columns)
-    assert result.returncode == 0 and "2 problems" in result.stdout, result.stderr
-    assert run("run", "sampler=simulated", f"problems.path={target}", f"run.root={tmp_path}/o").returncode == 0
-    result = run("import_problems", f"source={source}", f"target={target}", "columns.question=nope")
-    assert result.returncode == 2 and len(result.stderr.strip().splitlines()) == 1
-
-
 def test_a_sweep_gives_each_point_its_folder_and_does_nothing_twice(tmp_path):
     small = ["sampler=simulated", "budget=2", "problems.limit=3", f"run.root={tmp_path}"]
     sweep = ["-m", "method=cons,deepprune", "seed=0,1", *small]

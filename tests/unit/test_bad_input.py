@@ -57,7 +57,6 @@ def refused(job, *arguments):
         ("compare", ["sources=[x]", "marks=[inf]"], "marks"),
         ("compare", ["sources=[x]", "seed=-1"], "seed"),
         ("build_pairs", ["source=x", "target=y", "folds=40000"], "folds"),
-        ("import_problems", ["source=x", "target=y", "seed=-1"], "seed"),
         ("bench", ["bench=report", "repeats=0"], "repeats"),
     ],
 )
@@ -190,9 +189,9 @@ RECORDED = {
         ({"trace_index": [0, 2**40]}, "row 1: trace_index is 1099511627776"),
         ({"trace_index": [[0], [1]]}, "column trace_index is list"),
         ({"answer": [{"a": 1}, None]}, "column answer is struct"),
-        ({"token_ids": ["x", "y"]}, "column token_ids is string, expected list of whole numbers"),
+        ({"token_ids": ["x", "y"]}, "column token_ids is string, expected list"),
         ({"token_ids": [[2**40] * 5, [1] * 6]}, "column token_ids is list"),
-        ({"probes": [3, 4], "probe_every": [2, 2]}, "column probes is int64, expected list of texts"),
+        ({"probes": [3, 4], "probe_every": [2, 2]}, "column probes is int64, expected list"),
         ({"text": BAD_TEXT}, "row 1: column text: is not valid UTF-8"),
     ],
 )
@@ -214,20 +213,20 @@ def test_whole_floats_and_numbers_for_answers_are_read(tmp_path):
     assert result.code == 0, result.errors
 
 
-def test_sources_of_imports_name_the_line_or_row_of_bad_bytes(tmp_path):
+def test_sources_name_the_line_or_row_of_bad_bytes(tmp_path):
     for name, data, message in (
         ("s.csv", b"question,answer\nq,1\nq\xff,2\n", "row 1: column question: is not valid UTF-8"),
         ("s.jsonl", b'{"question": "q"}\n{"question": "\xff"}\n', "line 2 is not valid UTF-8"),
-        ("s.jsonl", b'{"question": "q"}\n{"question": "\\ud800"}\n', "line 2 holds text that is not valid Unicode"),
+        ("s.jsonl", b'{"question": "q"}\n{"question": "\\ud800"}\n', "line 2 is not valid UTF-8"),
         ("s.jsonl", b"[1]\n", "line 1"),
     ):
         (tmp_path / name).write_bytes(data)
-        assert message in refused("import_problems", f"source={tmp_path / name}", f"target={tmp_path}/t.parquet")
+        assert message in refused("run", "sampler=simulated", f"problems.path={tmp_path / name}")
 
 
 def test_json_lines_end_at_line_feeds_only(tmp_path):
     (tmp_path / "s.jsonl").write_text('{"question": "a\u2028b\x85c"}\n{"question": "d"}\n', encoding="utf-8")
-    assert read_source(tmp_path / "s.jsonl").column("question").to_pylist() == ["a\u2028b\x85c", "d"]
+    assert read_source(str(tmp_path / "s.jsonl"), "set").column("question").to_pylist() == ["a\u2028b\x85c", "d"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from pruner.errors import InputError
 from pruner.problems.columns import read_parquet
 from pruner.problems.problem_set import read_problems
+from pruner.problems.shapes import ProblemColumns
 from pruner.results.query import Results, checkpoint_rows
 from pruner.system.slurm import small_number
 from tests.fuzz.jobs_in_process import call
@@ -178,11 +179,8 @@ def test_what_is_exported_with_nan_is_read_back(root, tmp_path):
         raise AssertionError(name)
 
     assert [json.loads(line, parse_constant=no_constant)["level"] for line in lines] == [None, None]
-    target = tmp_path / "t.parquet"
-    columns = ["columns.problem_id=problem_id", "columns.answer=gold"]
-    result = call("import_problems", f"source={tmp_path}/x/answers.jsonl", f"target={target}", *columns)
-    assert result.code == 0, result.errors
-    assert len(read_problems(str(target), None).problems) == 2
+    exported = read_problems(str(tmp_path / "x/answers.jsonl"), None, ProblemColumns(answer="gold"))
+    assert len(exported.problems) == 2 and exported.problems[0].answer is not None
 
 
 def test_a_parquet_whose_column_cannot_be_read_names_it(tmp_path):

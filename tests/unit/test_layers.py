@@ -24,7 +24,7 @@ FLOORS = [
 ]
 # Who has a section of the configuration beside what it configures.
 SECTIONS = {
-    *("pruner.settings", "pruner.rules.prefix", "pruner.problems.problem_set"),
+    *("pruner.settings", "pruner.rules.prefix", "pruner.problems"),
     *("pruner.methods", "pruner.judges", "pruner.samplers", "pruner.config", "pruner.learning", "pruner.trackers"),
 }
 # What the entries in jobs/ share. No entry imports another one.

@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruner.errors import InputError
-from pruner.problems.problem_set import ProblemColumns, read_problems
+from pruner.problems.problem_set import read_problems
+from pruner.problems.shapes import ProblemColumns
 from pruner.prompts import ChatPrompts
 from pruner.settings.model import PromptConfig
-from tests.job_processes import run
+from tests.fuzz.jobs_in_process import call
 
+TURN = {"role": "user", "content": "x"}
 IDS = [100 + i for i in range(20)]
 QUESTIONS = [f"What is {i} plus {i % 7}? é漢🙂" for i in range(20)]
 ANSWERS = [i + i % 7 if i % 5 else None for i in range(20)]
@@ -132,7 +134,7 @@ def test_what_is_missing_is_said(tmp_path):
 )
 def test_presets_know_the_columns_of_their_sets(tmp_path, preset, rows, expected):
     pq.write_table(pa.table(rows), tmp_path / "set.parquet")
-    result = run(
+    result = call(
         "run",
         f"problems={preset}",
         f"problems.path={tmp_path}/set.parquet",
@@ -141,17 +143,106 @@ def test_presets_know_the_columns_of_their_sets(tmp_path, preset, rows, expected
         f"run.root={tmp_path}/o",
         "run.name=run",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.errors
     [row] = pq.read_table(tmp_path / "o/run/answers/shard=0000.parquet").to_pylist()
     wanted = (rows["problem_id"][0], *expected[1:]) if "problem_id" in rows else expected
     assert (row["problem_id"], row["question"], row["gold"]) == wanted
 
 
-def test_gpqas_own_file_is_laid_out_as_the_importer_does(tmp_path):
-    options = {f"Incorrect Answer {i}": [f"wrong {i}"] for i in (1, 2, 3)}
-    pq.write_table(pa.table({"Question": ["q"], "Correct Answer": ["right"], **options}), tmp_path / "gpqa.parquet")
-    [problem] = read_problems(str(tmp_path / "gpqa.parquet"), None, ProblemColumns(format="gpqa")).problems
-    assert f"{problem.answer}) right" in problem.question
+GPQA = "Record ID,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\n"
+
+
+def read(path, content, **columns):
+    path.write_text(content)
+    return read_problems(str(path), None, ProblemColumns(**columns))
+
+
+def rows_of(found):
+    return [(each.problem_id, each.question, each.answer) for each in found.problems]
+
+
+def test_gpqas_options_are_laid_out_and_its_record_ids_are_used(tmp_path):
+    lines = "".join(f"r{i},Q{i}?,right,wrong a,wrong b,wrong c\n" for i in range(20))
+    problems = read(tmp_path / "gpqa.csv", GPQA + lines, format="gpqa").problems
+    assert [each.problem_id for each in problems] == [f"r{i}" for i in range(20)]
+    for each in problems:
+        assert f"{each.answer}) right" in each.question and each.question.count(") wrong") == 3
+    assert {each.answer for each in problems} == set("ABCD"), "the right option stands in all places"
+    without_ids = read(tmp_path / "set.csv", GPQA.replace("Record ID", "no") + lines, format="gpqa").problems
+    assert [each.question for each in without_ids] == [each.question for each in problems]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (GPQA + "r,Q,,b,c,d\n", r"row 0: \['Correct Answer'\] empty"),
+        ("question,level\nq,2\n", "missing .*Is this a GPQA CSV"),
+    ],
+)
+def test_a_set_that_is_not_gpqas_is_refused_as_such(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "set.csv", content, format="gpqa")
+
+
+def test_csv_keeps_what_is_written(tmp_path):
+    content = 'problem_id,question,answer,level\n007,"one\nline",1.50,x\n008,null,12345678901234567890123,\n'
+    found = read(tmp_path / "set.csv", content)
+    assert rows_of(found) == [("007", "one\nline", "1.50"), ("008", "null", "12345678901234567890123")]
+    assert found.carried.column("level").to_pylist() == ["x", None]
+
+
+def test_json_lines_keep_what_is_written(tmp_path):
+    content = '{"question": "2020-01-01", "answer": 12345678901234567890123}\n{"question": "r", "answer": "x+1"}\n'
+    assert rows_of(read(tmp_path / "s.jsonl", content)) == [
+        ("s-0", "2020-01-01", "12345678901234567890123"),
+        ("s-1", "r", "x+1"),
+    ]
+
+
+def test_the_columns_of_nemo_skills_are_recognised(tmp_path):
+    content = '{"id": "aime-1", "problem": "q", "expected_answer": "7"}\n'
+    found = read(tmp_path / "s.jsonl", content)
+    assert rows_of(found) == [("aime-1", "q", "7")] and found.notes == ()
+    assert read(tmp_path / "s.jsonl", content, problem_id=()).problems[0].problem_id == "s-0"
+
+
+def test_a_field_inside_a_column_can_be_named(tmp_path):
+    row = {"prompt": [TURN], "reward_model": {"style": "rule", "ground_truth": 34}, "extra": {"index": 5}}
+    names = {"question": "prompt", "answer": "reward_model.ground_truth", "problem_id": "extra.index"}
+    for path, write in (
+        (tmp_path / "s.jsonl", lambda path: path.write_text(json.dumps(row))),
+        (tmp_path / "s.parquet", lambda path: pq.write_table(pa.Table.from_pylist([row]), path)),
+    ):
+        write(path)
+        found = read_problems(str(path), None, ProblemColumns(**names))
+        assert rows_of(found) == [("5", "x", "34")] and found.notes == ()
+        assert found.carried.column("reward_model").to_pylist() == [row["reward_model"]]
+    with pytest.raises(InputError, match="not problems.columns.answer=reward_model.nothing"):
+        read_problems(str(path), None, ProblemColumns(**names | {"answer": "reward_model.nothing"}))
+
+
+def test_choices_with_an_index_as_answer_are_laid_out_under_letters(tmp_path):
+    rows = {"question": ["2+2?", "Sky?"], "choices": [["3", "4"], ["red", "blue", "black"]], "answer": [1, None]}
+    pq.write_table(pa.table(rows), tmp_path / "s.parquet")
+    found = read_problems(str(tmp_path / "s.parquet"), None)
+    assert rows_of(found) == [
+        ("s-0", "2+2?\n\nA) 3\nB) 4", "B"),
+        ("s-1", "Sky?\n\nA) red\nB) blue\nC) black", None),
+    ]
+    assert "under letters" in found.notes[-1]
+    pq.write_table(pa.table(rows | {"answer": [2, 0]}), tmp_path / "s.parquet")
+    with pytest.raises(InputError, match="row 0: answer is 2, expected the index of one of its 2 choices"):
+        read_problems(str(tmp_path / "s.parquet"), None)
+
+
+def test_a_set_whose_answers_are_all_null_is_said_to_have_none(tmp_path):
+    found = read(tmp_path / "s.csv", "problem_id,question,answer\na,q,\n")
+    assert len(found.notes) == 1 and "the column answer is empty: nothing can be graded" in found.notes[0]
+
+
+def test_a_set_of_the_hub_that_is_given_like_a_file_gets_its_address():
+    with pytest.raises(InputError, match="A set of the Hugging Face hub is hf://datasets/openai/gsm8k"):
+        read_problems("openai/gsm8k", None)
 
 
 class Template:
@@ -193,7 +284,6 @@ def text(content):
     return lambda path: path.write_text(content)
 
 
-TURN = {"role": "user", "content": "x"}
 BROKEN = {
     "no such file": ("none.parquet", None, "no such file"),
     "a folder": ("folder.parquet", lambda path: path.mkdir(), "got a folder or device, expected a file"),
@@ -225,12 +315,12 @@ def test_a_broken_set_gets_one_line_that_says_what_mends_it(tmp_path, name):
     file, write, message = BROKEN[name]
     if write is not None:
         write(tmp_path / file)
-    result = run(
+    result = call(
         "run", "problems=own", f"problems.path={tmp_path / file}", "sampler=simulated", f"run.root={tmp_path}/o"
     )
-    lines_said = result.stderr.strip().splitlines()
-    assert result.returncode == 2 and len(lines_said) == 1, result.stderr
-    assert lines_said[0].startswith(f"error: problems {tmp_path / file}: ") and message in lines_said[0], lines_said
+    lines = result.errors.strip().splitlines()
+    assert result.code == 2 and len(lines) == 1, result.errors
+    assert lines[0].startswith(f"error: problems {tmp_path / file}: ") and message in lines[0]
     assert not (tmp_path / "o").exists()
 
 

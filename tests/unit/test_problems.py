@@ -1,3 +1,5 @@
+import re
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -85,8 +87,18 @@ def test_the_fingerprint_says_sets_apart(tmp_path):
     assert one != read_problems(write(tmp_path, GOOD | {"question": ["1+1?", "2+3?"]}), None).fingerprint
 
 
-def test_the_demo_set_is_what_its_script_makes():
-    from jobs.make_demo import TARGET, demo_table
+def test_the_shipped_sets_have_an_answer_to_every_question_and_share_no_numbers():
+    def numbers(problem):
+        return tuple(sorted(re.findall(r"\d+", problem.question))), problem.answer
 
-    assert pq.read_table(TARGET).equals(demo_table())
-    assert len(read_problems(str(TARGET), None).problems) >= 48
+    demo, templated = (read_problems(f"conf/problems/{name}.parquet", None).problems for name in ("demo", "templated"))
+    assert len(demo) == 56 and len(templated) == 320 and all(each.answer for each in (*demo, *templated))
+    assert not {numbers(each) for each in demo} & {numbers(each) for each in templated}, (
+        "judges are trained on templated"
+    )
+
+
+@pytest.mark.parametrize("problem_id", ["a\0", "a\nb", "\x1b[31m", "\x7f", "a\x85"])
+def test_an_id_with_a_control_character_is_refused(tmp_path, problem_id):
+    with pytest.raises(InputError, match="row 1: problem_id is '.*', which has a control character; give it one"):
+        read_problems(write(tmp_path, GOOD | {"problem_id": ["a", problem_id]}), None)

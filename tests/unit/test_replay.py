@@ -129,7 +129,7 @@ def test_a_recording_without_confidences_is_refused_where_they_are_needed(tmp_pa
 def test_all_faults_of_a_recording_are_reported(tmp_path):
     faulty = [
         FULL[0] | {"gold_answer": None},
-        FULL[1] | {"num_tokens": -4},
+        FULL[1],
         FULL[2] | {"probes": ["4", "4", "4"]},
         FULL[2] | {"trace_index": 0},
         FULL[3] | {"trace_index": None},
@@ -140,7 +140,6 @@ def test_all_faults_of_a_recording_are_reported(tmp_path):
     reported = "\n".join(caught.value.faults)
     for words in (
         "row 0: gold_answer is missing",
-        "row 1: num_tokens is -4",
         "row 2: 3 probes, one every 10 tokens, are longer than the trace of 10",
         "row 3: problem 'q' has trace 0 in row 2 already",
         "row 4: trace_index is null",
