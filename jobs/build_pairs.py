@@ -11,10 +11,8 @@ import hydra
 from omegaconf import DictConfig
 
 from jobs import entry
-from pruner.learning.build import build_pairs
-from pruner.learning.pair_files import (
-    PairsConfig,
-)
+from pruner.learning.config import PairsConfig
+from pruner.learning.pair_files import build_pairs
 from pruner.settings.section import parse_as
 
 

@@ -1,4 +1,4 @@
-"""Compare judges on labelled pairs: AUROC within problems and pooled, TNR@0.2, precision, calibration; tables and plots.
+"""Compare judges on labelled pairs: AUROC within problems and pooled, TNR@0.2, calibration; a table and plots.
 
 python -m jobs.eval_judge pairs=[.cache/pairs.parquet] target=outputs/judges/mine judges=[.cache/judges/mine,tfidf,length]
 """
@@ -33,11 +33,10 @@ def main(cfg: DictConfig) -> int:
         raise InputError(f"pairs {list(config.pairs)}: got only pairs that {what}, expected both kinds. Add traces.")
     if config.calibrate is not None:
         read_card(local_path(config.calibrate))
-    for judge in config.judges:
-        check(config, judge, data, pairs)
+    check(config, data, pairs)
     overrides = " ".join(f'"{each}"' if "[" in each else each for each in entry.task_overrides())
     made_by = f"Made by `python -m jobs.eval_judge {overrides}`."
-    judged = [score(config, judge, pairs) for judge in config.judges]
+    judged = [score(config, name, data, pairs) for name in config.judges]
     print(evaluate(config, judged, pairs, made_by))
     if config.calibrate is not None:
         folder = local_path(config.calibrate)

@@ -15,7 +15,7 @@ from types import FrameType
 from pruner.errors import INTERRUPTED
 
 # Jobs that the same command continues; the other programs are run again.
-RESUMABLE = frozenset({"jobs.run", "jobs.compare", "jobs.train_judge", "jobs.study_judge"})
+RESUMABLE = frozenset({"jobs.run", "jobs.compare", "jobs.train_judge"})
 # SIGHUP comes when a terminal is closed.
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _MEANINGS = {

@@ -8,31 +8,61 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from pathlib import Path
 
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pruner.errors import InputError
 from pruner.judges.base import JudgedProblem
-from pruner.judges.prefix_features import Reading, pair_features, read_prefix
+from pruner.judges.prefix_features import FEATURES, Reading, pair_features, read_prefix
 from pruner.records.traces import Fact, Key, PairKey, Probe, ProbeKey, Verdict
 from pruner.samplers.base import Completion, Request
 
+WEIGHTS = "lexical.safetensors"
 _READINGS_KEPT = 4096
 
 
-class Weights(Protocol):
-    """Of a logistic regression over reading.FEATURES; see learning.lexical_weights.LexicalWeights."""
+@dataclass(frozen=True)
+class LexicalWeights:
+    """P(same) = sigmoid(bias + weights . (features - mean) / scale).
 
-    @property
-    def mean(self) -> tuple[float, ...]: ...
-    @property
-    def scale(self) -> tuple[float, ...]: ...
-    @property
-    def weights(self) -> tuple[float, ...]: ...
-    @property
-    def bias(self) -> float: ...
+    Attributes:
+        mean, scale, weights: [features], in the order of prefix_features.FEATURES.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+
+    def save(self, folder: Path) -> None:
+        values = {name: np.array(getattr(self, name), dtype=np.float64) for name in ("mean", "scale", "weights")}
+        save_file(values | {"bias": np.array([self.bias], dtype=np.float64)}, folder / WEIGHTS)
 
 
-def score(weights: Weights, left: Reading, right: Reading) -> float:
+def load_weights(folder: Path) -> LexicalWeights:
+    """Return the weights in a judge's folder.
+
+    Raises:
+        InputError: they are missing, damaged, or for other features.
+    """
+    path = folder / WEIGHTS
+    try:
+        values = {name: tensor.tolist() for name, tensor in load_file(path).items()}
+        mean, scale, weights = (tuple(values[name]) for name in ("mean", "scale", "weights"))
+        bias = float(values["bias"][0])
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(f"judge: {path} cannot be read ({type(error).__name__}).") from None
+    if not len(mean) == len(scale) == len(weights) == len(FEATURES):
+        raise InputError(f"judge: {path} has weights for {len(weights)} features, expected {len(FEATURES)}.")
+    return LexicalWeights(mean, scale, weights, bias)
+
+
+def score(weights: LexicalWeights, left: Reading, right: Reading) -> float:
     """Return P(same), the same for both orders."""
     features = pair_features(left, right)
     logit = weights.bias + math.fsum(
@@ -47,7 +77,7 @@ class LexicalJudge:
 
     name = "lexical"
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: LexicalWeights) -> None:
         self._weights = weights
         self._read = lru_cache(_READINGS_KEPT)(read_prefix)
 

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.judges import lexical_weights
 from pruner.judges.base import EngineJudgeConfig, Judge, JudgeContext, MakeProber
 from pruner.judges.card import GenerativeCard, JudgeCard, check_base, check_prefix, overlap, read_card, read_tau
-from pruner.judges.lexical import LexicalJudge
+from pruner.judges.lexical import LexicalJudge, load_weights
 from pruner.judges.llm import LlmJudgeConfig
-from pruner.judges.prefix_features import FEATURES
-from pruner.prompts import path_fingerprint
+from pruner.prompts import check_model_folder, path_fingerprint
 from pruner.samplers.base import JudgeEngine
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import FilePath, local_path
@@ -52,7 +50,7 @@ class TrainedJudgeConfig(EngineJudgeConfig):
         if isinstance(card.judge, GenerativeCard):
             self._check_generative(card.judge, folder, context.model)
         else:
-            lexical_weights.load(folder, len(FEATURES))
+            load_weights(folder)
         warn_of_overlap(card, self.path, [(each.problem_id, each.question) for each in context.problems])
 
     def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
@@ -64,7 +62,7 @@ class TrainedJudgeConfig(EngineJudgeConfig):
             return generative.make(context, make_prober)
         if context.replay is not None and not context.replay.recording.has_text:
             raise InputError("judge: got trained, but the recorded traces of sampler.source have no text to read.")
-        return LexicalJudge(lexical_weights.load(local_path(self.path), len(FEATURES)))
+        return LexicalJudge(load_weights(local_path(self.path)))
 
     def _check_generative(self, card: GenerativeCard, folder: Path, model: ModelConfig) -> None:
         if not card.is_adapter:
@@ -75,6 +73,8 @@ class TrainedJudgeConfig(EngineJudgeConfig):
                 )
             return
         path, revision = (model.path, model.revision) if self.colocate else (self.base or card.base, None)
+        if not self.colocate and self.urls is None:
+            check_model_folder(path, "judge.base")
         check_base(card, folder, path, revision)
 
 

@@ -1,4 +1,4 @@
-"""The configuration of training and evaluating judges; see conf/train_judge.yaml and conf/eval_judge.yaml."""
+"""The configuration of building pairs, training and evaluating judges; see conf/build_pairs.yaml and its neighbours."""
 
 from __future__ import annotations
 
@@ -10,9 +10,47 @@ from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.probe import ProbeJudgeConfig
 from pruner.judges.trained import TrainedJudgeConfig
 from pruner.problems.problem_set import KindName
+from pruner.rules.prefix import AnyPrefix
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.settings.model import ModelConfig
-from pruner.settings.section import FilePath, Natural, Positive, Resamplings, Section, Seed, Share
+from pruner.settings.section import MAX_COUNT, FilePath, Folds, Natural, Positive, Resamplings, Section, Seed, Share
+
+
+class RecordedColumns(Section):
+    """The columns of a Parquet of recorded traces; answer null reads the answers out of the texts. Sets and models are only
+    told apart in scores.parquet; problem_set null takes the file's name."""
+
+    problem_id: str
+    question: str
+    trace_index: str
+    text: str
+    answer: str | None
+    problem_set: str | None = None
+    model: str | None = None
+
+
+class _FixedTokens(Section):
+    prefix_tokens: Positive
+
+
+class PairsConfig(Section):
+    """source: a run's folder, or a Parquet of recorded traces. model: for prefix=fixed, whose default refers to it. segment_tokens: of
+    the segments that the main job would have sampled. traces_per_problem: those of the lowest indexes, null: all. pairs_per_problem:
+    drawn by hash, null: all."""
+
+    source: FilePath
+    target: FilePath
+    columns: RecordedColumns
+    answers: KindName
+    patterns: tuple[str, ...]
+    tokenizer: str
+    segment_tokens: Positive
+    traces_per_problem: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None
+    pairs_per_problem: Positive | None
+    folds: Folds
+    seed: Seed
+    prefix: AnyPrefix
+    model: _FixedTokens
 
 
 class LossConfig(Section):
@@ -57,7 +95,7 @@ class GenerativeTrainerConfig(Section):
     batch_size: Positive
     gradient_accumulation: Positive
     learning_rate: float = Field(gt=0.0, le=1e3)
-    warmup_share: Share
+    warmup_share: float = Field(ge=0.0, lt=1.0)
     weight_decay: float = Field(ge=0.0, le=1e6)
     max_tokens: Positive
     save_steps: Positive
@@ -72,14 +110,10 @@ class GenerativeTrainerConfig(Section):
 
 
 class LexicalTrainerConfig(Section):
-    """Logistic regression on features of two readings. problem_intercepts: give each training problem a constant of its
-    own, which is then forgotten: the weights keep only what distinguishes pairs of one problem. l2: weight decay, per
-    problem."""
+    """Logistic regression on features of two readings. l2: weight decay, per problem."""
 
     kind: Literal["lexical"]
-    loss: LossConfig
-    problem_intercepts: bool
-    l2: float = Field(ge=0.0, le=1e9)
+    l2: float = Field(gt=0.0, le=1e9)
 
 
 class TrainConfig(Section):
@@ -94,7 +128,7 @@ class TrainConfig(Section):
 
 
 class EvalConfig(Section):
-    """judges: what to compare; see conf/eval_judge.yaml. calibrate: folder of a trained judge that is given the threshold of the first."""
+    """judges: see conf/eval_judge.yaml. calibrate: folder of a trained judge that is given the threshold of the first."""
 
     pairs: Annotated[tuple[FilePath, ...], Field(min_length=1)]
     target: FilePath
@@ -102,7 +136,6 @@ class EvalConfig(Section):
     calibrate: FilePath | None = None
     fold: Natural | None
     pairs_per_problem: Positive | None
-    embedding: FilePath | None
     bootstrap: Resamplings
     answers: KindName
     seed: Seed

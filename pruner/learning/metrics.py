@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from pruner.statistics.intervals import Interval, interval, resamplings
 
@@ -32,7 +32,6 @@ class Quality:
         problems_mixed: those with both kinds of pairs, over which `auroc_within` is a mean.
         missing: pairs without a verdict; they count as 0.5.
         tnr_at_fnr20: share of different pairs kept apart where 20 % of same pairs are. Source: DeepPrune's TNR@0.2.
-        precision_same, precision_different: average precision of finding same and different pairs.
         ece: expected calibration error, 10 bins; None for scores that are no probabilities.
     """
 
@@ -44,8 +43,6 @@ class Quality:
     auroc_within: Interval
     auroc_pooled: Interval
     tnr_at_fnr20: Interval
-    precision_same: Interval
-    precision_different: Interval
     ece: Interval
 
 
@@ -69,7 +66,7 @@ def quality(
     y = np.asarray(labels)
     names, problem = np.unique(np.asarray(problems), return_inverse=True)
     draws = resamplings(len(names), bootstrap, seed)
-    within = {k: a for k in range(len(names)) if (a := auroc(y[problem == k], s[problem == k])) is not None}
+    within = _aurocs(y, s, problem)
 
     def of_pairs(metric: Callable[[NDArray[np.int_], Floats, Floats], float | None]) -> Interval:
         values = [metric(y, s, draw[problem].astype(float)) for draw in draws]
@@ -81,13 +78,9 @@ def quality(
         problems_mixed=len(within),
         same_share=float(y.mean()),
         missing=sum(score is None for score in scores),
-        auroc_within=interval(
-            float(np.mean(list(within.values()))) if within else None, [_mean_within(within, draw) for draw in draws]
-        ),
+        auroc_within=_mean(within, draws),
         auroc_pooled=of_pairs(auroc),
         tnr_at_fnr20=of_pairs(tnr_at_fnr20),
-        precision_same=of_pairs(lambda y, s, w: _average_precision(y, s, w)),
-        precision_different=of_pairs(lambda y, s, w: _average_precision(1 - y, -s, w)),
         ece=of_pairs(calibration_error) if is_probability else Interval(None),
     )
 
@@ -103,14 +96,8 @@ def within_difference(
     """Return how much higher the within-problem AUROC of `one` is than that of `other`, paired by problem."""
     y = np.asarray(labels)
     names, problem = np.unique(np.asarray(problems), return_inverse=True)
-    gaps = {}
-    for k in range(len(names)):
-        mine = problem == k
-        left, right = (auroc(y[mine], filled(scores)[mine]) for scores in (one, other))
-        if left is not None and right is not None:
-            gaps[k] = left - right
-    values = [_mean_within(gaps, draw) for draw in resamplings(len(names), bootstrap, seed)]
-    return interval(float(np.mean(list(gaps.values()))) if gaps else None, values)
+    left, right = (_aurocs(y, filled(scores), problem) for scores in (one, other))
+    return _mean({k: left[k] - right[k] for k in left}, resamplings(len(names), bootstrap, seed))
 
 
 def cautious_threshold(scores: Sequence[float | None], labels: Sequence[int], problems: Sequence[str]) -> float | None:
@@ -165,29 +152,22 @@ def calibration_error(labels: NDArray[np.int_], scores: Floats, weights: Floats)
     return float(np.abs(gap).sum() / total)
 
 
-def roc(labels: Sequence[int], scores: Sequence[float | None]) -> tuple[list[float], list[float]]:
-    """Return false and true positive rates; positive is same."""
-    false_rate, true_rate, _ = roc_curve(np.asarray(labels), filled(scores))
-    return false_rate.tolist(), true_rate.tolist()
-
-
-def calibration(labels: Sequence[int], scores: Sequence[float | None]) -> tuple[list[float], list[float]]:
-    """Return mean score and share of same pairs of each bin that has pairs."""
-    s, y = filled(scores), np.asarray(labels)
-    place = np.minimum((s * _BINS).astype(int), _BINS - 1)
-    bins = [place == k for k in range(_BINS) if (place == k).any()]
-    return [float(s[each].mean()) for each in bins], [float(y[each].mean()) for each in bins]
-
-
-def _average_precision(labels: NDArray[np.int_], scores: Floats, weights: Floats) -> float | None:
-    return float(average_precision_score(labels, scores, sample_weight=weights)) if _has_both(labels, weights) else None
-
-
 def _has_both(labels: NDArray[np.int_], weights: Floats | None) -> bool:
     kept = labels if weights is None else labels[weights > 0]
     return bool(kept.size) and kept.min() != kept.max()
 
 
-def _mean_within(values: dict[int, float], draw: NDArray[np.int_]) -> float | None:
-    weights = [int(draw[k]) for k in values]
-    return float(np.average(list(values.values()), weights=weights)) if sum(weights) else None
+def _aurocs(labels: NDArray[np.int_], scores: Floats, problem: NDArray[np.int_]) -> dict[int, float]:
+    """Return the AUROC within each problem that has both kinds of pairs, by its number."""
+    found = {k: auroc(labels[problem == k], scores[problem == k]) for k in range(int(problem.max()) + 1)}
+    return {k: value for k, value in found.items() if value is not None}
+
+
+def _mean(values: dict[int, float], draws: NDArray[np.int_]) -> Interval:
+    """Return the mean over problems, with its interval. values: by the problem's number. draws: [count, problems]."""
+    known = np.array(list(values.values()))
+    if not len(known):
+        return Interval(None)
+    drawn = draws[:, list(values)]
+    drawn = drawn[drawn.sum(axis=1) > 0]
+    return interval(float(known.mean()), drawn @ known / drawn.sum(axis=1))

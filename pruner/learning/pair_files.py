@@ -1,4 +1,4 @@
-"""Read recorded traces and write labelled pairs, as Parquet. Knows no model; tokens come from a function."""
+"""Labelled pairs as Parquet files: made from recorded traces, and read again."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
-from pruner.answers import extract_answer
+from pruner.answers import cached_key, extract_answer
 from pruner.errors import InputError, first_line
-from pruner.learning.pairs import LabelledPair, Recorded
+from pruner.learning.config import PairsConfig, RecordedColumns
+from pruner.learning.pairs import LabelledPair, Recorded, folds_by_problem, label_pairs
 from pruner.problems.columns import TEXT, limited, matching, read_parquet, typed_table
-from pruner.problems.problem_set import KindName
-from pruner.results.run_tables import TRACE_COLUMNS, _read_run, large_texts
+from pruner.prompts import load_tokenizer, token_ends
+from pruner.results.run_tables import TRACE_COLUMNS, large_texts, read_finished
 from pruner.rules.prefix import AnyPrefix
-from pruner.settings.section import MAX_COUNT, FilePath, Folds, Positive, Section, Seed, local_path
+from pruner.settings.section import MAX_COUNT, Section, local_path, target_path
 from pruner.system.files import write_atomically
-
-Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
 
 PAIRS = pa.schema(
     [
         ("problem_id", pa.string()),
-        ("question", pa.dictionary(pa.int32(), pa.string())),
+        ("question", pa.string()),
         ("left_trace", pa.int32()),
         ("right_trace", pa.int32()),
-        ("left", pa.dictionary(pa.int32(), pa.string())),
-        ("right", pa.dictionary(pa.int32(), pa.string())),
+        ("left", pa.string()),
+        ("right", pa.string()),
         ("left_tokens", pa.int32()),
         ("right_tokens", pa.int32()),
         ("left_answer", pa.string()),
@@ -43,46 +43,52 @@ PAIRS = pa.schema(
         ("model", pa.string()),
     ]
 )
-# Texts are stored as dictionaries and read as strings.
-_PLAIN_PAIRS = pa.schema(
-    [(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type) for field in PAIRS]
-)
 _MADE_WITH = b"pruner_pairs"
+# From a text to its tokens' ids and, for each, the character behind it.
+Encode = Callable[[str], tuple[tuple[int, ...], tuple[int, ...]]]
 
 
-class RecordedColumns(Section):
-    """The columns of a Parquet of recorded traces; answer null reads the answers out of the texts. Sets and models are only
-    distinguished in tables: null takes the file's name for the set."""
+@dataclass(frozen=True)
+class PairSet:
+    """Labelled pairs as they were written.
 
-    problem_id: str
-    question: str
-    trace_index: str
-    text: str
-    answer: str | None
-    problem_set: str | None = None
-    model: str | None = None
+    Attributes:
+        prefix: the truncation of their prefixes.
+        made_with: everything that they were made from, a hash of the traces included.
+    """
 
-
-class _FixedTokens(Section):
-    prefix_tokens: Positive
-
-
-class PairsConfig(Section):
-    """What pairs are built from and how; see conf/build_pairs.yaml."""
-
-    source: FilePath
-    target: FilePath
-    columns: RecordedColumns
-    answers: KindName
-    patterns: tuple[str, ...]
-    tokenizer: str
-    segment_tokens: Positive
-    traces_per_problem: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None
-    pairs_per_problem: Positive | None
-    folds: Folds
-    seed: Seed
+    pairs: tuple[LabelledPair, ...]
     prefix: AnyPrefix
-    model: _FixedTokens
+    made_with: dict[str, Any]
+
+
+def build_pairs(config: PairsConfig) -> None:
+    """Write the file of pairs, if it is not there already; print what is in it.
+
+    Raises:
+        InputError: the traces cannot be read, or give no pair.
+    """
+    target = target_path(config.target)
+    table = read_traces(config)
+    identity = pairs_identity(config, table)
+    if written_identity(target) == identity:
+        print(f"nothing to do: {config.target} holds these pairs")
+        return
+    tokenizer = load_tokenizer(config.tokenizer, None, False)
+    folds = folds_by_problem(table.column("problem_id").to_pylist(), config.folds, config.seed)
+    pairs: list[LabelledPair] = []
+    for traces in traces_by_problem(table, config.patterns, lambda text: token_ends(tokenizer, text)):
+        fold = folds[traces[0].problem_id]
+        pairs += label_pairs(traces, config, lambda answer: cached_key(answer, config.answers), fold)
+    if not pairs:
+        raise InputError(f"source {config.source}: no two traces of a problem have answers and complete prefixes.")
+    write_pairs(pairs, target, identity)
+    same = sum(pair.label for pair in pairs)
+    mixed = {pair.problem_id for pair in pairs if pair.label} & {pair.problem_id for pair in pairs if not pair.label}
+    print(
+        f"{len(pairs):,} pairs of {len({pair.problem_id for pair in pairs})} problems in {config.target}: "
+        f"{same / len(pairs):.1%} agree, {len(mixed)} problems have both kinds"
+    )
 
 
 def pairs_identity(config: PairsConfig, source: pa.Table) -> str:
@@ -96,13 +102,13 @@ def pairs_identity(config: PairsConfig, source: pa.Table) -> str:
 
 
 def read_traces(config: PairsConfig) -> pa.Table:
-    """Return recorded traces as problem_id, question, trace_index, text, answer, by problem and index.
+    """Return recorded traces with the columns TRACE_COLUMNS, by problem and index.
 
     Raises:
         InputError: with all faults.
     """
     path = local_path(config.source)
-    table = _read_run(path) if path.is_dir() else _read_recorded(path, config.columns)
+    table = read_finished(path) if path.is_dir() else _read_recorded(path, config.columns)
     ids, indexes, texts = (table.column(name).to_pylist() for name in ("problem_id", "trace_index", "text"))
     faults, seen = [], set()
     for row, (problem_id, index, text) in enumerate(zip(ids, indexes, texts, strict=True)):
@@ -118,46 +124,16 @@ def read_traces(config: PairsConfig) -> pa.Table:
 
 def traces_by_problem(table: pa.Table, patterns: tuple[str, ...], encode: Encode) -> Iterator[list[Recorded]]:
     """Yield the traces of one problem after the other. An answer that was not recorded is read out of the text."""
-    group: list[Recorded] = []
-    for batch in table.to_batches(max_chunksize=1024):
-        for row in batch.to_pylist():
-            if group and group[0].problem_id != row["problem_id"]:
-                yield group
-                group = []
-            ids, ends = encode(row["text"])
-            answer = row["answer"] if row["answer"] is not None else extract_answer(row["text"], patterns)
-            group.append(
-                Recorded(
-                    problem_id=row["problem_id"],
-                    trace_index=row["trace_index"],
-                    question=row["question"] or "",
-                    text=row["text"],
-                    answer=answer,
-                    token_ids=ids,
-                    token_ends=ends,
-                    problem_set=row["problem_set"],
-                    model=row["model"],
-                )
-            )
-    if group:
-        yield group
+    rows = (row for batch in table.to_batches(max_chunksize=1024) for row in batch.to_pylist())
+    for _, group in groupby(rows, key=itemgetter("problem_id")):
+        yield [_recorded(row, patterns, encode) for row in group]
 
 
-def written_identity(target: Path) -> str | None:
-    """Return what an existing file of pairs was made from; None if there is none or it is no such file."""
-    try:
-        metadata = pq.read_schema(target).metadata or {}
-    except (OSError, ValueError, pa.ArrowException):
-        return None
-    return metadata.get(_MADE_WITH, b"").decode(errors="replace") or None
-
-
-def write_pairs(pairs: Iterable[LabelledPair], target: Path, identity: str) -> int:
-    """Write pairs atomically; return how many."""
-    table = pa.Table.from_pylist([asdict(pair) for pair in pairs], schema=PAIRS)
-    table = table.replace_schema_metadata({_MADE_WITH: identity.encode()})
-    write_atomically(target, lambda path: pq.write_table(table, path))
-    return table.num_rows
+def _recorded(row: dict[str, Any], patterns: tuple[str, ...], encode: Encode) -> Recorded:
+    ids, ends = encode(row["text"])
+    answer = extract_answer(row["text"], patterns) if row["answer"] is None else row["answer"]
+    own = {"question": row["question"] or "", "answer": answer, "token_ids": ids, "token_ends": ends}
+    return Recorded(**{**row, **own})
 
 
 def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
@@ -167,30 +143,33 @@ def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
         raise InputError(f"source {path}: got columns {table.column_names}, missing {missing}. Set columns.*=...")
     kinds: dict[str, pa.DataType | tuple[int, int]] = dict.fromkeys(wanted.values(), TEXT)
     table = typed_table(table, kinds | {columns.trace_index: (0, MAX_COUNT)}, f"source {path}")
-    absent = {"answer": pa.nulls(table.num_rows, pa.string()), "problem_set": path.stem, "model": ""}
-    columns_of = {
-        name: table.column(wanted[name]) if name in wanted else _filled(absent[name], table.num_rows)
-        for name in TRACE_COLUMNS
-    }
-    return large_texts(pa.table(columns_of))
+    absent = {"answer": None, "problem_set": path.stem, "model": ""}
+    return large_texts(
+        pa.table(
+            {
+                name: table.column(wanted[name])
+                if name in wanted
+                else pa.array([absent[name]] * table.num_rows, pa.string())
+                for name in TRACE_COLUMNS
+            }
+        )
+    )
 
 
-def _filled(value: pa.Array | str, num_rows: int) -> pa.Array:
-    return pa.array([value] * num_rows, pa.string()) if isinstance(value, str) else value
+def write_pairs(pairs: Iterable[LabelledPair], target: Path, identity: str) -> None:
+    """Write pairs, whole or not at all."""
+    table = pa.Table.from_pylist([asdict(pair) for pair in pairs], schema=PAIRS)
+    table = table.replace_schema_metadata({_MADE_WITH: identity.encode()})
+    write_atomically(target, lambda path: pq.write_table(table, path))
 
 
-@dataclass(frozen=True)
-class PairSet:
-    """Labelled pairs as they were written.
-
-    Attributes:
-        prefix: the truncation of their prefixes.
-        made_with: what they were made from, a hash of the traces included.
-    """
-
-    pairs: tuple[LabelledPair, ...]
-    prefix: AnyPrefix
-    made_with: dict[str, Any]
+def written_identity(target: Path) -> str | None:
+    """Return what an existing file of pairs was made from; None if there is none or it is no such file."""
+    try:
+        metadata = pq.read_schema(target).metadata or {}
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+    return metadata.get(_MADE_WITH, b"").decode(errors="replace") or None
 
 
 def read_pairs(path: Path) -> PairSet:
@@ -203,7 +182,7 @@ def read_pairs(path: Path) -> PairSet:
     if identity is None:
         there = "holds no labelled pairs" if path.exists() else "no such file"
         raise InputError(f"pairs {path}: {there}. Make them with `python -m jobs.build_pairs target={path} ...`.")
-    rows = matching(read_parquet(path, f"pairs {path}"), _PLAIN_PAIRS, PAIRS.names, f"pairs {path}")
+    rows = matching(read_parquet(path, f"pairs {path}"), PAIRS, PAIRS.names, f"pairs {path}")
     try:
         made_with = json.loads(identity)
         prefix = _WrittenPrefix.model_validate_json(json.dumps({"prefix": made_with["prefix"]})).prefix

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from pruner.learning.config import PairsConfig
 from pruner.records.traces import Segment, Trace, hash64, segment_end
 from pruner.rules.prefix import Prefix, Truncation
 
@@ -55,6 +56,11 @@ class LabelledPair:
     problem_set: str = ""
     model: str = ""
 
+    @property
+    def problem(self) -> str:
+        """The problem's name among the problems of several sets."""
+        return f"{self.problem_set}/{self.problem_id}"
+
 
 def recorded_prefix(recorded: Recorded, truncation: Truncation, segment_tokens: int) -> Prefix | None:
     """Return the prefix that the main job would have judged; None if the trace finishes before it is complete.
@@ -75,24 +81,8 @@ def recorded_prefix(recorded: Recorded, truncation: Truncation, segment_tokens: 
             return prefix
 
 
-@dataclass(frozen=True)
-class PairRule:
-    """Which pairs of a problem are taken.
-
-    Attributes:
-        segment_tokens: length of the segments that the main job would have sampled.
-        traces_per_problem: take so many of the lowest indexes; None takes all.
-        pairs_per_problem: draw so many by hash; None takes all.
-    """
-
-    segment_tokens: int
-    traces_per_problem: int | None
-    pairs_per_problem: int | None
-    seed: int
-
-
 def label_pairs(
-    traces: Sequence[Recorded], truncation: Truncation, rule: PairRule, key_of: Callable[[str], str], fold: int
+    traces: Sequence[Recorded], config: PairsConfig, key_of: Callable[[str], str], fold: int
 ) -> list[LabelledPair]:
     """Return the pairs of one problem, by trace indexes.
 
@@ -100,49 +90,52 @@ def label_pairs(
         traces: of one problem, in any order; those without an answer or without a complete prefix are left out.
         key_of: an answer's canonical key; a pair's label is whether its keys are equal.
     """
-    answered = sorted((trace for trace in traces if trace.answer is not None), key=lambda trace: trace.trace_index)
-    prefixed = [(t, p) for t in answered if (p := recorded_prefix(t, truncation, rule.segment_tokens)) is not None]
-    pairs = list(combinations(prefixed[: rule.traces_per_problem], 2))
-    pairs.sort(
-        key=lambda pair: hash64(
-            rule.seed, "pair", pair[0][0].problem_id, pair[0][0].trace_index, pair[1][0].trace_index
+    truncation = config.prefix.make()
+    prefixed = []
+    for trace in sorted(traces, key=lambda trace: trace.trace_index):
+        prefix = recorded_prefix(trace, truncation, config.segment_tokens)
+        if trace.answer is not None and prefix is not None:
+            prefixed.append((trace, trace.answer, prefix))
+    pairs = [
+        LabelledPair(
+            problem_id=left.problem_id,
+            question=left.question,
+            left_trace=left.trace_index,
+            right_trace=right.trace_index,
+            left=left_prefix.text,
+            right=right_prefix.text,
+            left_tokens=left_prefix.num_tokens,
+            right_tokens=right_prefix.num_tokens,
+            left_answer=left_answer,
+            right_answer=right_answer,
+            label=int(key_of(left_answer) == key_of(right_answer)),
+            fold=fold,
+            problem_set=left.problem_set,
+            model=left.model,
         )
-    )
-    labelled = []
-    for (left, left_prefix), (right, right_prefix) in pairs[: rule.pairs_per_problem]:
-        assert left.answer is not None and right.answer is not None
-        labelled.append(
-            LabelledPair(
-                problem_id=left.problem_id,
-                question=left.question,
-                left_trace=left.trace_index,
-                right_trace=right.trace_index,
-                left=left_prefix.text,
-                right=right_prefix.text,
-                left_tokens=left_prefix.num_tokens,
-                right_tokens=right_prefix.num_tokens,
-                left_answer=left.answer,
-                right_answer=right.answer,
-                label=int(key_of(left.answer) == key_of(right.answer)),
-                fold=fold,
-                problem_set=left.problem_set,
-                model=left.model,
-            )
+        for (left, left_answer, left_prefix), (right, right_answer, right_prefix) in combinations(
+            prefixed[: config.traces_per_problem], 2
         )
-    return sorted(labelled, key=lambda pair: (pair.left_trace, pair.right_trace))
+    ]
+    return _drawn(pairs, config.pairs_per_problem, config.seed, "pair")
 
 
 def drawn_pairs(pairs: Iterable[LabelledPair], pairs_per_problem: int | None, seed: int) -> list[LabelledPair]:
-    """Return at most so many pairs of each problem, drawn by hash, in their order."""
-    by_problem: dict[tuple[str, str], list[LabelledPair]] = {}
+    """Return at most `pairs_per_problem` pairs of each problem, drawn by hash, in their order."""
+    by_problem: dict[str, list[LabelledPair]] = {}
     for pair in pairs:
-        by_problem.setdefault((pair.problem_set, pair.problem_id), []).append(pair)
-    kept = []
-    for (_, problem_id), group in by_problem.items():
-        drawn = sorted(group, key=lambda pair: hash64(seed, "draw", problem_id, pair.left_trace, pair.right_trace))
-        chosen = {(pair.left_trace, pair.right_trace) for pair in drawn[:pairs_per_problem]}
-        kept += [pair for pair in group if (pair.left_trace, pair.right_trace) in chosen]
-    return kept
+        by_problem.setdefault(pair.problem, []).append(pair)
+    return [pair for group in by_problem.values() for pair in _drawn(group, pairs_per_problem, seed, "draw")]
+
+
+def _drawn(pairs: Sequence[LabelledPair], count: int | None, seed: int, purpose: str) -> list[LabelledPair]:
+    """Return `count` of one problem's pairs, in their order."""
+
+    def rank(pair: LabelledPair) -> int:
+        return hash64(seed, purpose, pair.problem_id, pair.left_trace, pair.right_trace)
+
+    places = sorted(range(len(pairs)), key=lambda place: rank(pairs[place]))[:count]
+    return [pairs[place] for place in sorted(places)]
 
 
 def folds_by_problem(problem_ids: Iterable[str], num_folds: int, seed: int) -> dict[str, int]:

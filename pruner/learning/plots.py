@@ -1,4 +1,4 @@
-"""Pictures of training and evaluating judges, as PNG. Owns matplotlib."""
+"""Pictures of an evaluation of judges, as PNG. Owns matplotlib; scikit-learn draws the curves."""
 
 from __future__ import annotations
 
@@ -6,46 +6,44 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pruner.system.files import write_atomically
 
 
-def plot_losses(steps: Sequence[float], losses: Sequence[float], target: Path) -> None:
-    """Draw the training loss by optimizer step."""
-    figure, axes = _figure()
-    axes.plot(steps, losses, marker=".")
-    axes.set(xlabel="optimizer step", ylabel="loss", ylim=(0, None))
-    _save(figure, target)
+def plot_roc(labels: Sequence[int], scores: Mapping[str, NDArray[np.float64]], target: Path) -> None:
+    """Draw each judge's ROC curve. labels: [pairs], 1 for same. scores: [pairs] by judge."""
+    from sklearn.metrics import RocCurveDisplay
+
+    _draw(RocCurveDisplay, labels, scores, target, "different pairs taken for same", "same pairs found")
 
 
-def plot_roc(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], target: Path) -> None:
-    """Draw ROC curves. curves: name to false and true positive rates; positive is same."""
-    figure, axes = _figure()
-    for name, (false_rate, true_rate) in curves.items():
-        axes.plot(false_rate, true_rate, label=name)
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
-    axes.set(xlabel="different pairs taken for same", ylabel="same pairs found", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize=7)
-    _save(figure, target)
+def plot_calibration(labels: Sequence[int], scores: Mapping[str, NDArray[np.float64]], target: Path) -> None:
+    """Draw the share of pairs that agree by the judge's score. labels, scores: as above, the scores probabilities."""
+    from sklearn.calibration import CalibrationDisplay
+
+    x, y = "judge's probability of same", "share that agrees"
+    _draw(CalibrationDisplay, labels, scores, target, x, y, n_bins=10)
 
 
-def plot_calibration(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], target: Path) -> None:
-    """Draw how often pairs agree by what the judge said. curves: name to mean scores and shares of same pairs."""
-    figure, axes = _figure()
-    for name, (scores, shares) in curves.items():
-        axes.plot(scores, shares, marker=".", label=name)
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
-    axes.set(xlabel="judge's probability of same", ylabel="share that agrees", xlim=(0, 1), ylim=(0, 1))
-    if curves:
-        axes.legend(fontsize=7)
-    _save(figure, target)
-
-
-def _figure() -> tuple[Any, Any]:
+def _draw(
+    display: Any,
+    labels: Sequence[int],
+    scores: Mapping[str, NDArray[np.float64]],
+    target: Path,
+    x: str,
+    y: str,
+    **more: Any,
+) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _save(figure: Any, target: Path) -> None:
+    axes = figure.subplots()
+    for name, values in scores.items():
+        display.from_predictions(labels, values, name=name, ax=axes, **more)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
+    axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1))
+    if scores:
+        axes.legend(fontsize=7)
     write_atomically(target, lambda path: figure.savefig(path, format="png", dpi=120))

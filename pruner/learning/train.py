@@ -1,31 +1,22 @@
-"""Training a judge on labelled pairs, in steps that can be resumed."""
+"""Training a judge on labelled pairs. A training that was interrupted goes on from its last save."""
 
 from __future__ import annotations
 
 import json
-import sys
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pruner.errors import InputError
-from pruner.judges import lexical_weights
 from pruner.judges.card import CARD, GenerativeCard, JudgeCard, LexicalCard, question_hash, read_card, write_card
-from pruner.judges.pair_prompt import PairPrompt
 from pruner.judges.prefix_features import FEATURES, pair_features, read_prefix
-from pruner.judges.weight_files import local_folder, weights_fingerprint
-from pruner.learning import generative, lexical
-from pruner.learning.config import GenerativeTrainerConfig, LexicalTrainerConfig, TrainConfig
+from pruner.learning.config import TrainConfig
 from pruner.learning.pair_files import PairSet, read_pair_sets
 from pruner.learning.pairs import LabelledPair, drawn_pairs
-from pruner.learning.plots import plot_losses
-from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer
-from pruner.settings.model import PromptConfig
+from pruner.prompts import check_model_folder
 from pruner.settings.section import local_path
-from pruner.system.files import write_atomically
+from pruner.system.files import write_text
 
 _PROGRESS = "training.json"
 
@@ -39,20 +30,42 @@ def train_judge(config: TrainConfig, should_stop: Callable[[], bool]) -> bool:
     folder = local_path(config.target)
     data = read_pair_sets(config.pairs)
     pairs = training_pairs(config, data.pairs)
-    made_with = what_it_is_made_with(config, data)
+    made_with = _made_with(config, data)
     if (folder / CARD).exists():
         check_same(folder, read_card(folder).made_with, made_with)
         print(f"nothing to do: {config.target} holds this judge")
         return True
-    begin(folder, made_with)
+    # What is being made is noted, so that nobody goes on with another config's saves.
+    note = folder / _PROGRESS
+    if note.exists():
+        check_same(folder, json.loads(note.read_text()), made_with)
+    write_text(note, json.dumps(made_with))
+    card: GenerativeCard | LexicalCard | None
     if config.trainer.kind == "lexical":
-        card: GenerativeCard | LexicalCard | None = train_lexical(config.trainer, pairs, folder)
+        card = train_lexical(config.trainer.l2, pairs, folder)
     else:
+        check_model_folder(config.trainer.base.path, "trainer.base.path")  # before imports that take seconds
+        from pruner.learning.generative import train_generative
+        from pruner.learning.trainer import is_main_process
+
         card = train_generative(config.trainer, pairs, folder, config.seed, should_stop)
+        if not is_main_process():
+            return card is not None
     if card is None:
         return False
-    if not generative.is_main_process():
-        return True
+    _finish(folder, card, data, pairs, made_with)
+    print(f"{card.kind} judge in {config.target}, trained on {len(pairs):,} pairs")
+    return True
+
+
+def _finish(
+    folder: Path,
+    card: GenerativeCard | LexicalCard,
+    data: PairSet,
+    pairs: Sequence[LabelledPair],
+    made_with: dict[str, Any],
+) -> None:
+    """Write the card, which makes the folder a judge, and remove what only the training needed."""
     write_card(
         folder,
         JudgeCard(
@@ -66,9 +79,7 @@ def train_judge(config: TrainConfig, should_stop: Callable[[], bool]) -> bool:
         ),
     )
     (folder / _PROGRESS).unlink(missing_ok=True)
-    generative.discard_checkpoints(folder)
-    print(f"{card.kind} judge in {config.target}, trained on {len(pairs):,} pairs")
-    return True
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def training_pairs(config: TrainConfig, pairs: Sequence[LabelledPair]) -> list[LabelledPair]:
@@ -86,11 +97,11 @@ def training_pairs(config: TrainConfig, pairs: Sequence[LabelledPair]) -> list[L
     return kept
 
 
-def what_it_is_made_with(config: TrainConfig, data: PairSet) -> dict[str, Any]:
-    values = config.model_dump(mode="json", exclude={"target", "pairs"})
-    if config.trainer.kind == "generative":
-        for key in ("save_steps", "log_steps"):
-            del values["trainer"][key]
+def _made_with(config: TrainConfig, data: PairSet) -> dict[str, Any]:
+    """Return everything that the judge is a function of."""
+    values = config.model_dump(
+        mode="json", exclude={"target": True, "pairs": True, "trainer": {"save_steps", "log_steps"}}
+    )
     return {"config": values, "pairs": data.made_with}
 
 
@@ -102,92 +113,16 @@ def check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         raise InputError(f"target {folder}: holds a judge of other pairs. Name another target, or delete it.")
 
 
-def begin(folder: Path, made_with: dict[str, Any]) -> None:
-    """Note what is being made, so that nobody goes on with another config's saves."""
-    note = folder / _PROGRESS
-    if note.exists():
-        check_same(folder, json.loads(note.read_text()), made_with)
-    write_atomically(note, lambda path: path.write_text(json.dumps(made_with)))
+def train_lexical(l2: float, pairs: Sequence[LabelledPair], folder: Path) -> LexicalCard:
+    from pruner.learning import lexical
 
-
-def train_lexical(config: LexicalTrainerConfig, pairs: Sequence[LabelledPair], folder: Path) -> LexicalCard:
-    lexical_weights.save(fit_lexical(config, pairs), folder)
-    return LexicalCard(kind="lexical", features=FEATURES)
-
-
-def fit_lexical(config: LexicalTrainerConfig, pairs: Sequence[LabelledPair]) -> lexical_weights.LexicalWeights:
-    readings = {(pair.question, text): None for pair in pairs for text in (pair.left, pair.right)}
-    read = {(question, text): read_prefix(text, question) for question, text in readings}
-    return lexical.fit(
-        config,
-        [pair_features(read[pair.question, pair.left], read[pair.question, pair.right]) for pair in pairs],
+    texts = {(pair.question, text) for pair in pairs for text in (pair.left, pair.right)}
+    readings = {(question, text): read_prefix(text, question) for question, text in texts}
+    weights = lexical.fit(
+        l2,
+        [pair_features(readings[pair.question, pair.left], readings[pair.question, pair.right]) for pair in pairs],
         [pair.label for pair in pairs],
-        [f"{pair.problem_set}/{pair.problem_id}" for pair in pairs],
+        [pair.problem for pair in pairs],
     )
-
-
-def train_generative(
-    config: GenerativeTrainerConfig,
-    pairs: Sequence[LabelledPair],
-    folder: Path,
-    seed: int,
-    should_stop: Callable[[], bool],
-) -> GenerativeCard | None:
-    base = config.base
-    check_model_folder(base.path, "trainer.base.path")
-    tokenizer = load_tokenizer(base.path, base.revision, base.trust_remote_code)
-    prompts = ChatPrompts(tokenizer, PromptConfig(template_kwargs=config.template_kwargs))
-    prompt = PairPrompt(prompts, config.prompt, config.labels, config.system)
-    examples = make_examples(config, pairs, prompt)
-    losses = generative.train(
-        config,
-        generative.oversampled(examples, config.loss.oversampling),
-        generative.Labels(
-            prompt.label_token_ids,
-            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-        ),
-        folder,
-        seed,
-        generative.Hooks(should_stop, lambda line: print(line, file=sys.stderr, flush=True)),
-    )
-    if losses is None:
-        return None
-    if generative.is_main_process():
-        tokenizer.save_pretrained(folder) if config.lora is None else None
-        write_losses(losses, folder)
-    weights = local_folder(base.path, base.revision)
-    return GenerativeCard(
-        kind="generative",
-        base=base.path,
-        base_fingerprint=weights_fingerprint(weights) if weights is not None else None,
-        is_adapter=config.lora is not None,
-        lora_rank=config.lora.rank if config.lora is not None else None,
-        system=config.system,
-        prompt=config.prompt,
-        labels=config.labels,
-        template_kwargs=config.template_kwargs,
-        both_orders=config.both_orders,
-    )
-
-
-def write_losses(losses: Sequence[generative.LossPoint], folder: Path) -> None:
-    columns = {name: [getattr(point, name) for point in losses] for name in ("step", "epoch", "loss", "learning_rate")}
-    write_atomically(folder / "losses.parquet", lambda path: pq.write_table(pa.table(columns), path))
-    plot_losses(columns["step"], columns["loss"], folder / "losses.png")
-
-
-def make_examples(
-    config: GenerativeTrainerConfig, pairs: Sequence[LabelledPair], prompt: PairPrompt
-) -> list[generative.Example]:
-    """Return a training example for each order of each pair that is not too long."""
-    examples = []
-    for pair in pairs:
-        orders = [(pair.left, pair.right), (pair.right, pair.left)]
-        for left, right in orders if config.both_orders else orders[:1]:
-            examples.append(generative.Example(prompt.encode(pair.question, left, right), pair.label))
-    fitting = [example for example in examples if len(example.input_ids) <= config.max_tokens]
-    if len(fitting) < len(examples):
-        print(f"{len(examples) - len(fitting)} prompts are longer than max_tokens and left out", file=sys.stderr)
-    if not fitting:
-        raise InputError(f"trainer.max_tokens: got {config.max_tokens}, but every prompt is longer.")
-    return fitting
+    weights.save(folder)
+    return LexicalCard(kind="lexical", features=FEATURES)

@@ -180,7 +180,7 @@ def read_run_traces(folder: Path) -> list[FinishedTrace]:
         InputError: the folder holds none, or none with text.
     """
     names = ["problem_id", "trace_index", "text", "answer"]
-    return [FinishedTrace(**row) for row in _read_run(folder).select(names).to_pylist()]
+    return [FinishedTrace(**row) for row in read_finished(folder).select(names).to_pylist()]
 
 
 def run_fingerprint(folder: Path) -> str:
@@ -188,7 +188,8 @@ def run_fingerprint(folder: Path) -> str:
     return files_fingerprint(sorted((folder / "traces").glob("*.parquet")))
 
 
-def _read_run(folder: Path) -> pa.Table:
+def read_finished(folder: Path) -> pa.Table:
+    """Return the finished traces of a run with the columns TRACE_COLUMNS. Raises InputError, as `read_run_traces`."""
     traces, answers = (sorted((folder / name).glob("*.parquet")) for name in ("traces", "answers"))
     if not traces or not answers:
         raise InputError(f"source {folder}: holds no traces. Name a finished run's folder or a Parquet file.")

@@ -22,7 +22,6 @@ WITH_HYDRA = (
     "build_pairs",
     "train_judge",
     "eval_judge",
-    "study_judge",
     "plan",
     "compare",
     "bench",

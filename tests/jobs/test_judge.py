@@ -81,39 +81,6 @@ def test_a_judge_is_trained_once_compared_and_warned_of(tmp_path, pairs_file):
     )
 
 
-def test_the_study_tables_its_points_and_goes_on(tmp_path):
-    import pyarrow as pa
-
-    rows = [
-        {
-            "problem_id": f"p{p}",
-            "question": f"q{p}",
-            "trace_index": t,
-            "text": f"{t % 3} is a {t % 2} and so on it goes",
-        }
-        | {"answer": str(t % 2)}
-        for p in range(4)
-        for t in range(6)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "traces.parquet")
-    arguments = (
-        "-m",
-        f"study={tmp_path}/study",
-        f"source={tmp_path}/traces.parquet",
-        "prefix.max_tokens=4",
-        "folds=2",
-        "trainer.loss.gamma=0,2",
-        "bootstrap=10",
-    )
-    result = run("study_judge", *arguments)
-    assert result.returncode == 0, result.stderr
-    table = pq.read_table(tmp_path / "study/table.parquet").to_pylist()
-    assert len(table) == 2 and {row["group"] for row in table} == {"prefix fixed-4"}
-    again = run("study_judge", *arguments)
-    assert again.returncode == 0 and again.stdout.count("nothing to do") == 2 * 3
-    assert pq.read_table(tmp_path / "study/table.parquet").to_pylist() == table
-
-
 @pytest.mark.parametrize(
     ("pairs", "arguments", "message"),
     [

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,6 @@ from pruner.errors import InputError
 from pruner.judges.base import JudgedProblem, Prefixed
 from pruner.judges.llm import LlmJudge, common_head, probability_of_first
 from pruner.judges.probe import EngineProber, ProbeJudge, read_answer
-from pruner.learning.scoring import keyed
 from pruner.records.traces import PairKey, ProbeKey, Problem, Verdict
 from pruner.rules.prefix import Prefix
 from pruner.samplers.base import Completion
@@ -65,8 +65,9 @@ def test_probed_answers_decide_and_an_unreadable_one_is_missing_not_zero(judged,
     for index, answer in ((0, left), (1, right)):
         key = ProbeKey("p", index, 4)
         text = "" if answer is None else answer + "} and on"
-        parts.append(keyed(judge.read(key, Completion(key, 2, (1, 2), text, "stop", 20, 0), judged), str))
-        assert parts[-1].shared_tokens == 18
+        fact = judge.read(key, Completion(key, 2, (1, 2), text, "stop", 20, 0), judged)
+        assert fact.shared_tokens == 18
+        parts.append(replace(fact, answer_key=answer))
     assert judge.verdict(PAIR, judged, parts).score == score
 
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.errors import InputError
-from pruner.judges import lexical_weights
 from pruner.judges.base import JudgedProblem, Prefixed
 from pruner.judges.card import (
     Calibration,
@@ -22,13 +21,11 @@ from pruner.judges.card import (
     write_card,
     write_tau,
 )
-from pruner.judges.lexical import LexicalJudge, score
+from pruner.judges.lexical import WEIGHTS, LexicalJudge, LexicalWeights, load_weights, score
 from pruner.judges.oracle import KnownTrace, OracleJudge
 from pruner.judges.prefix_features import FEATURES, pair_features, read_prefix
 from pruner.learning import baselines, lexical
-from pruner.learning.config import LexicalTrainerConfig, LossConfig
 from pruner.learning.focal import focal_loss
-from pruner.learning.generative import Example, _last_whole_save, oversampled
 from pruner.learning.metrics import (
     auroc,
     calibration_error,
@@ -67,6 +64,8 @@ def test_without_gamma_it_is_half_the_cross_entropy():
 
 
 def test_the_rarer_label_is_shown_more_often():
+    from pruner.learning.generative import Example, oversampled
+
     examples = [Example((1,), 1)] * 5 + [Example((2,), 0)] * 2
     shown = oversampled(examples, 3)
     assert sum(e.label for e in shown) == 5 and len(shown) == 5 + 6
@@ -74,11 +73,13 @@ def test_the_rarer_label_is_shown_more_often():
 
 
 def test_a_save_that_was_cut_off_is_deleted_and_the_one_before_is_taken(tmp_path):
+    from pruner.learning.trainer import last_whole_save
+
     for step, state in ((10, "{}"), (20, "{}"), (100, '{"glob')):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     (tmp_path / "checkpoint-110").mkdir()
-    assert _last_whole_save(tmp_path).name == "checkpoint-20"
+    assert last_whole_save(tmp_path).name == "checkpoint-20"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-20"]
 
 
@@ -140,12 +141,6 @@ def test_features_are_finite_and_do_not_depend_on_the_order(left, right, questio
     assert features == pytest.approx(pair_features(other, one))
 
 
-def lexical_config(**changes):
-    loss = LossConfig(alpha=0.5, gamma=0.0, oversampling=1)
-    values = {"kind": "lexical", "loss": loss, "problem_intercepts": True, "l2": 0.1}
-    return LexicalTrainerConfig(**(values | changes))
-
-
 def separable(problems=6, each=20):
     """Features of which the first distinguishes pairs of a problem and the second only problems."""
     draw = np.random.default_rng(0)
@@ -159,25 +154,23 @@ def separable(problems=6, each=20):
     return features, labels, names
 
 
-def test_the_fit_finds_what_says_pairs_of_one_problem_apart(tmp_path):
+def test_the_fit_finds_what_says_pairs_of_one_problem_apart():
     features, labels, names = separable()
-    found = lexical.fit(lexical_config(), features, labels, names)
+    found = lexical.fit(0.1, features, labels, names)
     assert found.weights[0] > 3 * abs(found.weights[1]) and found.weights[2] == pytest.approx(0.0)
-    lexical_weights.save(found, tmp_path)
-    assert lexical_weights.load(tmp_path, 3) == found
-    with pytest.raises(InputError, match="weights for 3 features, expected 4"):
-        lexical_weights.load(tmp_path, 4)
-    (tmp_path / lexical_weights.WEIGHTS).write_bytes(b"nonsense")
+
+
+def test_weights_come_back_and_others_are_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        lexical_weights.load(tmp_path, 3)
-
-
-@pytest.mark.parametrize("loss", [(0.5, 2.0, 1), (0.5, 0.0, 3), (0.3, 2.0, 2)])
-def test_every_loss_of_the_ablation_ranks_alike_on_easy_data(loss):
-    features, labels, names = separable()
-    config = lexical_config(loss=LossConfig(alpha=loss[0], gamma=loss[1], oversampling=loss[2]))
-    found = lexical.fit(config, features, labels, names)
-    assert found.weights[0] > 2 * abs(found.weights[1])
+        load_weights(tmp_path)
+    weights().save(tmp_path)
+    assert load_weights(tmp_path) == weights()
+    LexicalWeights((0.0,), (1.0,), (2.0,), 0.0).save(tmp_path)
+    with pytest.raises(InputError, match="weights for 1 features, expected 28"):
+        load_weights(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_weights(tmp_path)
 
 
 def judged(*texts):
@@ -188,7 +181,7 @@ def judged(*texts):
 def weights():
     values = [0.0] * len(FEATURES)
     values[FEATURES.index("last_value_equal")] = 4.0
-    return lexical_weights.LexicalWeights((0.0,) * len(FEATURES), (1.0,) * len(FEATURES), tuple(values), -2.0)
+    return LexicalWeights((0.0,) * len(FEATURES), (1.0,) * len(FEATURES), tuple(values), -2.0)
 
 
 def test_the_lexical_judge_charges_each_prefix_once_and_no_pair():
@@ -222,9 +215,13 @@ def test_the_oracle_knows_the_end_of_the_same_traces_only():
         judge.verdict(PairKey("p", 0, 1), judged("other", "3 + 2"), [])
 
 
+def no_engine():
+    raise AssertionError("a lexical judge asks for no engine")
+
+
 def test_pairs_are_scored_by_the_main_jobs_judge():
     pairs = [pair(texts=("a = 5", "b = 5")), pair(right=2, texts=("a = 5", "c = 6"))]
-    found = score_pairs(LexicalJudge(weights()), None, BytePrompts(), pairs, 4)
+    found = score_pairs(LexicalJudge(weights()), no_engine, BytePrompts(), pairs, 4, str)
     assert found.scores[0] > 0.8 > 0.2 > found.scores[1] and found.tokens_read == 12
     assert isinstance(found.scores[0], float) and not isinstance(found, Verdict)
 
@@ -281,7 +278,7 @@ def test_another_prefix_than_the_judges_is_refused_with_what_to_set(tmp_path):
 def test_the_table_has_a_row_a_judge_with_intervals():
     found = quality([0.9, 0.2, 0.8, 0.1], [1, 0, 1, 0], ["a", "a", "b", "b"], True, 10, 0)
     lead = within_difference([1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 1, 0], ["a", "a", "b", "b"], 10, 0)
-    text = markdown([ScoreRow("all", "mine", found, lead, 3.5)], "# Heading")
+    text = markdown([ScoreRow("mine", found, lead, 3.5)], "# Heading")
     assert "| mine | 1.000 [1.000, 1.000] |" in text and text.rstrip().endswith("| 0 | 3.5 |")
     assert json.dumps(text)
 

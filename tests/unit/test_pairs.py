@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner.errors import InputError
+from pruner.learning.config import PairsConfig
 from pruner.learning.pair_files import (
-    PairsConfig,
     pairs_identity,
     read_traces,
     traces_by_problem,
     write_pairs,
     written_identity,
 )
-from pruner.learning.pairs import PairRule, Recorded, folds_by_problem, label_pairs, recorded_prefix
+from pruner.learning.pairs import Recorded, folds_by_problem, label_pairs, recorded_prefix
 from pruner.rules.prefix import FixedTruncation, ReasoningWordsTruncation
 from pruner.settings.section import parse_as
 
@@ -36,10 +36,7 @@ def recorded(index, text, answer="a", problem_id="p"):
 
 
 def pairs(traces, **changes):
-    rule = PairRule(
-        **{"segment_tokens": 256, "traces_per_problem": None, "pairs_per_problem": None, "seed": 0} | changes
-    )
-    return label_pairs(traces, TRUNCATION, rule, str, fold=2)
+    return label_pairs(traces, config("unread.parquet", **changes), str, fold=2)
 
 
 def test_a_prefix_is_what_the_main_job_would_have_judged():
@@ -127,7 +124,7 @@ def test_written_pairs_know_what_they_were_made_from(tmp_path):
     identity = pairs_identity(first, read_traces(first))
     target = tmp_path / "pairs.parquet"
     assert written_identity(target) is None
-    assert write_pairs(pairs([recorded(0, "a b c d"), recorded(1, "b c d e")]), target, identity) == 1
+    write_pairs(pairs([recorded(0, "a b c d"), recorded(1, "b c d e")]), target, identity)
     assert written_identity(target) == identity
     assert pq.read_table(target).column("left").to_pylist() == ["a b c"]
     other = config(source, seed=1)
