@@ -8,18 +8,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
-
-from pydantic import Field, model_validator
+from typing import ClassVar, Protocol
 
 from pruner.answers import cached_key
 from pruner.recordings.replay import Replay
 from pruner.records.traces import Fact, Key, PairKey, Probe, ProbeKey, Problem, Trace, Verdict
 from pruner.rules.prefix import Prefix, PrefixConfig
-from pruner.samplers.base import Completion, JudgeEngine, Request, SamplerConfig
-from pruner.samplers.served.addresses import urls_fault
+from pruner.samplers.base import Completion, Request, SamplerConfig
+from pruner.samplers.judge_engine import JudgeEngine
 from pruner.settings.model import ModelConfig
-from pruner.settings.section import Choice, Gpus, Positive
+from pruner.settings.section import Choice
 
 
 @dataclass(frozen=True)
@@ -157,35 +155,6 @@ class JudgeConfig(Choice):
     @abstractmethod
     def make(self, context: JudgeContext, make_prober: MakeProber) -> Judge:
         """Return the judge. Raises InputError: it cannot work as configured."""
-
-
-class EngineJudgeConfig(JudgeConfig):
-    """What the judges that may ask a model share: where its engine runs.
-
-    colocate: on the sampler's engine, or in a process of its own. The others concern only an engine of its own; gpus: ids within the
-    allocation, null: the last ones. urls: of servers that have it, see sampler=server. served_name: what servers call it, or its adapter.
-    """
-
-    colocate: bool = True
-    gpus: Gpus | None = None
-    dtype: Literal["bfloat16", "float16", "float32"]
-    max_model_len: Positive
-    gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
-    urls: str | tuple[str, ...] | None = None
-    served_name: str | None = None
-    not_identity: ClassVar[tuple[str, ...]] = ("colocate", "gpus", "gpu_memory_utilization", "urls", "served_name")
-
-    @model_validator(mode="after")
-    def _urls_are_of_its_own_servers(self) -> EngineJudgeConfig:
-        if self.urls is None:
-            return self
-        if self.colocate:
-            raise ValueError(
-                "urls: a colocated judge runs on the sampler's engine; set judge.colocate=false or judge.urls=null"
-            )
-        if fault := urls_fault(self.urls):
-            raise ValueError(f"urls: {fault}")
-        return self
 
 
 class WithoutRequests:

@@ -15,33 +15,30 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from pruner.errors import InputError
-from pruner.judges.base import EngineJudgeConfig, JudgeContext, JudgedProblem, MakeProber
+from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, MakeProber
 from pruner.judges.card import check_base
 from pruner.judges.pair_prompt import PairPrompt
 from pruner.prompts import ChatPrompts, check_model_folder, load_tokenizer, path_fingerprint
 from pruner.records.traces import Fact, Key, PairKey, Verdict
-from pruner.samplers.base import Completion, Decoding, JudgeEngine, Request
+from pruner.samplers.base import Completion, Decoding, Request
+from pruner.samplers.judge_engine import JudgeEngine
 from pruner.settings.model import ModelConfig
-from pruner.settings.section import FilePath, Positive
 
 
-class LlmJudgeConfig(EngineJudgeConfig):
+class LlmJudgeConfig(JudgeConfig, JudgeEngine):
     """A generative judge. path: null is the sampler's own model. adapter: a LoRA folder for it. colocate: then
     path must be null. labels: the words for same and different. both_orders: show each
     pair in both orders and average. opening: text between the end of the prompt and the label; a reasoning model that
     is to answer at once needs the end of its thinking there. A prompt may do without {question}."""
 
     name: Literal["llm"]
-    path: FilePath | None = None
-    adapter: FilePath | None = None
-    max_lora_rank: Positive = 16
     system: str | None = None
     prompt: str
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
     both_orders: bool = False
     opening: str = ""
     template_kwargs: dict[str, str | bool | int] = Field(default_factory=dict)
-    not_identity: ClassVar[tuple[str, ...]] = ("path", "adapter", *EngineJudgeConfig.not_identity)
+    not_identity: ClassVar[tuple[str, ...]] = ("path", "adapter", *JudgeEngine.not_identity)
     asks_engine: ClassVar[bool] = True
 
     @model_validator(mode="after")
@@ -58,18 +55,7 @@ class LlmJudgeConfig(EngineJudgeConfig):
         return self
 
     def engine(self) -> JudgeEngine:
-        return JudgeEngine(
-            path=self.path,
-            adapter=self.adapter,
-            colocate=self.colocate,
-            gpus=self.gpus,
-            dtype=self.dtype,
-            max_model_len=self.max_model_len,
-            gpu_memory_utilization=self.gpu_memory_utilization,
-            max_lora_rank=self.max_lora_rank,
-            urls=self.urls,
-            served_name=self.served_name,
-        )
+        return self
 
     def check(self, context: JudgeContext) -> None:
         if self.path is not None:

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.judges.base import EngineJudgeConfig, Judge, JudgeContext, MakeProber
+from pruner.judges.base import Judge, JudgeConfig, JudgeContext, MakeProber
 from pruner.judges.card import GenerativeCard, JudgeCard, check_base, check_prefix, overlap, read_card, read_tau
 from pruner.judges.lexical import LexicalJudge, load_weights
 from pruner.judges.llm import LlmJudgeConfig
 from pruner.prompts import check_model_folder, path_fingerprint
-from pruner.samplers.base import JudgeEngine
+from pruner.samplers.judge_engine import EngineSettings
 from pruner.settings.model import ModelConfig
 from pruner.settings.section import FilePath, local_path
 from pruner.system.lines import print_warnings
 
 
-class TrainedJudgeConfig(EngineJudgeConfig):
+class TrainedJudgeConfig(JudgeConfig, EngineSettings):
     """A judge that jobs.train_judge made. path: its folder. The settings of an engine concern
     a generative one. base: where the model of an adapter with an engine of its own is; null: where
     it was at training. both_orders: null: as it was trained."""
@@ -27,18 +27,28 @@ class TrainedJudgeConfig(EngineJudgeConfig):
     path: FilePath
     base: FilePath | None = None
     both_orders: bool | None = None
-    not_identity: ClassVar[tuple[str, ...]] = ("path", "base", *EngineJudgeConfig.not_identity)
+    not_identity: ClassVar[tuple[str, ...]] = ("path", "base", *EngineSettings.not_identity)
     without_engine: ClassVar[str] = "a lexical one"
 
-    def generative(self) -> LlmJudgeConfig | None:
+    def engine(self) -> LlmJudgeConfig | None:
         """Return the generative judge that the folder's card describes; None if it is a lexical one. Raises InputError."""
         folder = local_path(self.path)
         card = read_card(folder).judge
-        return generative_config(card, folder, self) if isinstance(card, GenerativeCard) else None
-
-    def engine(self) -> JudgeEngine | None:
-        generative = self.generative()
-        return None if generative is None else generative.engine()
+        if not isinstance(card, GenerativeCard):
+            return None
+        base = self.base or card.base if card.is_adapter else str(folder)
+        return LlmJudgeConfig(
+            name="llm",
+            path=None if self.colocate else base,
+            adapter=str(folder) if card.is_adapter else None,
+            max_lora_rank=card.lora_rank or 16,
+            system=card.system,
+            prompt=card.prompt,
+            labels=card.labels,
+            both_orders=card.both_orders if self.both_orders is None else self.both_orders,
+            template_kwargs=card.template_kwargs,
+            **{key: getattr(self, key) for key in EngineSettings.model_fields},
+        )
 
     def tau(self) -> float | None:
         return read_tau(local_path(self.path))
@@ -57,8 +67,7 @@ class TrainedJudgeConfig(EngineJudgeConfig):
         return {"judge": path_fingerprint(self.path)}
 
     def make(self, context: JudgeContext, make_prober: MakeProber) -> Judge:
-        generative = self.generative()
-        if generative is not None:
+        if (generative := self.engine()) is not None:
             return generative.make(context, make_prober)
         if context.replay is not None and not context.replay.recording.has_text:
             raise InputError("judge: got trained, but the recorded traces of sampler.source have no text to read.")
@@ -76,32 +85,6 @@ class TrainedJudgeConfig(EngineJudgeConfig):
         if not self.colocate and self.urls is None:
             check_model_folder(path, "judge.base")
         check_base(card, folder, path, revision)
-
-
-def generative_config(card: GenerativeCard, folder: Path, settings: TrainedJudgeConfig) -> LlmJudgeConfig:
-    """Return the generative judge that a card describes.
-
-    Args:
-        settings: on which engine and devices it runs.
-    """
-    return LlmJudgeConfig(
-        name="llm",
-        path=None if settings.colocate else (settings.base or card.base if card.is_adapter else str(folder)),
-        adapter=str(folder) if card.is_adapter else None,
-        colocate=settings.colocate,
-        gpus=settings.gpus,
-        dtype=settings.dtype,
-        max_model_len=settings.max_model_len,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        urls=settings.urls,
-        served_name=settings.served_name,
-        max_lora_rank=card.lora_rank or 16,
-        system=card.system,
-        prompt=card.prompt,
-        labels=card.labels,
-        both_orders=card.both_orders if settings.both_orders is None else settings.both_orders,
-        template_kwargs=card.template_kwargs,
-    )
 
 
 def warn_of_overlap(card: JudgeCard, path: str, problems: list[tuple[str, str]]) -> None:

@@ -12,7 +12,7 @@ from pruner.judges.trained import TrainedJudgeConfig
 from pruner.problems.problem_set import KindName
 from pruner.rules.prefix import AnyPrefix
 from pruner.samplers.vllm_engines import VllmSamplerConfig
-from pruner.settings.model import ModelConfig
+from pruner.settings.model import ModelConfig, ModelFiles
 from pruner.settings.section import MAX_COUNT, FilePath, Folds, Natural, Positive, Resamplings, Section, Seed, Share
 
 
@@ -71,11 +71,8 @@ class LoraConfig(Section):
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class BaseModelConfig(Section):
-    path: FilePath
-    revision: str | None = None
+class BaseModelConfig(ModelFiles):
     dtype: Literal["bfloat16", "float32"]
-    trust_remote_code: bool = False
 
 
 class GenerativeTrainerConfig(Section):

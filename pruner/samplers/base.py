@@ -11,6 +11,7 @@ from pruner.errors import EngineError
 from pruner.prompts import Prompts
 from pruner.recordings.replay import Replay
 from pruner.records.traces import Key
+from pruner.samplers.judge_engine import JudgeEngine
 from pruner.samplers.served.addresses import Servers
 from pruner.samplers.served.facts import ServerFacts
 from pruner.settings.model import ModelConfig
@@ -150,37 +151,6 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Free the engine's memory and processes."""
-
-
-@dataclass(frozen=True)
-class JudgeEngine:
-    """The model that a judge asks, and where it runs.
-
-    Attributes:
-        path: of the model; None: the sampler's.
-        adapter: a LoRA folder for the model.
-        colocate: on the sampler's engine; else on an engine of its own.
-        gpus: ids within the allocation; None: any.
-        dtype, max_model_len, gpu_memory_utilization: of an engine of its own.
-        urls: of servers that have it; None: the sampler's engine has it, or one that is started.
-        served_name: what servers call it, or its adapter.
-    """
-
-    path: str | None
-    adapter: str | None
-    colocate: bool
-    gpus: tuple[int, ...] | None
-    dtype: str
-    max_model_len: int
-    gpu_memory_utilization: float
-    max_lora_rank: int
-    urls: str | tuple[str, ...] | None = None
-    served_name: str | None = None
-
-    @property
-    def num_gpus(self) -> int:
-        """GPUs of its own, on a machine that has some."""
-        return 0 if self.colocate or self.urls is not None else len(self.gpus or (0,))
 
 
 @dataclass(frozen=True)

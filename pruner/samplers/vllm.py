@@ -10,14 +10,16 @@ import math
 import os
 import socket
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pruner.errors import EngineError, InputError
 from pruner.records.traces import Key, TokenIds
 from pruner.samplers.base import Completion, Request
 from pruner.samplers.increments import CONFIDENCE_TOP_K, decode_increment
+from pruner.settings.model import EngineModel
+from pruner.settings.section import Gpus, Positive, Running, Section
 
 if TYPE_CHECKING:
     from vllm import LLM, LLMEngine, RequestOutput, SamplingParams
@@ -27,41 +29,36 @@ if TYPE_CHECKING:
 REPORT_TOKENS = 16
 
 
+class EngineOptions(Section):
+    """How the engines of a run load and compute; conf/sampler/vllm.yaml says more."""
+
+    max_running_traces: Running
+    exact: bool
+    cache_block_tokens: Positive
+    gpus: Gpus | None = None
+    core_process: bool | None = None
+    enforce_eager: bool | None = None
+    kv_cache_gib: Positive = 2
+
+
 @dataclass(frozen=True)
 class EngineSpec:
-    """One engine: which model, with which arithmetic, on which devices.
+    """One engine.
 
     Attributes:
-        dtype: of weights and activations when exactness is not asked for.
-        is_exact: same request, same tokens: float32 on a CPU, batch-invariant kernels on a GPU.
-        gpus: ids within the allocation; None: all of them.
-        has_core_process: vLLM runs its engine core in a process below the caller's; None: on a GPU only.
         adapter: a LoRA folder served beside the model.
-        hf_overrides: values that replace those of the model's config.json.
     """
 
-    path: str
-    revision: str | None
-    dtype: str
-    max_model_len: int
-    tensor_parallel_size: int
-    gpu_memory_utilization: float
-    trust_remote_code: bool
-    max_running: int
-    is_exact: bool
-    cache_block_tokens: int = 32
-    gpus: tuple[int, ...] | None = None
-    has_core_process: bool | None = None
-    enforce_eager: bool | None = None
-    kv_cache_gib: int = 2
+    model: EngineModel
+    options: EngineOptions
     adapter: str | None = None
     max_lora_rank: int = 16
-    hf_overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def environment(spec: EngineSpec, has_gpu: bool) -> dict[str, str]:
     """Return the environment variables that an engine is started with."""
-    has_core_process = has_gpu if spec.has_core_process is None else spec.has_core_process
+    options = spec.options
+    has_core_process = has_gpu if options.core_process is None else options.core_process
     values = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "1" if has_core_process else "0",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
@@ -69,13 +66,13 @@ def environment(spec: EngineSpec, has_gpu: bool) -> dict[str, str]:
         "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
     }
     if not has_gpu:
-        values["VLLM_CPU_KVCACHE_SPACE"] = str(spec.kv_cache_gib)
+        values["VLLM_CPU_KVCACHE_SPACE"] = str(options.kv_cache_gib)
     else:
         # Ranks of a run on several nodes write their compiled kernels to a home that they share, and not in one piece.
         values["VLLM_CACHE_ROOT"] = os.environ.get("VLLM_CACHE_ROOT", node_cache())
-        values["VLLM_BATCH_INVARIANT"] = "1" if spec.is_exact else "0"
-        if spec.gpus is not None:
-            values["CUDA_VISIBLE_DEVICES"] = visible_devices(spec.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        values["VLLM_BATCH_INVARIANT"] = "1" if options.exact else "0"
+        if options.gpus is not None:
+            values["CUDA_VISIBLE_DEVICES"] = visible_devices(options.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return values
 
 
@@ -101,31 +98,32 @@ def visible_devices(gpus: Sequence[int], allocation: str | None) -> str:
 
 def engine_arguments(spec: EngineSpec, has_gpu: bool) -> dict[str, Any]:
     """Return the arguments of `vllm.LLM`, so that a dry run can show what would be started."""
+    model, options = spec.model, spec.options
     arguments: dict[str, Any] = {
-        "model": spec.path,
-        "revision": spec.revision,
-        "dtype": "float32" if spec.is_exact and not has_gpu else spec.dtype,
-        "max_model_len": spec.max_model_len,
-        "max_num_seqs": spec.max_running,
-        "tensor_parallel_size": spec.tensor_parallel_size,
-        "trust_remote_code": spec.trust_remote_code,
+        "model": model.path,
+        "revision": model.revision,
+        "dtype": "float32" if options.exact and not has_gpu else model.dtype,
+        "max_model_len": model.max_model_len,
+        "max_num_seqs": options.max_running_traces,
+        "tensor_parallel_size": model.tensor_parallel_size,
+        "trust_remote_code": model.trust_remote_code,
         "enable_prefix_caching": True,
-        "block_size": spec.cache_block_tokens,
+        "block_size": options.cache_block_tokens,
         "scheduling_policy": "priority",
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
     if has_gpu:
-        arguments["gpu_memory_utilization"] = spec.gpu_memory_utilization
-        if spec.enforce_eager is not None:
-            arguments["enforce_eager"] = spec.enforce_eager
+        arguments["gpu_memory_utilization"] = model.gpu_memory_utilization
+        if options.enforce_eager is not None:
+            arguments["enforce_eager"] = options.enforce_eager
     else:
         # A seeded request that is prefilled in parts crashes the CPU engine: prompts are always read whole.
         arguments["enable_chunked_prefill"] = False
-        arguments["max_num_batched_tokens"] = spec.max_model_len
-        arguments["enforce_eager"] = True if spec.enforce_eager is None else spec.enforce_eager
-    if spec.hf_overrides:
-        arguments["hf_overrides"] = dict(spec.hf_overrides)
+        arguments["max_num_batched_tokens"] = model.max_model_len
+        arguments["enforce_eager"] = True if options.enforce_eager is None else options.enforce_eager
+    if model.hf_overrides:
+        arguments["hf_overrides"] = dict(model.hf_overrides)
     if spec.adapter is not None:
         arguments |= {"enable_lora": True, "max_lora_rank": spec.max_lora_rank}
     return arguments
@@ -187,9 +185,9 @@ class VllmSampler:
         try:
             self.llm = LLM(**engine_arguments(spec, self._has_gpu))
         except ValueError as error:
-            raise InputError(f"model: vLLM refuses {spec.path} as configured: {_one_line(error)}") from error
+            raise InputError(f"model: vLLM refuses {spec.model.path} as configured: {_one_line(error)}") from error
         except (RuntimeError, OSError) as error:
-            raise EngineError(f"vLLM could not start with {spec.path}: {_one_line(error)}") from error
+            raise EngineError(f"vLLM could not start with {spec.model.path}: {_one_line(error)}") from error
         self._engine = self.llm.llm_engine
         self._tokenizer = self.llm.get_tokenizer()
         self._adapter = LoRARequest("adapter", 1, spec.adapter) if spec.adapter is not None else None

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pruner.errors import InputError
 from pruner.prompts import Prompts, check_model_folder, model_fingerprint, model_prompts, model_type
-from pruner.samplers.base import JudgeEngine, Sampler, SamplerConfig, SamplerContext
+from pruner.samplers.base import Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.devices import check_build, exact_faults, exact_setting, num_devices, planned_devices
+from pruner.samplers.judge_engine import JudgeEngine
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.served.addresses import Servers
 from pruner.samplers.served.sampler import open_served_judge
-from pruner.samplers.vllm import EngineSpec, VllmSampler, engine_arguments, environment
+from pruner.samplers.vllm import EngineOptions, EngineSpec, VllmSampler, engine_arguments, environment
 from pruner.settings.model import ModelConfig
-from pruner.settings.section import Gpus, Natural, Positive, Seconds
+from pruner.settings.section import Natural, Positive, Seconds
 from pruner.system.lines import print_warnings
 
 # Exactness costs little on a CPU and more than half of the speed on a GPU, where more must run at once, and longer.
@@ -25,7 +25,7 @@ _GPU_AHEAD = 7
 _GPU_DEFAULTS = {"exact": False, "aligned": True, "segment_tokens": 1024, "max_running_traces": 256}
 
 
-class VllmSamplerConfig(SamplerConfig):
+class VllmSamplerConfig(SamplerConfig, EngineOptions):
     """exact: float32 on a CPU, batch-invariant kernels on a GPU, so that a rerun gives the same tokens. aligned: segments end one token
     behind a block of the prefix cache, so that the next one computes one token again. These, segment_tokens and max_running_traces are
     null in conf/sampler/vllm.yaml and become what fits the machine.
@@ -37,18 +37,13 @@ class VllmSamplerConfig(SamplerConfig):
     """
 
     name: Literal["vllm"]
-    exact: bool
     cache_block_tokens: Positive
     segment_tokens: Positive
     aligned: bool = False
-    gpus: Gpus | None = None
     in_process: bool = False
-    core_process: bool | None = None
     restarts: Natural = 2
     stall_s: Seconds = 600.0
     load_s: Seconds = 3600.0
-    enforce_eager: bool | None = None
-    kv_cache_gib: Positive = 2
     not_identity: ClassVar[tuple[str, ...]] = (
         "max_running_traces",
         "gpus",
@@ -119,7 +114,12 @@ class VllmSamplerConfig(SamplerConfig):
     def shares_devices(self, context: SamplerContext) -> bool:
         """On one card each would count the other's memory while it measures what is left; on a CPU both want all cores."""
         spec, judge = engine_specs(self, context, num_devices())
-        return judge is None or not spec.gpus or not judge.gpus or bool(set(spec.gpus) & set(judge.gpus))
+        return (
+            judge is None
+            or not spec.options.gpus
+            or not judge.options.gpus
+            or bool(set(spec.options.gpus) & set(judge.options.gpus))
+        )
 
     def start(self, name: str, spec: EngineSpec) -> ProcessSampler:
         """Start an engine in a process of its own, with this sampler's patience. name: in messages."""
@@ -140,7 +140,7 @@ def engine_specs(
     memory = model.gpu_memory_utilization + judge.gpu_memory_utilization
     gpus = split_gpus(num_gpus, model.tensor_parallel_size, sampler.gpus, judge.gpus, memory)
     spec = sampler_spec(model, sampler.model_copy(update={"gpus": gpus[0]}), None)
-    return spec, judge_spec(replace(judge, gpus=gpus[1]), model, sampler)
+    return spec, judge_spec(judge.model_copy(update={"gpus": gpus[1]}), model, sampler)
 
 
 GpuIds = tuple[int, ...] | None
@@ -177,47 +177,15 @@ def split_gpus(
 
 
 def sampler_spec(model: ModelConfig, sampler: VllmSamplerConfig, colocated: JudgeEngine | None) -> EngineSpec:
-    return EngineSpec(
-        path=model.path,
-        revision=model.revision,
-        dtype=model.dtype,
-        max_model_len=model.max_model_len,
-        tensor_parallel_size=model.tensor_parallel_size,
-        gpu_memory_utilization=model.gpu_memory_utilization,
-        trust_remote_code=model.trust_remote_code,
-        max_running=sampler.max_running_traces,
-        is_exact=sampler.exact,
-        cache_block_tokens=sampler.cache_block_tokens,
-        gpus=sampler.gpus,
-        has_core_process=sampler.core_process,
-        enforce_eager=sampler.enforce_eager,
-        kv_cache_gib=sampler.kv_cache_gib,
-        hf_overrides=model.hf_overrides,
-        adapter=colocated.adapter if colocated is not None else None,
-        max_lora_rank=colocated.max_lora_rank if colocated is not None else 16,
-    )
+    if colocated is None:
+        return EngineSpec(model, sampler)
+    return EngineSpec(model, sampler, colocated.adapter, colocated.max_lora_rank)
 
 
 def judge_spec(judge: JudgeEngine, model: ModelConfig, sampler: VllmSamplerConfig) -> EngineSpec:
-    return EngineSpec(
-        path=judge.path or model.path,
-        revision=None if judge.path else model.revision,
-        dtype=judge.dtype,
-        max_model_len=judge.max_model_len,
-        tensor_parallel_size=len(judge.gpus) if judge.gpus else 1,
-        gpu_memory_utilization=judge.gpu_memory_utilization,
-        trust_remote_code=model.trust_remote_code,
-        max_running=sampler.max_running_traces,
-        is_exact=sampler.exact,
-        cache_block_tokens=sampler.cache_block_tokens,
-        gpus=judge.gpus,
-        hf_overrides={} if judge.path else model.hf_overrides,
-        has_core_process=sampler.core_process,
-        enforce_eager=sampler.enforce_eager,
-        kv_cache_gib=sampler.kv_cache_gib,
-        adapter=judge.adapter,
-        max_lora_rank=judge.max_lora_rank,
-    )
+    """Return the judge's own engine, with the sampler's options on the judge's GPUs."""
+    options = sampler.model_copy(update={"gpus": judge.gpus})
+    return EngineSpec(judge.own_model(model), options, judge.adapter, judge.max_lora_rank)
 
 
 def plan(sampler: VllmSamplerConfig, context: SamplerContext) -> dict[str, Any]:
@@ -241,5 +209,5 @@ def engine_process(spec: EngineSpec, has_gpu: bool, is_in_process: bool) -> str:
     driver = "the job's process" if is_in_process else "a child process"
     is_inside = environment(spec, has_gpu)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     engine = "the engine in it" if is_inside else "the engine in a process below it"
-    workers = f", {spec.tensor_parallel_size} workers below that" if spec.tensor_parallel_size > 1 else ""
+    workers = f", {spec.model.tensor_parallel_size} workers below that" if spec.model.tensor_parallel_size > 1 else ""
     return f"{driver}, {engine}{workers}"

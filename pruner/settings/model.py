@@ -46,21 +46,31 @@ class SamplingConfig(Section):
     stop: tuple[str, ...] = ()
 
 
-class ModelConfig(Section):
-    """name: null takes the path's last part. path: a folder, or a hub id where the machine may download. prefix_tokens: a fixed prefix's length for its traces.
-    typical_tokens: the mean length of its traces, where somebody measured it.
-    thinking_end: what the model writes, special tokens left out, between its reasoning and its response; null: it writes no reasoning.
-    probe: what is appended to a prefix to force its answer out. hf_overrides: of the model's own config.json, as vLLM takes them."""
+class ModelFiles(Section):
+    """path: a folder, or a hub id where the machine may download. dtype: of weights and activations."""
 
-    name: Annotated[str, BeforeValidator(lambda name: name or "")] = ""
     path: FilePath
     revision: str | None = None
     dtype: Literal["bfloat16", "float16", "float32"]
+    trust_remote_code: bool = False
+
+
+class EngineModel(ModelFiles):
+    """A model as an engine loads it. hf_overrides: of the model's own config.json, as vLLM takes them."""
+
     max_model_len: Positive
     tensor_parallel_size: Positive = 1
     gpu_memory_utilization: float = Field(default=0.9, gt=0.0, le=1.0)
-    trust_remote_code: bool = False
     hf_overrides: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class ModelConfig(EngineModel):
+    """name: null takes the path's last part. prefix_tokens: a fixed prefix's length for its traces.
+    typical_tokens: the mean length of its traces, where somebody measured it.
+    thinking_end: what the model writes, special tokens left out, between its reasoning and its response; null: it writes no reasoning.
+    probe: what is appended to a prefix to force its answer out."""
+
+    name: Annotated[str, BeforeValidator(lambda name: name or "")] = ""
     prefix_tokens: Positive
     typical_tokens: Positive | None = None
     thinking_end: Annotated[str, Field(min_length=1)] | None = None

@@ -7,7 +7,8 @@ import pytest
 from pruner.prompts import ChatPrompts, load_tokenizer
 from pruner.records.traces import PairKey, ProbeKey, SegmentKey, hash64
 from pruner.samplers.base import Decoding, Request
-from pruner.samplers.vllm import EngineSpec, VllmSampler
+from pruner.samplers.vllm import EngineOptions, EngineSpec, VllmSampler
+from pruner.settings.model import EngineModel
 from tests.composed import config
 
 pytestmark = pytest.mark.live
@@ -16,8 +17,9 @@ SAMPLED = Decoding(temperature=0.7, top_p=0.95)
 
 @pytest.fixture(scope="module")
 def sampler():
-    spec = EngineSpec(".cache/models/smollm2_135m", None, "bfloat16", 1024, 1, 0.9, False, 32, True, kv_cache_gib=1)
-    found = VllmSampler(spec, has_gpu=False)
+    model = EngineModel(path=".cache/models/smollm2_135m", dtype="bfloat16", max_model_len=1024)
+    options = EngineOptions(max_running_traces=32, exact=True, cache_block_tokens=32, kv_cache_gib=1)
+    found = VllmSampler(EngineSpec(model, options), has_gpu=False)
     found.wait_ready(lambda: False)
     yield found
     found.close()

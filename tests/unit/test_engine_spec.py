@@ -6,18 +6,25 @@ import pytest
 
 from jobs.compose import main_config
 from pruner.errors import InputError
-from pruner.samplers.vllm import EngineSpec, engine_arguments, environment, visible_devices
+from pruner.samplers.vllm import EngineOptions, EngineSpec, engine_arguments, environment, visible_devices
 from pruner.samplers.vllm_engines import split_gpus
+from pruner.settings.model import EngineModel
 from pruner.shard import build
 
-SPEC = EngineSpec("m", None, "bfloat16", 4096, 2, 0.8, False, 64, True)
+OPTIONS = EngineOptions(max_running_traces=64, exact=True, cache_block_tokens=32)
+MODEL = EngineModel(path="m", dtype="bfloat16", max_model_len=4096, tensor_parallel_size=2, gpu_memory_utilization=0.8)
+SPEC = EngineSpec(MODEL, OPTIONS)
+
+
+def with_options(**changes):
+    return replace(SPEC, options=OPTIONS.model_copy(update=changes))
 
 
 def test_exact_means_float32_on_a_cpu_and_invariant_kernels_on_a_gpu():
     assert engine_arguments(SPEC, has_gpu=False)["dtype"] == "float32"
     assert engine_arguments(SPEC, has_gpu=True)["dtype"] == "bfloat16"
     assert environment(SPEC, has_gpu=True)["VLLM_BATCH_INVARIANT"] == "1"
-    fast = replace(SPEC, is_exact=False)
+    fast = with_options(exact=False)
     assert engine_arguments(fast, has_gpu=False)["dtype"] == "bfloat16"
     assert environment(fast, has_gpu=True)["VLLM_BATCH_INVARIANT"] == "0"
 
@@ -31,7 +38,7 @@ def test_prompts_are_never_prefilled_in_parts_on_a_cpu():
 def test_the_engine_core_has_a_process_of_its_own_on_a_gpu_only():
     assert environment(SPEC, has_gpu=False)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert environment(SPEC, has_gpu=True)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
-    assert environment(replace(SPEC, has_core_process=False), has_gpu=True)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert environment(with_options(core_process=False), has_gpu=True)["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
 def test_an_allocation_is_split_between_sampler_and_judge():

@@ -14,7 +14,8 @@ from typing import Any
 from pruner.errors import EngineError, InputError, Unavailable
 from pruner.prompts import model_prompts
 from pruner.records.traces import Key
-from pruner.samplers.base import Completion, JudgeEngine, Request
+from pruner.samplers.base import Completion, Request
+from pruner.samplers.judge_engine import JudgeEngine
 from pruner.samplers.served.addresses import JUDGE_KEY, KEY, Servers, api_key
 from pruner.samplers.served.examination import Requirements, requirements
 from pruner.samplers.served.facts import ServerFacts
