@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from pruner.checkpoint.database import open_database
 from pruner.config.job import Config
 from pruner.doctor.findings import Check, Finding
 from pruner.errors import InputError, Unavailable
+from pruner.judges.weight_files import local_folder, tensor_shapes, weight_files
 from pruner.prompts import check_model_folder, check_tokenizer, load_tokenizer
 from pruner.samplers.devices import LEAST_DRIVER, check_build, num_devices, visible_cards, vllm_version
 from pruner.samplers.served.sampler import examined
@@ -152,7 +151,7 @@ def judge_beside(config: Config) -> str | None:
 
 def weight_bytes(config: Config) -> int | None:
     """Return the size of the model's weights on disk; None if it is not known here."""
-    files = list(_weight_files(config.model.path, config.model.revision))
+    files = weight_files(model_folder(config.model.path, config.model.revision))
     return sum(file.stat().st_size for file in files) if files else None
 
 
@@ -227,10 +226,9 @@ def model(config: Config) -> Finding:
     """Load the tokenizer and read every weight file's header."""
     path, revision = config.model.path, config.model.revision
     check_model_folder(path, "model.path")
-    models = [("model.path", path, revision), ("judge.path", judge_beside(config), None)]
-    for key, name, rev in models:
-        for file in _weight_files(name, rev) if name is not None else ():
-            _check_weights(key, file)
+    beside = judge_beside(config)
+    for name, rev in [(path, revision), *([(beside, None)] if beside is not None else [])]:
+        tensor_shapes(model_folder(name, rev))
     build.check_models(config, read_inputs(config))
     load_tokenizer(path, revision, config.model.trust_remote_code)
     size = weight_bytes(config)
@@ -238,33 +236,15 @@ def model(config: Config) -> Finding:
     return Finding("model", "PASS", what)
 
 
-def _weight_files(path: str, revision: str | None) -> list[Path]:
-    """Return the weight files of a model's folder, or of a hub id's copy on this machine.
-
-    Raises:
-        InputError: it is a hub id that is not on this machine.
-    """
-    folder = local_path(path)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-        try:
-            folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-            raise InputError(
-                f"model.path: {path} is neither a folder nor in the hub's cache on this machine ({type(error).__name__}). Fetch it on "
-                "a node with internet: `python -m jobs.fetch_model` with the same overrides."
-            ) from None
-    return sorted(folder.glob("*.safetensors"))
-
-
-def _check_weights(key: str, file: Path) -> None:
-    try:
-        with safe_open(file, framework="np") as weights:
-            weights.keys()
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{key}: {file} is damaged ({error}). Fetch or make it again.") from None
+def model_folder(path: str, revision: str | None) -> Path:
+    """Return the folder of a model, or of a hub id's copy on this machine. Raises InputError: it is not on this machine."""
+    folder = local_folder(path, revision)
+    if folder is None:
+        raise InputError(
+            f"model.path: {path} is neither a folder nor in the hub's cache on this machine. Fetch it on a node with internet: "
+            "`python -m jobs.fetch_model` with the same overrides."
+        )
+    return folder
 
 
 def problems(config: Config) -> Finding:

@@ -1,31 +1,19 @@
-"""What weight files say of themselves without being loaded: tensors' names, shapes and a fingerprint of their contents.
-
-Knows safetensors' file format only; no model is built.
-"""
+"""Weight files, read without building a model: tensors' names and shapes, and a fingerprint of their contents. Owns safetensors."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from pruner.errors import InputError
 from pruner.settings.section import local_path
 
 _SAMPLE_BYTES = 1024
 _LORA_PREFIX = "base_model.model."
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """shape: as stored. start, num_bytes: where its values are in the file."""
-
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    num_bytes: int
 
 
 def local_folder(path: str, revision: str | None = None) -> Path | None:
@@ -42,45 +30,36 @@ def local_folder(path: str, revision: str | None = None) -> Path | None:
         return None
 
 
-def tensors(folder: Path) -> dict[str, Tensor]:
-    """Return the tensors of a folder's safetensors files by name.
+def weight_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the tensors in a folder's weight files, by name.
 
     Raises:
         InputError: a file is damaged.
     """
-    found = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with file.open("rb") as stream:
-                size = int.from_bytes(stream.read(8), "little")
-                if 8 + size > file.stat().st_size:
-                    raise ValueError("its header is cut off")
-                header = json.loads(stream.read(size))
-            if not isinstance(header, dict):
-                raise ValueError("its header is no JSON object")
-            for name, entry in header.items():
-                if name != "__metadata__":
-                    start, end = entry["data_offsets"]
-                    found[name] = Tensor(file, entry["dtype"], tuple(entry["shape"]), 8 + size + start, end - start)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: no readable safetensors file ({error}).") from None
-    return found
+    return {name: tuple(weights.get_slice(name).get_shape()) for name, weights in _tensors(folder)}
 
 
 def weights_fingerprint(folder: Path) -> str:
     """Return a hash of a model's weights alone: every tensor's name, shape, and first and last bytes.
 
     It does not depend on how the weights are split into files, nor on what else lies beside them.
+
+    Raises:
+        InputError: a file is damaged.
     """
-    digest = blake2b(digest_size=16)
-    for name, tensor in sorted(tensors(folder).items()):
-        digest.update(f"{name}:{tensor.dtype}:{tensor.shape}".encode())
-        with tensor.file.open("rb") as stream:
-            stream.seek(tensor.start)
-            digest.update(stream.read(min(_SAMPLE_BYTES, tensor.num_bytes)))
-            stream.seek(tensor.start + max(0, tensor.num_bytes - _SAMPLE_BYTES))
-            digest.update(stream.read(min(_SAMPLE_BYTES, tensor.num_bytes)))
-    return digest.hexdigest()
+    import torch
+
+    parts = {}
+    for name, weights in _tensors(folder):
+        kind = weights.get_slice(name)
+        values = weights.get_tensor(name).flatten().view(torch.uint8)
+        ends = b"".join(end.numpy().tobytes() for end in (values[:_SAMPLE_BYTES], values[-_SAMPLE_BYTES:]))
+        parts[name] = f"{name}:{kind.get_dtype()}:{tuple(kind.get_shape())}".encode() + ends
+    return blake2b(b"".join(parts[name] for name in sorted(parts)), digest_size=16).hexdigest()
 
 
 def check_adapter_fits(adapter: Path, base: Path) -> None:
@@ -89,20 +68,30 @@ def check_adapter_fits(adapter: Path, base: Path) -> None:
     Raises:
         InputError: names the first layer that does not fit.
     """
-    layers = tensors(base)
+    layers = tensor_shapes(base)
     if not layers:
         return  # weights in another format: vLLM will report it
-    for name, tensor in sorted(tensors(adapter).items()):
+    for name, shape in sorted(tensor_shapes(adapter).items()):
         layer, _, part = name.removeprefix(_LORA_PREFIX).partition(".lora_")
         if not part:
             continue
         weight = layers.get(f"{layer}.weight")
-        is_input = part.startswith("A")
-        expected = None if weight is None else weight.shape[1] if is_input else weight.shape[0]
-        got = tensor.shape[1] if is_input else tensor.shape[0]
-        if got != expected:
+        side = 1 if part.startswith("A") else 0  # A reads the layer's input, B writes its output
+        expected = None if weight is None else weight[side]
+        if shape[side] != expected:
             there = "no such layer" if expected is None else str(expected)
             raise InputError(
-                f"judge: the adapter {adapter} is for another base model than {base}: {layer} has width {got} in the "
+                f"judge: the adapter {adapter} is for another base model than {base}: {layer} has width {shape[side]} in the "
                 f"adapter and {there} in the model. Name the model that it was trained on."
             )
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Yield each tensor's name with the open file that it is in. Raises InputError."""
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118  # it is no mapping
+                    yield name, weights
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"{file}: no readable safetensors file ({error}). Fetch or make it again.") from None

@@ -34,11 +34,9 @@ def tfidf_scores(pairs: Sequence[LabelledPair]) -> list[float]:
     """Return the cosine of the prefixes' TF-IDF vectors."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    places: dict[str, int] = {}
-    for pair in pairs:
-        for text in (pair.left, pair.right):
-            places.setdefault(text, len(places))
-    vectors = TfidfVectorizer(token_pattern=_TOKENS, sublinear_tf=True).fit_transform(places)
+    texts = sorted({text for pair in pairs for text in (pair.left, pair.right)})
+    places = {text: place for place, text in enumerate(texts)}
+    vectors = TfidfVectorizer(token_pattern=_TOKENS, sublinear_tf=True).fit_transform(texts)
     left, right = ([places[getattr(pair, side)] for pair in pairs] for side in ("left", "right"))
     return np.asarray(vectors[left].multiply(vectors[right]).sum(axis=1)).ravel().tolist()
 

@@ -6,6 +6,7 @@ It knows token ids and labels only: what a prompt says is the caller's.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -111,6 +112,7 @@ class _StopWhenAsked(TrainerCallback):  # type: ignore[misc]
 def _arguments(config: GenerativeTrainerConfig, folder: Path, seed: int) -> TrainingArguments:
     """Return transformers' arguments; with several processes each takes its part of a batch."""
     has_gpu = torch.cuda.is_available()
+    is_joint = int(os.environ.get("WORLD_SIZE", "1")) > 1  # set by accelerate launch
     return TrainingArguments(
         output_dir=str(folder / CHECKPOINTS),
         num_train_epochs=config.epochs,
@@ -122,7 +124,7 @@ def _arguments(config: GenerativeTrainerConfig, folder: Path, seed: int) -> Trai
         weight_decay=config.weight_decay,
         bf16=has_gpu and config.base.dtype == "bfloat16",
         use_cpu=not has_gpu,
-        ddp_backend=None if has_gpu else "gloo",
+        ddp_backend="gloo" if is_joint and not has_gpu else None,
         ddp_find_unused_parameters=False,
         save_strategy="steps",
         save_steps=config.save_steps,

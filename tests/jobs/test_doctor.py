@@ -68,7 +68,7 @@ packages._PROJECT.write_text(text)
     ("name", "overrides", "patch", "environment", "says"),
     [
         ("model", ["model.path=/nowhere/model"], "", {}, "expected a model folder"),
-        ("model", ["model.path={damaged}"], "", {}, "is damaged"),
+        ("model", ["model.path={damaged}"], "", {}, "no readable safetensors file"),
         ("model", ["model.path=some/model"], "", OFFLINE, "jobs.fetch_model"),
         ("disk", [], FULL, {}, "Free some"),
         ("disk", ["run.root=/proc/nowhere"], "", {}, "/proc"),
