@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log, log1p, sqrt
+from math import fsum, log, log1p, sqrt
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _VALUE = re.compile(r"=\s*\$?\\?[(\[]?\s*(-?\s*\\?(?:d?frac\{[^{}]*\}\{[^{}]*\}|sqrt\{[^{}]*\}|[\d.,/]+(?:\s*\\?pi)?))")
@@ -176,9 +176,10 @@ def _cosine(left: Mapping[str, int], right: Mapping[str, int]) -> float:
     """Return the cosine of two counts, each dampened to 1 + log; 0 where one is empty."""
     if not left or not right:
         return 0.0
-    shared = sum((1 + log(left[key])) * (1 + log(right[key])) for key in left.keys() & right.keys())
+    # Sets of texts come in another order in each process, which only an exact sum does not show.
+    shared = fsum((1 + log(left[key])) * (1 + log(right[key])) for key in left.keys() & right.keys())
     return shared / (_norm(left) * _norm(right))
 
 
 def _norm(counts: Mapping[str, int]) -> float:
-    return sqrt(sum((1 + log(count)) ** 2 for count in counts.values()))
+    return sqrt(fsum((1 + log(count)) ** 2 for count in counts.values()))

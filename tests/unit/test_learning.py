@@ -1,5 +1,8 @@
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,6 +134,27 @@ def test_a_reading_leaves_out_the_questions_numbers_and_finds_the_last_value():
     reading = read_prefix("Sam has 2 + 3 = 5 apples, wait, so 7", QUESTION)
     assert dict(reading.numbers) == {"5": 1, "7": 1} and reading.last_value == "5"
     assert reading.last_conclusion == "7" and reading.hedges == 1
+
+
+FEATURES_OF_TWO = """
+from pruner.judges.prefix_features import pair_features, read_prefix
+left = "Anna has 12 apples = 4 + 8, so 2*3 = 6 and the answer is 17; 23 apples, 9 pears, 31 plums, 12 more, and so on"
+right = "Anna buys 8 pears = 4 + 4, so 9*3 = 27 and the answer is 31; 23 plums, 9 pears, 12 apples, 17 more, and so on"
+print(pair_features(read_prefix(left * 3, ""), read_prefix(right + left, "")))
+"""
+
+
+def test_a_pair_has_the_same_features_in_every_process():
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", FEATURES_OF_TWO],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in range(1, 7)
+    }
+    assert len(said) == 1
 
 
 @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=50))
