@@ -1,4 +1,4 @@
-"""What only the engines can show: exactness, the prefix cache, speed, well-formed answers, two engines side by side."""
+"""Checks that need the engines: exactness, the prefix cache, speed, well-formed answers, two engines side by side."""
 
 from __future__ import annotations
 
@@ -27,15 +27,13 @@ _PROMPTS = 8
 
 @dataclass(frozen=True)
 class Size:
-    """How much is tried. tokens: of a short completion; trace_tokens: of each trace whose speed is measured; segments: lengths
-    that are compared."""
+    """How much is tried. tokens: of a short completion; trace_tokens: of each trace whose speed is measured."""
 
     tokens: int
     trace_tokens: int
-    segments: tuple[int, ...]
 
 
-CPU, GPU = Size(32, 48, (16, 48)), Size(256, 1024, (256, 1024))
+CPU, GPU = Size(32, 48), Size(256, 1024)
 
 
 class Engines:
@@ -111,10 +109,8 @@ def checks(engines: Engines) -> Sequence[tuple[str, Check]]:
     found: list[tuple[str, Check]] = [
         ("exact", lambda: exactness(engines)),
         ("cache", lambda: cache(engines)),
-        ("confidence", lambda: confidences(engines)),
-        ("labels", lambda: labels(engines)),
+        ("scores", lambda: scores(engines)),
         ("speed", lambda: speed(engines)),
-        ("segments", lambda: segments(engines)),
     ]
     if engines.judge is not None:
         found.append(("judge", lambda: beside(engines)))
@@ -171,36 +167,29 @@ def cache(engines: Engines) -> Finding:
     return Finding("cache", "PASS", what, figures=figures)
 
 
-def confidences(engines: Engines) -> Finding:
-    decoding = replace(engines.decoding, has_confidence=True)
-    asked = [replace(each, decoding=decoding) for each in engines.requests(4, 8)]
-    found = drained(engines.sampler, asked).values()
-    values = [value for each in found for value in each.confidence or ()]
-    if not values or not all(math.isfinite(value) and value > 0.0 for value in values):
-        return Finding(
-            "confidence", "FAIL", "confidences are not positive numbers", "Do not use methods that weigh by confidence."
-        )
-    return Finding(
-        "confidence", "PASS", f"one for each of {len(values)} tokens, {min(values):.1f} to {max(values):.1f}"
-    )
-
-
-def labels(engines: Engines) -> Finding:
-    [request] = engines.requests(1, 1)
+def scores(engines: Engines) -> Finding:
+    """Look at what methods and judges ask for beside tokens: confidences, and log-probabilities of two labels."""
+    [request] = engines.requests(1, 8)
     words = tuple(engines.prompts.encode_text(word)[0] for word in ("same", "different"))
-    scored = replace(request, key=PairKey(request.key.problem_id, 0, 1), decoding=Decoding(label_token_ids=words))
-    [completion] = drained(engines.sampler, [scored]).values()
-    scores = completion.label_logprobs or ()
-    if not all(math.isfinite(value) and value <= 0.0 for value in scores):
-        return Finding("labels", "FAIL", f"scores of labels are {scores}", "Do not use judge=llm with this model.")
-    return Finding("labels", "PASS", "log-probabilities of two labels are numbers below 0")
+    label_key = PairKey(request.key.problem_id, 0, 1)
+    labels = replace(request, key=label_key, max_tokens=1, decoding=Decoding(label_token_ids=words))
+    confident = replace(request, decoding=replace(engines.decoding, has_confidence=True))
+    done = drained(engines.sampler, [confident, labels])
+    confidence, logprobs = done[request.key].confidence or (), done[label_key].label_logprobs or ()
+    if not confidence or not all(math.isfinite(value) and value > 0.0 for value in confidence):
+        advice = "Do not use methods that weigh by confidence."
+        return Finding("scores", "FAIL", "confidences are not positive numbers", advice)
+    if not logprobs or not all(math.isfinite(value) and value <= 0.0 for value in logprobs):
+        return Finding("scores", "FAIL", f"scores of labels are {logprobs}", "Do not use judge=llm with this model.")
+    what = f"confidences of {len(confidence)} tokens, {min(confidence):.1f} to {max(confidence):.1f}, and scores of two labels"
+    return Finding("scores", "PASS", what)
 
 
 def speed(engines: Engines) -> Finding:
     """Measure tokens per second at several widths."""
     figures = {}
     for width in [each for each in _WIDTHS if each <= engines.width] or [engines.width]:
-        figures[f"tokens_per_s_{width}"] = round(_rate(engines, width, engines.config.sampler.segment_tokens or 256), 1)
+        figures[f"tokens_per_s_{width}"] = round(_rate(engines, width), 1)
     what = ", ".join(f"{value:,.0f} tokens/s at {name.rpartition('_')[2]}" for name, value in figures.items())
     rates = list(figures.values())
     if len(rates) > 1 and rates[-1] < rates[-2]:
@@ -210,24 +199,11 @@ def speed(engines: Engines) -> Finding:
     return Finding("speed", "PASS", f"{what}; for jobs.plan curve=", figures=figures)
 
 
-def segments(engines: Engines) -> Finding:
-    """Measure tokens per second with short and with long segments."""
-    context = engines.config.model.max_model_len
-    longest = max(len(each.prompt_token_ids) for each in engines.requests(_PROMPTS, 1))
-    figures = {}
-    for length in [each for each in engines.size.segments if longest + 2 * each <= context]:
-        figures[f"tokens_per_s_{length}"] = round(_rate(engines, engines.width, length), 1)
-    what = ", ".join(
-        f"{value:,.0f} tokens/s in segments of {name.rpartition('_')[2]}" for name, value in figures.items()
-    )
-    return Finding("segments", "PASS", what or "the context is too short for two segments", figures=figures)
-
-
-def _rate(engines: Engines, width: int, segment_tokens: int) -> float:
-    """Return tokens per second of so many traces at once, in segments of a length. A trace that ends early is followed by another,
-    so that as many as possible run until all have made their tokens."""
+def _rate(engines: Engines, width: int) -> float:
+    """Return tokens per second with `width` traces at once. A trace that ends early is followed by another, so that as many as
+    possible run until all have made their tokens."""
     context, sampler, wanted = engines.config.model.max_model_len, engines.sampler, engines.size.trace_tokens
-    length = min(segment_tokens, wanted)
+    length = min(engines.config.sampler.segment_tokens or 256, wanted)
 
     def fitting(request: Request) -> list[Request]:
         room = context - len(request.prompt_token_ids)

@@ -1,4 +1,4 @@
-"""What the doctor finds: one line each, with what to do about it."""
+"""The doctor's findings: one line each, with what to do about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pruner.errors import AnswerError, CheckpointError, EngineError, InputError
+from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, Unavailable
 from pruner.system.lines import printable
 
 Level = Literal["PASS", "WARN", "FAIL"]
@@ -16,12 +16,12 @@ Figure = float | int | str | bool | None
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one thing.
+    """One check's result.
 
     Attributes:
-        what: was found, in words.
+        what: the result in words.
         advice: what to do; empty if nothing.
-        figures: what was measured, for programs.
+        figures: measurements, for programs.
     """
 
     name: str
@@ -46,6 +46,9 @@ def findings(checks: Sequence[tuple[str, Check]]) -> Iterator[Finding]:
                 name, "FAIL", str(error), "What vLLM says of it is above; VLLM_LOGGING_LEVEL=INFO shows more."
             )
             return  # nothing more can be asked of it
+        except Unavailable as error:
+            yield Finding(name, "FAIL", str(error), "Look whether the servers are up.")
+            return
         except (AnswerError, CheckpointError, OSError) as error:
             yield Finding(name, "FAIL", str(error))
 
@@ -56,10 +59,10 @@ def line(finding: Finding) -> str:
     return f"{text}\n      {'':<12} {printable(finding.advice)}" if finding.advice else text
 
 
-def total(found: Sequence[Finding]) -> str:
-    counts = {level: sum(each.level == level for each in found) for level in ("PASS", "WARN", "FAIL")}
+def total(made: Sequence[Finding]) -> str:
+    counts = {level: sum(each.level == level for each in made) for level in ("PASS", "WARN", "FAIL")}
     return ", ".join(f"{count} {level}" for level, count in counts.items() if count)
 
 
-def to_json(found: Sequence[Finding]) -> str:
-    return json.dumps([vars(each) for each in found], indent=1)
+def to_json(made: Sequence[Finding]) -> str:
+    return json.dumps([vars(each) for each in made], indent=1)

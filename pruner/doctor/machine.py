@@ -1,4 +1,4 @@
-"""What can be known without an engine: packages, cards, memory, disk, locks, model, problems, Slurm."""
+"""Checks that need no engine: packages, cards, memory, disk, locks, model, problems, Slurm."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from pruner.checkpoint.database import open_database
 from pruner.config.job import Config
@@ -46,7 +48,9 @@ def checks(config: Config) -> Sequence[tuple[str, Check]]:
     ]
     if isinstance(config.sampler, VllmSamplerConfig):
         sampler = config.sampler
-        found[1:1] = [("gpu", lambda: cards(config)), ("memory", lambda: memory(config, sampler))]
+        found.insert(1, ("gpu", cards))
+        if not num_devices():
+            found.insert(2, ("memory", lambda: memory(config, sampler)))
         found.insert(-2, ("model", lambda: model(config)))
     if isinstance(config.sampler, ServerSamplerConfig):
         sampler_config = config.sampler
@@ -88,7 +92,7 @@ def servers(config: Config, sampler: ServerSamplerConfig) -> Finding:
     return Finding("servers", "PASS", what, figures=figures)
 
 
-def cards(config: Config) -> Finding:
+def cards() -> Finding:
     check_build()
     found = visible_cards()
     if not num_devices():
@@ -103,12 +107,10 @@ def cards(config: Config) -> Finding:
 
 
 def memory(config: Config, sampler: VllmSamplerConfig) -> Finding:
-    """Compare what weights and cache will take with what is free: of the host on a CPU, of the card on a GPU."""
+    """Compare the memory that weights and cache need with what is free. A card's memory is the engine's to judge, when it starts."""
     weights = weight_bytes(config)
     if weights is None:
         return Finding("memory", "WARN", "the size of the weights is not known: no safetensors in the model's folder")
-    if num_devices():
-        return _card_memory(config, weights)
     scale = 2.0 if sampler.exact and config.model.dtype != "float32" else 1.0
     engines = 1 if judge_beside(config) is None else 2
     needed = engines * (scale * weights / _GIB + sampler.kv_cache_gib + _OVERHEAD_GIB)
@@ -118,28 +120,6 @@ def memory(config: Config, sampler: VllmSamplerConfig) -> Finding:
     if needed > free:
         advice = "Ask for more (sbatch --mem), or set a smaller sampler.kv_cache_gib."
         return Finding("memory", "FAIL", what, advice, figures)
-    return Finding("memory", "PASS", what, figures=figures)
-
-
-def _card_memory(config: Config, weights: int) -> Finding:
-    import torch
-
-    free, whole = torch.cuda.mem_get_info(0)
-    share = config.model.gpu_memory_utilization
-    own = weights / config.model.tensor_parallel_size
-    cache = share * whole - own
-    figures = {
-        "card_gib": round(whole / _GIB, 1),
-        "free_gib": round(free / _GIB, 1),
-        "cache_gib": round(cache / _GIB, 1),
-    }
-    what = f"weights take {own / _GIB:.1f} of {whole / _GIB:.0f} GiB, about {max(0.0, cache / _GIB):.0f} are left for the cache"
-    if free < share * whole:
-        advice = "Something else is on the card (see nvidia-smi); or set a smaller model.gpu_memory_utilization."
-        return Finding("memory", "FAIL", f"{what}, but only {free / _GIB:.1f} GiB are free", advice, figures)
-    if cache < 0.1 * whole:
-        advice = "Use more cards (model.tensor_parallel_size), or a smaller model."
-        return Finding("memory", "FAIL" if cache <= 0 else "WARN", what, advice, figures)
     return Finding("memory", "PASS", what, figures=figures)
 
 
@@ -157,8 +137,7 @@ def weight_bytes(config: Config) -> int | None:
 
 def free_memory() -> int:
     """Return the bytes that this process may still take: of the machine, or of its control group."""
-    meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    free = 1024 * int(meminfo["MemAvailable"].split()[0])
+    free: int = psutil.virtual_memory().available
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     try:
         text = limit.read_text().strip()

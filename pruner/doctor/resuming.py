@@ -1,4 +1,4 @@
-"""A small run of the main job, killed and continued: what every job of a cluster goes through."""
+"""A small run of the main job, killed and continued, as happens to every job of a cluster."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from pruner.config.job import Config
 from pruner.doctor.findings import Finding
 from pruner.results.audit import audit
 from pruner.settings.section import local_path
-from pruner.system.processes import Process, process
 
 _RUN = "run"
 _START_S = 3600.0
@@ -43,7 +44,7 @@ def killed_and_continued(config: Config, overrides: Sequence[str]) -> Finding:
             job = subprocess.Popen(command, stdout=log, stderr=log)
             if not _has_committed(root, job):
                 return _failed("the run ended before it was killed", root)
-            below = _descendants(job.pid)
+            below = psutil.Process(job.pid).children(recursive=True)
             job.send_signal(signal.SIGKILL)
             job.wait()
             left_s = _gone_after(below)
@@ -79,26 +80,18 @@ def _has_committed(root: Path, job: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _descendants(pid: int) -> list[Process]:
-    """Return every process below another one."""
-    found, waiting = [], [pid]
-    while waiting:
-        parent = waiting.pop()
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
-                children = [int(each) for each in task.read_text().split()]
-            except OSError:
-                continue
-            waiting += children
-            found += [each for child in children if (each := process(child)) is not None]
-    return found
-
-
-def _gone_after(processes: Sequence[Process]) -> float | None:
+def _gone_after(processes: Sequence[psutil.Process]) -> float | None:
     """Return after how many seconds all have ended; None if they do not."""
     started = time.monotonic()
-    while any(each.is_alive for each in processes):
+    while any(_is_alive(each) for each in processes):
         if time.monotonic() - started > _GONE_S:
             return None
         time.sleep(0.05)
     return time.monotonic() - started
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

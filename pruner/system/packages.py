@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-_PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+_PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # Extras that every installation has, and those with the engine: one of the latter is installed.
 _ALWAYS, _ENGINES = ("report",), ("cuda", "cpu")
 
