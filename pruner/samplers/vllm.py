@@ -11,7 +11,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pruner.errors import EngineError, InputError
