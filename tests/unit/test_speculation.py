@@ -12,7 +12,8 @@ from pruner.records.traces import Segment, SegmentKey
 from pruner.shard.queue import RequestQueue
 from pruner.shard.segments import PromptedProblem
 from tests.fuzz.jobs_in_process import call
-from tests.unit.fakes import METHOD_CONFIGS, MemoryStore, open_case, problems, run_once, simulated
+from tests.unit.fake_judges import METHODS_AND_JUDGES, run_judged
+from tests.unit.fakes import MemoryStore, open_case, problems, run_once, simulated
 
 PROMPTED = PromptedProblem(problems(1)[0], (1, 2), 0)
 MEASURED = {"wall_s": 0.0, "gpu_seconds": 0.0, "traces_speculative": 0, "tokens_speculative": 0}
@@ -38,7 +39,7 @@ def assert_balanced(store):
     assert len(keys) == len(set(keys)), "sampled twice"
 
 
-@pytest.mark.parametrize("name", METHOD_CONFIGS)
+@pytest.mark.parametrize(("name", "judge"), METHODS_AND_JUDGES)
 @settings(max_examples=25)
 @given(
     ahead=st.integers(1, 9),
@@ -47,17 +48,14 @@ def assert_balanced(store):
     width=st.sampled_from([3, 16]),
     step=st.sampled_from([3, 16]),
 )
-def test_answers_and_the_methods_own_tokens_are_the_same(name, ahead, share, kills, width, step):
+def test_answers_and_the_methods_own_tokens_are_the_same(name, judge, ahead, share, kills, width, step):
     todo = problems(3)
     plain, store = MemoryStore(), MemoryStore()
-    assert run_once(plain, name, 8, todo)[0]
-    for steps in kills:
-        run_once(
-            store, name, 8, todo, steps, simulated(step_tokens=step, max_running_traces=width), ahead=ahead, share=share
-        )
-    assert run_once(
-        store, name, 8, todo, None, simulated(step_tokens=step, max_running_traces=width), ahead=ahead, share=share
-    )[0]
+    assert run_judged(judge, plain, name, 8, todo)[0]
+    for steps in (*kills, None):
+        sampler = simulated(step_tokens=step, max_running_traces=width)
+        is_done, _ = run_judged(judge, store, name, 8, todo, sampler, steps=steps, ahead=ahead, share=share)
+    assert is_done
     assert promised(store) == promised(plain)
     assert_balanced(store)
 
