@@ -16,7 +16,7 @@ from pruner.errors import InputError
 from pruner.prompts import Prompts, check_tokenizer, model_prompts, tokenizer_fingerprint
 from pruner.samplers.base import Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.served.addresses import KEY, Servers, api_key, urls_fault
-from pruner.samplers.served.examination import Requirements, requirements
+from pruner.samplers.served.examination import Requirements
 from pruner.samplers.served.facts import ServerFacts
 from pruner.samplers.served.sampler import ServerSampler, examined, open_served_judge
 from pruner.settings.model import ModelConfig
@@ -129,4 +129,4 @@ class ServerSamplerConfig(SamplerConfig):
         prompts, tokenizer = model_prompts(context.model)
         judge = context.judge
         adapter = judge.served_name if judge is not None and judge.colocate and judge.adapter is not None else None
-        return requirements(prompts, tokenizer, context.model.max_model_len, self.served_name, adapter)
+        return Requirements(prompts, tokenizer, context.model.max_model_len, self.served_name, adapter)

@@ -3,7 +3,7 @@
     python -m tests.bench.requests [--requests 100000] [--running 256] [--prompt 500] [--tokens 64] [--servers 1]
 
 The server is tests/fake_server.py, in processes on the other cores; it answers at once. What is measured is sampler=server from `submit` to
-`step`: its thread, HTTP, every check of an answer, and the text of the tokens.
+`step`: HTTP, every check of an answer, and the text of the tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pruner.prompts import ChatPrompts
 from pruner.records.traces import SegmentKey, TokenIds
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.served.addresses import Servers
-from pruner.samplers.served.examination import requirements
+from pruner.samplers.served.examination import Requirements
 from pruner.samplers.served.sampler import ServerSampler
 from pruner.settings.model import PromptConfig
 from tests.documents import PROJECT
@@ -59,7 +59,7 @@ def main() -> None:
 
 def measure(given: argparse.Namespace, urls: tuple[str, ...]) -> None:
     tokenizer = loaded_tokenizer()
-    required = requirements(ChatPrompts(tokenizer, PromptConfig()), tokenizer, 2048, None)
+    required = Requirements(ChatPrompts(tokenizer, PromptConfig()), tokenizer, 2048, None)
     running = -(-given.running // given.servers)
     sampler = ServerSampler(Servers(urls, None, running), required)
     sampler.wait_ready(lambda: False)

@@ -14,7 +14,7 @@ from pruner.records.traces import PairKey, SegmentKey, TokenIds
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.served import pool
 from pruner.samplers.served.addresses import Servers
-from pruner.samplers.served.examination import requirements
+from pruner.samplers.served.examination import Requirements
 from pruner.samplers.served.sampler import ServerSampler, examined
 from pruner.settings.model import PromptConfig
 from tests.fake_server import Fake, FakeServer, loaded_tokenizer
@@ -26,7 +26,7 @@ PROMPT = TokenIds(range(100, 164))
 
 def required(model=None, adapter=None):
     tokenizer = loaded_tokenizer()
-    return requirements(ChatPrompts(tokenizer, PromptConfig()), tokenizer, 2048, model, adapter)
+    return Requirements(ChatPrompts(tokenizer, PromptConfig()), tokenizer, 2048, model, adapter)
 
 
 def at(*urls, **settings):
@@ -70,11 +70,16 @@ def sampled(server):
     return [body for body in server.fake.seen if "request_id" in body]
 
 
-def wait_until(is_true, timeout_s=20.0):
+def work_until(sampler, is_true, timeout_s=20.0):
     deadline = time.monotonic() + timeout_s
     while not is_true():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        sampler.wait(0.02)
+
+
+def work_for(sampler, seconds):
+    deadline = time.monotonic() + seconds
+    work_until(sampler, lambda: time.monotonic() > deadline)
 
 
 def test_faults_of_every_kind_lose_double_and_mix_nothing(serving, sampling):
@@ -92,7 +97,7 @@ def test_faults_of_every_kind_lose_double_and_mix_nothing(serving, sampling):
 def test_a_trace_stays_on_the_server_that_has_its_beginning(serving, sampling):
     fakes = [serving(FakeServer, Fake(keeps_seen=True)) for _ in range(2)]
     sampler = sampling(*(fake.url for fake in fakes))
-    wait_until(lambda: [each.state for each in sampler.servers()] == ["works", "works"])
+    work_until(sampler, lambda: [each.state for each in sampler.servers()] == ["works", "works"])
     for segment in range(4):
         sampler.submit([replace(each, key=SegmentKey("p", each.seed, segment)) for each in requests(24)])
         completed(sampler)
@@ -105,7 +110,7 @@ def test_traces_move_when_their_server_dies_and_come_back_to_it_when_it_lives(se
     first, second = serving(FakeServer, Fake(token_s=0.01)), serving(FakeServer, Fake(token_s=0.01))
     asked = requests(120)
     sampler = begin(sampling(first.url, second.url), asked)
-    wait_until(lambda: sampler.running_tokens > 100)
+    work_until(sampler, lambda: sampler.running_tokens > 100)
     first.close()
     again = serving(FakeServer, Fake(keeps_seen=True), first.port)
     undisturbed = sampling(serving(FakeServer, Fake()).url)
@@ -115,7 +120,7 @@ def test_traces_move_when_their_server_dies_and_come_back_to_it_when_it_lives(se
 def test_when_all_are_gone_it_waits_and_then_ends(serving, sampling):
     fake = serving(FakeServer, Fake(token_s=0.05))
     sampler = begin(sampling(fake.url, patience_s=3.0), requests(4))
-    wait_until(lambda: sampler.running_tokens > 0)
+    work_until(sampler, lambda: sampler.running_tokens > 0)
     fake.close()
     started = time.monotonic()
     with pytest.raises(Unavailable, match="no server gave a sign in 3 s"):
@@ -128,7 +133,7 @@ def test_a_server_with_other_weights_is_not_used(serving, sampling, capsys):
     [known] = examined(at(fake.url), required())
     sampler = begin(sampling(fake.url, other.url, expected=known.facts), requests(50))
     assert len(completed(sampler)) == 50
-    wait_until(lambda: sampler.servers()[1].state == "refused")
+    work_until(sampler, lambda: sampler.servers()[1].state == "refused")
     assert not sampled(other)
     assert "another model: log-probabilities of a fixed text differ" in capsys.readouterr().err
 
@@ -137,7 +142,7 @@ def test_a_server_with_other_weights_is_not_used(serving, sampling, capsys):
 def test_a_server_whose_model_changes_ends_the_run(serving, sampling, is_restarted):
     fake = serving(FakeServer, Fake(token_s=0.02))
     sampler = begin(sampling(fake.url), requests(40))
-    wait_until(lambda: sampler.running_tokens > 0)
+    work_until(sampler, lambda: sampler.running_tokens > 0)
     if is_restarted:
         fake.close()
         serving(FakeServer, Fake(weights=1), fake.port)
@@ -212,9 +217,9 @@ def test_a_file_may_name_servers_later_and_others_than_before(serving, sampling,
     file.write_text(f"# of job 7\n{fakes[0].url}/v1\n")
     assert len(completed(begin(sampler, requests(3)))) == 3
     file.write_text("".join(f"{fake.url}\n" for fake in fakes))
-    wait_until(lambda: [each.state for each in sampler.servers()] == ["works", "works"])
+    work_until(sampler, lambda: [each.state for each in sampler.servers()] == ["works", "works"])
     file.write_bytes(b"\xff")  # a file that is being replaced may be unreadable for a moment
-    time.sleep(2.5)
+    work_for(sampler, 2.5)
     sampler.submit(requests(20))
     assert len(completed(sampler)) == 20 and all(sampled(fake) for fake in fakes)
 
@@ -236,18 +241,18 @@ def test_without_a_server_the_wait_ends(tmp_path, capsys):
 def test_a_cancelled_request_is_counted_once_and_never_arrives(serving, sampling):
     asked = requests(10)
     sampler = begin(sampling(serving(FakeServer, Fake(token_s=0.02)).url), asked)
-    wait_until(lambda: sampler.running_tokens > 0)
+    work_until(sampler, lambda: sampler.running_tokens > 0)
     assert sampler.num_running == 10
     sampler.cancel([request.key for request in asked[:5]])
     found = completed(sampler)
     assert found.keys() == {request.key for request in asked[5:]}
     assert 0 < sampler.cancelled_tokens <= 5 * 64 and sampler.running_tokens == 0
     sampler.submit(asked[:5])
-    wait_until(lambda: sampler.running_tokens > 0)
+    work_until(sampler, lambda: sampler.running_tokens > 0)
     before = sampler.cancelled_tokens
     sampler.abort()
     assert sampler.num_running == 0 and sampler.running_tokens == 0
-    time.sleep(0.3)
+    work_for(sampler, 0.3)
     assert sampler.step() == [] and before < sampler.cancelled_tokens <= before + 5 * 64
 
 
@@ -257,9 +262,9 @@ def test_a_request_that_is_cancelled_and_made_again_completes_once(serving, samp
     for _ in range(20):
         sampler.cancel([request.key for request in asked])
         sampler.submit(asked)
-        time.sleep(0.01)
+        work_for(sampler, 0.01)
     assert completed(sampler).keys() == {request.key for request in asked}
-    wait_until(lambda: sampler.running_tokens == 0)
+    work_until(sampler, lambda: sampler.running_tokens == 0)
 
 
 def test_labels_confidences_and_the_judges_adapter(serving, sampling):

@@ -20,8 +20,8 @@ from pruner.samplers.served.faults import Broken
 
 # Tokens between two events of an answer: if the connection ends, the number of lost tokens is known to that accuracy.
 REPORT_TOKENS = 16
-# Bytes of an answer: for each token of the prompt, for each new one, with its candidates, and the rest.
-_PROMPT_BYTES, _TOKEN_BYTES, _CANDIDATE_BYTES, _OTHER_BYTES = 16, 512, 96, 1 << 16
+# Bytes of an answer: for each token of the prompt, for each new one with its candidates, and the rest.
+_PROMPT_BYTES, _TOKEN_BYTES, _OTHER_BYTES = 16, 4096, 1 << 16
 
 
 def body(request: Request, request_id: str, model: str, takes_priorities: bool) -> dict[str, Any]:
@@ -57,9 +57,7 @@ def body(request: Request, request_id: str, model: str, takes_priorities: bool) 
 
 def most_bytes(request: Request) -> int:
     """Return a number of bytes that no answer to the request exceeds."""
-    candidates = CONFIDENCE_TOP_K + 1 if request.decoding.has_confidence else 1
-    per_token = _TOKEN_BYTES + candidates * _CANDIDATE_BYTES
-    return _OTHER_BYTES + _PROMPT_BYTES * len(request.prompt_token_ids) + per_token * (request.max_tokens + 1)
+    return _OTHER_BYTES + _PROMPT_BYTES * len(request.prompt_token_ids) + _TOKEN_BYTES * request.max_tokens
 
 
 class Answer:

@@ -11,8 +11,7 @@ from typing import Any
 from pruner.prompts import ChatPrompts
 from pruner.samplers.served.client import Client
 from pruner.samplers.served.facts import ServerFacts
-from pruner.samplers.served.faults import Fault, Mismatch, Refused
-from pruner.samplers.served.retries import few_attempts
+from pruner.samplers.served.faults import Fault, Mismatch, Refused, retried
 
 # Questions whose prompts a server must cut into the same tokens: digits, code, scripts, white space.
 _QUESTIONS = (
@@ -35,26 +34,24 @@ class Requirements:
     """What a server must be.
 
     Attributes:
+        prompts, tokenizer: the model's own.
+        max_model_len: tokens of context that it must have.
         model: the name that it serves the model by; None: it serves one.
         adapter: the name that it serves the judge's LoRA adapter by; None: it needs none.
-        max_model_len: tokens of context that it must have.
-        tokenizer: the model's own.
-        texts: that it must cut into the same tokens.
     """
 
-    model: str | None
-    adapter: str | None
-    max_model_len: int
+    prompts: ChatPrompts
     tokenizer: Any
-    texts: tuple[str, ...]
+    max_model_len: int
+    model: str | None
+    adapter: str | None = None
 
+    def texts(self) -> list[str]:
+        """Return texts that it must cut into the same tokens."""
+        return [self.prompts.rendered(each) or each for each in _QUESTIONS]
 
-def requirements(
-    prompts: ChatPrompts, tokenizer: Any, max_model_len: int, model: str | None, adapter: str | None = None
-) -> Requirements:
-    """Return what a server must be for a model. prompts, tokenizer: the model's."""
-    texts = tuple(prompts.rendered(each) or each for each in _QUESTIONS)
-    return Requirements(model, adapter, max_model_len, tokenizer, texts)
+    def tokens(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
 
 
 async def examine(client: Client, url: str, required: Requirements) -> ServerFacts:
@@ -85,8 +82,8 @@ class _Examination:
         self._client = client
         self._url = url
         self._required = required
-        tokens = required.tokenizer.encode(required.texts[0] + required.texts[1], add_special_tokens=False)
-        self._prompt: list[int] = list(tokens)[:_FINGERPRINT_TOKENS]
+        self._texts = required.texts()
+        self._prompt = required.tokens(self._texts[0] + self._texts[1])[:_FINGERPRINT_TOKENS]
 
     async def facts(self) -> ServerFacts:
         version = str((await self._json("/version"))["version"])[:100]
@@ -138,7 +135,7 @@ class _Examination:
         return lines
 
     async def _tokenizer_fault(self, name: str) -> list[str]:
-        for text in self._required.texts:
+        for text in self._texts:
             body = {"model": name, "prompt": text, "add_special_tokens": False}
             try:
                 answer = await self._json("/tokenize", body)
@@ -146,7 +143,7 @@ class _Examination:
                 if refused.status in (404, 405):
                     return ["it has no /tokenize, so that it can't be seen whether it has the tokenizer of model.path"]
                 raise
-            if list(answer["tokens"]) != list(self._required.tokenizer.encode(text, add_special_tokens=False)):
+            if list(answer["tokens"]) != self._required.tokens(text):
                 return ["it has another tokenizer than model.path: a prompt gives other tokens"]
         return []
 
@@ -188,11 +185,7 @@ class _Examination:
 
     async def _ask(self, path: str, body: Mapping[str, Any] | None = None, is_sampled: bool = False) -> bytes:
         """Return an answer. One that is broken does not end the examination."""
-        answer = b""
-        async for attempt in few_attempts(_TRIES):
-            with attempt:
-                answer = await self._client.ask(f"{self._url}{path}", body, is_sampled)
-        return answer
+        return await retried(lambda: self._client.ask(f"{self._url}{path}", body, is_sampled), _TRIES)
 
     async def _cache(self) -> dict[str, Any]:
         """Return the settings of the cache from the server's metrics, tokens of all its engines together; empty if it shows none."""

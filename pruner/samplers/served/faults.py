@@ -1,8 +1,17 @@
-"""Everything that keeps an answer from being taken. Texts may hold what a server said, so they are shown by Client.shown only."""
+"""What keeps an answer from being taken, and when it is asked for again. Texts may hold a server's words: Client.shown makes them fit to show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+# Of the random wait after an attempt; it doubles.
+_LEAST_S, _MOST_S = 0.25, 10.0
+
+_T = TypeVar("_T")
 
 
 class Fault(Exception):
@@ -48,3 +57,20 @@ class Mismatch(Fault):
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("; ".join(lines), retry_after_s=30.0)
         self.lines = tuple(lines)
+
+
+async def retried(ask: Callable[[], Awaitable[_T]], most: int | None = None) -> _T:
+    """Ask until no Fault is raised, with longer and longer random waits between, and return the answer.
+
+    Args:
+        most: attempts; None: without end. A fault that will not pass is then raised at once.
+    """
+    for number in itertools.count(1):
+        try:
+            return await ask()
+        except Fault as fault:
+            if most is not None and (number >= most or fault.is_gone or fault.is_of_request):
+                raise
+            backoff_s = random.uniform(0.0, min(_MOST_S, _LEAST_S * 2.0 ** min(number - 1, 60)))
+            await asyncio.sleep(max(backoff_s, fault.retry_after_s))
+    raise AssertionError

@@ -1,4 +1,4 @@
-"""Keeps requests on servers that work. It runs in an event loop of its own; it knows requests and servers, nothing of what they are for.
+"""Keeps requests on servers that work. Knows requests and servers, and nothing of traces' problems.
 
 A request is asked again, with backoff, until an answer is whole. A trace stays on the server that has its beginning in the cache. A server
 that fails gets no more requests until it was examined again. Nothing of a broken answer is used.
@@ -7,10 +7,10 @@ that fails gets no more requests until it was examined again. Nothing of a broke
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from pruner.errors import EngineError, InputError, Unavailable
@@ -21,9 +21,8 @@ from pruner.samplers.served.answer import Answer, body, most_bytes
 from pruner.samplers.served.client import Client
 from pruner.samplers.served.examination import Requirements, examine
 from pruner.samplers.served.facts import ServerFacts, differences
-from pruner.samplers.served.faults import Fault, Mismatch
+from pruner.samplers.served.faults import Fault, Mismatch, retried
 from pruner.samplers.served.flights import Flight, Server, home_of
-from pruner.samplers.served.retries import attempts
 from pruner.system.lines import log
 
 # A runner keeps a quarter more requests than the width, so that none of it idles.
@@ -47,30 +46,24 @@ class Pool:
 
     Args:
         expected: the facts of a server of this run; others must be like it. None: like the first that works.
-        on_done: takes a completion.
-        on_failure: takes the reason why nothing goes on.
     """
 
-    def __init__(
-        self,
-        servers: Servers,
-        required: Requirements,
-        expected: ServerFacts | None,
-        on_done: Callable[[Completion], None],
-        on_failure: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, servers: Servers, required: Requirements, expected: ServerFacts | None) -> None:
+        """Begin to look for servers."""
         self._setting = servers
         self._client = Client(servers.key, servers.connect_s, servers.stall_s)
         self._width = math.ceil(_SPARE * servers.max_running)
         self._required = required
         self._expected = expected
-        self._on_done = on_done
-        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
         self._servers: dict[str, Server] = {}
         self._listed: frozenset[str] = frozenset()
         self._flights: dict[Key, Flight] = {}
-        self._homes: OrderedDict[tuple[str, int], Server] = OrderedDict()
-        self._news = asyncio.Event()  # a server may have room
+        self._homes: dict[tuple[str, int], Server] = {}
+        self._completions: list[Completion] = []
+        self._failure: Exception | None = None
+        self._may_have_room = asyncio.Event()
+        self._has_report = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         # Seconds that this process was awake, and when any server last gave a sign.
         self._clock_s = self._heard_s = 0.0
@@ -80,6 +73,8 @@ class Pool:
         self.running_tokens = 0
         self.lost_tokens = 0
         self.is_ready = False
+        self._start(self._list())
+        self._start(self._watch())
 
     @property
     def capacity_tokens(self) -> int | None:
@@ -88,13 +83,26 @@ class Pool:
         return sum(size for size in sizes if size is not None) if sizes and None not in sizes else None
 
     def listed(self) -> list[Server]:
-        """Return the servers that there are now. Any thread may ask."""
-        return [each for each in list(self._servers.values()) if each.url in self._listed]
+        """Return the servers that there are now."""
+        return [each for each in self._servers.values() if each.url in self._listed]
 
-    def start(self) -> None:
-        """Begin to look for servers."""
-        self._start(self._list())
-        self._start(self._watch())
+    async def work(self, most_s: float) -> None:
+        """Work until there is a completion or a failure, for `most_s` seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                await self._has_report.wait()
+
+    def take(self) -> list[Completion]:
+        """Return the completions since the last call."""
+        completions, self._completions = self._completions, []
+        if self._failure is None:
+            self._has_report.clear()
+        return completions
+
+    def check(self) -> None:
+        """Raise what nothing can go on after: EngineError, InputError or Unavailable."""
+        if self._failure is not None:
+            raise self._failure
 
     async def close(self) -> None:
         """Drop everything."""
@@ -118,7 +126,7 @@ class Pool:
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task. An error that it ends with ends the job."""
-        task = asyncio.ensure_future(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -126,27 +134,32 @@ class Pool:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            is_ours = isinstance(error, EngineError | InputError | Unavailable)
-            self._on_failure(error if is_ours and isinstance(error, Exception) else EngineError(f"servers: {error!r}"))
+            known = error if isinstance(error, EngineError | InputError | Unavailable) else None
+            self._failure = self._failure or known or EngineError(f"servers: {error!r}")
+            self._has_report.set()
 
     async def _fly(self, flight: Flight) -> None:
         """Ask until an answer is whole."""
-        async for attempt in attempts():
-            with attempt:
-                server = await self._server_for(flight)
-                try:
-                    completion = await self._answer(server, flight)
-                except Fault as fault:
-                    self._blame(server, flight, fault)
-                    raise
-                finally:
-                    flight.limit = flight.server = None
-                    server.flights.discard(flight)
-                    self._news.set()
-        server.faults, self._heard_s = 0, self._clock_s
+        completion = await retried(lambda: self._attempt(flight))
         self._count(flight, 0)
         del self._flights[flight.request.key]
-        self._on_done(completion)
+        self._completions.append(completion)
+        self._has_report.set()
+
+    async def _attempt(self, flight: Flight) -> Completion:
+        """Ask a server once. Raises Fault: it failed, and everything that came of it is dropped."""
+        server = await self._server_for(flight)
+        try:
+            completion = await self._answer(server, flight)
+        except Fault as fault:
+            self._blame(server, flight, fault)
+            raise
+        finally:
+            flight.limit = flight.server = None
+            server.flights.discard(flight)
+            self._may_have_room.set()
+        server.faults, self._heard_s = 0, self._clock_s
+        return completion
 
     async def _server_for(self, flight: Flight) -> Server:
         """Return the server that has the trace's beginning, or the one with the fewest requests; wait until one has room."""
@@ -158,12 +171,11 @@ class Pool:
                 server = min(free, key=lambda each: len(each.flights), default=None)
             if server is not None:
                 break
-            self._news.clear()
-            await self._news.wait()
+            self._may_have_room.clear()
+            await self._may_have_room.wait()
+        if len(self._homes) >= _MOST_HOMES:
+            self._homes.clear()
         self._homes[home] = server
-        self._homes.move_to_end(home)
-        if len(self._homes) > _MOST_HOMES:
-            self._homes.popitem(last=False)
         server.flights.add(flight)
         flight.server, flight.heard_s = server, self._clock_s
         return server
@@ -172,7 +184,7 @@ class Pool:
         return server.state == "works" and server.url in self._listed and len(server.flights) < self._width
 
     async def _answer(self, server: Server, flight: Flight) -> Completion:
-        """Make one attempt. Raises Fault: it failed, and everything that came of it is dropped."""
+        """Return the answer of a server. Raises Fault."""
         request, facts = flight.request, server.facts
         assert facts is not None
         self._asked += 1
@@ -223,31 +235,29 @@ class Pool:
         if self._clock_s - server.logged_at > _LOG_S:
             server.logged_at, server.is_logged = self._clock_s, True
             log(f"warning: {server.url} gets no requests until it is well again: {why}")
-        self._start(self._examine(server))
+        self._start_examining(server)
+
+    def _start_examining(self, server: Server) -> None:
+        """Ask a server what it is until it works, or is not listed any more."""
+        self._start(retried(lambda: self._examine(server)))
 
     async def _examine(self, server: Server) -> None:
-        """Ask a server what it is until it works, or is not listed any more."""
-        async for attempt in attempts():
-            if server.url not in self._listed:
-                self._servers.pop(server.url)
-                return
-            with attempt:
-                try:
-                    server.facts = await examine(self._client, server.url, self._required)
-                    self._compare(server.facts)
-                except Mismatch as mismatch:
-                    self._refuse(server, self._client.shown(str(mismatch)))
-                    raise
-                except Fault as fault:
-                    server.state, server.why = "away", self._client.shown(str(fault))
-                    raise
+        """Ask a server what it is; it works then. Raises Fault."""
+        if server.url not in self._listed:
+            self._servers.pop(server.url)
+            return
+        try:
+            server.facts = await examine(self._client, server.url, self._required)
+            self._expected = self._expected or server.facts
+            if lines := differences(self._expected, server.facts):
+                raise Mismatch(lines)
+        except Mismatch as mismatch:
+            self._refuse(server, self._client.shown(str(mismatch)))
+            raise
+        except Fault as fault:
+            server.state, server.why = "away", self._client.shown(str(fault))
+            raise
         self._use(server)
-
-    def _compare(self, facts: ServerFacts) -> None:
-        """Refuse a server that is not like the others. Raises Mismatch."""
-        self._expected = self._expected or facts
-        if lines := differences(self._expected, facts):
-            raise Mismatch(lines)
 
     def _refuse(self, server: Server, why: str) -> None:
         """Leave a server that does not meet the requirements alone. Raises InputError: no other one is left."""
@@ -265,7 +275,7 @@ class Pool:
         # It gets the time for a first sign that any server has.
         self._heard_s = max(self._heard_s, self._clock_s - max(0.0, self._setting.patience_s - self._setting.stall_s))
         self.is_ready = True
-        self._news.set()
+        self._may_have_room.set()
 
     async def _list(self) -> None:
         """Look again and again which servers there are."""
@@ -283,17 +293,16 @@ class Pool:
             self._listed = frozenset(urls) or self._listed
             for url in urls:
                 if url not in self._servers:
-                    server = self._servers[url] = Server(url)
-                    self._start(self._examine(server))
+                    self._servers[url] = Server(url)
+                    self._start_examining(self._servers[url])
             await asyncio.sleep(_LIST_S)
 
     async def _watch(self) -> None:
         """Look after servers and requests that are silent. Time counts only as far as this process was awake."""
-        loop = asyncio.get_running_loop()
-        before = loop.time()
+        before = self._loop.time()
         while True:
             await asyncio.sleep(_TICK_S)
-            now = loop.time()
+            now = self._loop.time()
             self._clock_s += min(now - before, 2 * _TICK_S)
             before = now
             self._end_silent_attempts()
