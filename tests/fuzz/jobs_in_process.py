@@ -19,6 +19,7 @@ from jobs import entry
 
 WITH_HYDRA = (
     "run",
+    "fetch_model",
     "build_pairs",
     "train_judge",
     "eval_judge",
