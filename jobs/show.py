@@ -17,6 +17,7 @@ from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
 from pruner.problems.shapes import turns_of
 from pruner.prompts import ChatPrompts, load_tokenizer
+from pruner.records.traces import Problem
 from pruner.results.query import Results
 from pruner.results.show import find_problem, problem_text, problems_text, trace_text
 from pruner.settings.model import ModelConfig
@@ -61,7 +62,8 @@ def _prompt(folder: Path, row: Mapping[str, Any]) -> str | None:
             return None
         model = parse_as(ModelConfig, config["model"])
         tokenizer = load_tokenizer(model.path, model.revision, model.trust_remote_code)
-        return ChatPrompts(tokenizer, model.prompt).rendered(str(row["question"]), turns_of(row.get("messages")))
+        problem = Problem(str(row["problem_id"]), 0, str(row["question"]), None, turns_of(row.get("messages")))
+        return ChatPrompts(tokenizer, model.prompt).rendered(problem)
     except (InputError, OSError, ValueError, KeyError, TypeError) as error:
         print_warnings([f"no prompt is shown: {error}"])
         return None

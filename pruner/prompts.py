@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
-from pruner.errors import InputError
+from pruner.errors import InputError, first_line
+from pruner.records.traces import Problem
 from pruner.settings.model import ModelConfig, PromptConfig
 from pruner.settings.section import local_path
 from pruner.system.files import files_fingerprint
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt")
+TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER_FILES = (
     "tokenizer.json",
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
@@ -28,20 +30,17 @@ _SAMPLE_BYTES = 1 << 20
 _SAMPLES = 256
 
 
-Messages = Sequence[tuple[str, str]]
-
-
 class Prompts(Protocol):
-    """Turns questions into token ids."""
+    """Turns problems into token ids."""
 
-    def encode_question(self, question: str, messages: Messages = ()) -> tuple[int, ...]:
-        """Return the prompt of a question, or of a conversation, up to where the model begins to write."""
+    def encode_problem(self, problem: Problem) -> tuple[int, ...]:
+        """Return the prompt of a problem, a question or a conversation, up to where the model begins to write."""
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a text that continues a prompt: no special ones are added."""
 
-    def rendered(self, question: str, messages: Messages = ()) -> str | None:
-        """Return the prompt of a question as the model sees it, None if that is not known."""
+    def rendered(self, problem: Problem) -> str | None:
+        """Return the prompt of a problem as the model sees it, None if that is not known."""
 
 
 class ChatPrompts:
@@ -52,25 +51,23 @@ class ChatPrompts:
         self._config = config
         self._today = datetime.fromisoformat(config.date)
 
-    def encode_question(self, question: str, messages: Messages = ()) -> tuple[int, ...]:
-        if messages:
-            return self.encode_messages(self._conversation(messages))
-        said = [{"role": "system", "content": self._config.system}] if self._config.system else []
-        for turn in self._config.few_shot:
-            said += [
-                {"role": "user", "content": self._ask(turn.question)},
-                {"role": "assistant", "content": turn.reply},
-            ]
-        return self.encode_messages([*said, {"role": "user", "content": self._ask(question)}])
+    def encode_problem(self, problem: Problem) -> tuple[int, ...]:
+        return self.encode_messages(self._conversation(problem) if problem.messages else self._turns(problem.question))
 
-    def _conversation(self, messages: Messages) -> list[dict[str, str]]:
+    def _turns(self, question: str) -> list[dict[str, str]]:
+        turns = [_turn("system", self._config.system)] if self._config.system else []
+        for shot in self._config.few_shot:
+            turns += [_turn("user", self._ask(shot.question)), _turn("assistant", shot.reply)]
+        return [*turns, _turn("user", self._ask(question))]
+
+    def _conversation(self, problem: Problem) -> list[dict[str, str]]:
         """Return a conversation with the configured system text, if it has none of its own, and the instruction below its last turn. Worked
         examples are left out: it is no question among questions."""
-        said = [{"role": role, "content": content} for role, content in messages]
-        said[-1]["content"] = self._ask(said[-1]["content"])
-        if self._config.system and said[0]["role"] != "system":
-            said.insert(0, {"role": "system", "content": self._config.system})
-        return said
+        turns = [_turn(role, content) for role, content in problem.messages]
+        turns[-1]["content"] = self._ask(turns[-1]["content"])
+        if self._config.system and turns[0]["role"] != "system":
+            turns.insert(0, _turn("system", self._config.system))
+        return turns
 
     def encode_messages(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
         """Return the tokens of a conversation, ready for the model's next turn."""
@@ -86,39 +83,43 @@ class ChatPrompts:
     def encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def rendered(self, question: str, messages: Messages = ()) -> str | None:
-        return str(self._tokenizer.decode(self.encode_question(question, messages)))
+    def rendered(self, problem: Problem) -> str | None:
+        return str(self._tokenizer.decode(self.encode_problem(problem)))
 
     def _ask(self, question: str) -> str:
         return f"{question}\n{self._config.instruction}" if self._config.instruction else question
 
 
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
 class BytePrompts:
     """Prompts without a tokenizer, for the simulated sampler: a token a byte."""
 
-    def encode_question(self, question: str, messages: Messages = ()) -> tuple[int, ...]:
-        return self.encode_text(question)
+    def encode_problem(self, problem: Problem) -> tuple[int, ...]:
+        return self.encode_text(problem.question)
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(1 + byte for byte in text.encode())
 
-    def rendered(self, question: str, messages: Messages = ()) -> str | None:
+    def rendered(self, problem: Problem) -> str | None:
         return None
 
 
 class RecordedPrompts:
-    """Prompts of which only the length is known: by question, in tokens, 0 where it is not."""
+    """Prompts of known length and unknown tokens. num_tokens: of a problem's prompt, by problem id; 0 if it is not known."""
 
-    def __init__(self, num_tokens: Mapping[str, int]) -> None:
+    def __init__(self, num_tokens: Callable[[str], int]) -> None:
         self._num_tokens = num_tokens
 
-    def encode_question(self, question: str, messages: Messages = ()) -> tuple[int, ...]:
-        return (0,) * self._num_tokens[question]
+    def encode_problem(self, problem: Problem) -> tuple[int, ...]:
+        return (0,) * self._num_tokens(problem.problem_id)
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         raise AssertionError("a recording has no tokenizer")
 
-    def rendered(self, question: str, messages: Messages = ()) -> str | None:
+    def rendered(self, problem: Problem) -> str | None:
         return None
 
 
@@ -133,7 +134,7 @@ def load_tokenizer(path: str, revision: str | None, trust_remote_code: bool) -> 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"model.path: got {path!r}, which cannot be loaded ({reason}). Name a model folder.") from None
     if not getattr(tokenizer, "chat_template", None):
         raise InputError(f"model.path: the tokenizer of {path!r} has no chat template. Use an instruction-tuned model.")
@@ -148,32 +149,23 @@ def model_prompts(model: ModelConfig) -> tuple[ChatPrompts, Any]:
 
 def token_ends(tokenizer: Any, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return a text's tokens, and for each the character of the text behind it."""
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return tuple(found["input_ids"]), tuple(end for _, end in found["offset_mapping"])
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return tuple(encoded["input_ids"]), tuple(end for _, end in encoded["offset_mapping"])
 
 
-def check_model_folder(path: str, key: str) -> None:
+def check_model_folder(path: str, key: str, file: str = "config.json") -> None:
     """Refuse a local path that holds no model; anything that does not look like a path may be a hub id.
 
+    Args:
+        file: that has to be there: TOKENIZER_CONFIG if the weights may be elsewhere.
+
     Raises:
-        InputError: the folder or its config.json is missing.
+        InputError: the folder or the file is missing.
     """
-    if _looks_local(path) and not (local_path(path) / "config.json").is_file():
+    is_local = path.startswith((".", "/", "~")) or Path(path).exists()
+    if is_local and not (local_path(path) / file).is_file():
         raise InputError(
-            f"{key}: got {path!r}, expected a model folder with a config.json. "
-            "Run `python -m jobs.fetch_model` for the default model, or name another folder."
-        )
-
-
-def _looks_local(path: str) -> bool:
-    return path.startswith((".", "/", "~")) or Path(path).exists()
-
-
-def check_tokenizer(path: str, key: str) -> None:
-    """Refuse a local folder that holds no tokenizer; the weights may be elsewhere. As `check_model_folder`. Raises InputError."""
-    if _looks_local(path) and not (local_path(path) / "tokenizer_config.json").is_file():
-        raise InputError(
-            f"{key}: got {path!r}, expected a folder with the model's tokenizer (tokenizer_config.json and what is beside it). "
+            f"{key}: got {path!r}, expected a model folder with a {file}. "
             "Run `python -m jobs.fetch_model` for the default model, or name another folder."
         )
 
@@ -190,26 +182,19 @@ def model_type(model: ModelConfig) -> str | None:
     """Return what kind of model a folder's config.json says it is; None for a hub id that is not on this machine."""
     from transformers import AutoConfig
 
+    trust = model.trust_remote_code
     try:
-        return str(
-            AutoConfig.from_pretrained(
-                model.path, revision=model.revision, trust_remote_code=model.trust_remote_code
-            ).model_type
-        )
+        config = AutoConfig.from_pretrained(model.path, revision=model.revision, trust_remote_code=trust)
     except (OSError, ValueError):
         return None
-
-
-def model_fingerprint(model: ModelConfig) -> str:
-    """Return a hash of what makes a local model what it is; for a hub id its name and revision.
-
-    Of large weight files it reads the size, the first MiB and 64 KiB at 256 places, evenly spread.
-    """
-    return path_fingerprint(model.path, model.revision)
+    return str(config.model_type)
 
 
 def path_fingerprint(path: str, revision: str | None = None) -> str:
-    """Return the fingerprint of a model or adapter folder; see `model_fingerprint`."""
+    """Return a hash of a model or adapter folder's contents; for a hub id its name and revision.
+
+    Of large weight files it reads the size, the first MiB and 64 KiB at 256 places, evenly spread.
+    """
     folder = local_path(path)
     if not folder.is_dir():
         return f"{path}@{revision or 'main'}"

@@ -229,7 +229,7 @@ def requests_of(config: Config, inputs: Inputs) -> list[Request]:
     prompts, rule = build.make_prompts(config, inputs), build.trace_rule(config)
     requests = []
     for priority, problem in enumerate(inputs.problems.problems):
-        prompt = prompts.encode_question(problem.question, problem.messages)
+        prompt = prompts.encode_problem(problem)
         for index in range(config.budget):
             key = SegmentKey(problem.problem_id, index, 0)
             seed = hash64(rule.seed, "segment", problem.problem_id, index, 0)

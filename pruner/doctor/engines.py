@@ -46,7 +46,7 @@ class Engines:
         self.judge = judge
         self.prompts: Prompts = build.make_prompts(config, inputs)
         self._prompts = [
-            (each.problem_id, TokenIds(self.prompts.encode_question(each.question, each.messages)))
+            (each.problem_id, TokenIds(self.prompts.encode_problem(each)))
             for each in inputs.problems.problems[:_PROMPTS]
         ]
         self.decoding = replace(build.trace_rule(config).decoding, has_confidence=False)

@@ -18,7 +18,7 @@ from pruner.config.job import Config
 from pruner.doctor.findings import Check, Finding
 from pruner.errors import InputError, Unavailable
 from pruner.judges.weight_files import local_folder, tensor_shapes, weight_files
-from pruner.prompts import check_model_folder, check_tokenizer, load_tokenizer
+from pruner.prompts import TOKENIZER_CONFIG, check_model_folder, load_tokenizer
 from pruner.samplers.devices import LEAST_DRIVER, check_build, num_devices, visible_cards, vllm_version
 from pruner.samplers.served.sampler import examined
 from pruner.samplers.server import ServerSamplerConfig
@@ -71,7 +71,7 @@ def packages_there() -> Finding:
 
 def servers(config: Config, sampler: ServerSamplerConfig) -> Finding:
     """Ask every server what it is."""
-    check_tokenizer(config.model.path, "model.path")
+    check_model_folder(config.model.path, "model.path", TOKENIZER_CONFIG)
     try:
         # Nobody waits for servers here.
         patient = replace(sampler.servers, patience_s=sampler.connect_s)
@@ -233,7 +233,7 @@ def problems(config: Config) -> Finding:
     what, figures = f"{len(found):,} problems", {"problems": len(found)}
     if isinstance(config.sampler, VllmSamplerConfig):
         prompts = build.make_prompts(config, inputs)
-        longest = max(len(prompts.encode_question(each.question, each.messages)) for each in found[:_PROBLEMS_READ])
+        longest = max(len(prompts.encode_problem(each)) for each in found[:_PROBLEMS_READ])
         figures["longest_prompt"] = longest
         room = config.model.max_model_len - longest
         what += f", the longest prompt of the first {min(len(found), _PROBLEMS_READ)} has {longest} tokens"

@@ -95,14 +95,15 @@ def judged_problems(pairs: Sequence[LabelledPair], prompts: Prompts) -> Mapping[
     groups: dict[str, list[LabelledPair]] = {}
     for pair in pairs:
         groups.setdefault(pair.problem, []).append(pair)
+    problems = [Problem(name, number, group[0].question, None) for number, (name, group) in enumerate(groups.items())]
     return {
-        name: JudgedProblem(
-            Problem(name, number, group[0].question, None),
-            prompts.encode_question(group[0].question),
-            _prefixed(name, group, prompts),
+        each.problem_id: JudgedProblem(
+            each,
+            prompts.encode_problem(each),
+            _prefixed(each.problem_id, groups[each.problem_id], prompts),
             priority=0,
         )
-        for number, (name, group) in enumerate(groups.items())
+        for each in problems
     }
 
 

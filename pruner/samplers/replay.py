@@ -53,8 +53,8 @@ class ReplaySamplerConfig(SamplerConfig):
 
     def prompts(self, context: SamplerContext) -> Prompts:
         assert context.replay is not None
-        problems = context.replay.recording.problems.values()
-        return RecordedPrompts({each.problem.question: each.prompt_tokens for each in problems})
+        replay = context.replay
+        return RecordedPrompts(lambda problem_id: replay.source(problem_id).prompt_tokens)
 
     def open(self, context: SamplerContext) -> ReplaySampler:
         assert context.replay is not None

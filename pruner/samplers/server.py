@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from pruner.errors import InputError
-from pruner.prompts import Prompts, check_tokenizer, model_prompts, tokenizer_fingerprint
+from pruner.prompts import TOKENIZER_CONFIG, Prompts, check_model_folder, model_prompts, tokenizer_fingerprint
 from pruner.samplers.base import Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.served.addresses import KEY, Servers, api_key, urls_fault
 from pruner.samplers.served.examination import Requirements
@@ -75,7 +75,7 @@ class ServerSamplerConfig(SamplerConfig):
         return Servers(self.urls, api_key(KEY), self.max_running_traces, self.connect_s, self.stall_s, self.patience_s)
 
     def check_model(self, model: ModelConfig) -> None:
-        check_tokenizer(model.path, "model.path")
+        check_model_folder(model.path, "model.path", TOKENIZER_CONFIG)
 
     def check(self, context: SamplerContext) -> None:
         api_key(KEY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.prompts import Prompts, check_model_folder, model_fingerprint, model_prompts, model_type
+from pruner.prompts import Prompts, check_model_folder, model_prompts, model_type, path_fingerprint
 from pruner.samplers.base import Sampler, SamplerConfig, SamplerContext
 from pruner.samplers.devices import check_build, exact_faults, exact_setting, num_devices, planned_devices
 from pruner.samplers.judge_engine import JudgeEngine
@@ -70,7 +70,7 @@ class VllmSamplerConfig(SamplerConfig, EngineOptions):
 
     def fingerprints(self, context: SamplerContext) -> dict[str, str]:
         exact = exact_setting() if self.exact and num_devices() else {}
-        return {"model": model_fingerprint(context.model)} | exact
+        return {"model": path_fingerprint(context.model.path, context.model.revision)} | exact
 
     def num_gpus(self, context: SamplerContext) -> tuple[int, int]:
         if num_devices() == 0:

@@ -186,7 +186,7 @@ def first_prompt(config: Config, inputs: Inputs) -> str | None:
         InputError: the tokenizer cannot be loaded.
     """
     problems = inputs.problems.shard(config.shard.index, config.shard.count)
-    return make_prompts(config, inputs).rendered(problems[0].question, problems[0].messages) if problems else None
+    return make_prompts(config, inputs).rendered(problems[0]) if problems else None
 
 
 def num_gpus(config: Config) -> tuple[int, int]:

@@ -193,7 +193,7 @@ class Runner:
         return self._reader.num_waiting + (0 if self._judge_queue is None else len(self._judge_queue))
 
     def _open_problem(self, problem: Problem) -> None:
-        prompt = self._workload.prompts.encode_question(problem.question, problem.messages)
+        prompt = self._workload.prompts.encode_problem(problem)
         prompted = PromptedProblem(problem, prompt, self._num_opened)
         self._num_opened += 1
         case = self._workload.open_case(prompted, self._workload.known.pop(problem.problem_id, []))

@@ -143,7 +143,7 @@ class Consultation:
         Raises:
             InputError: the method asks for something that was not recorded.
         """
-        prompt = self._prompts.encode_question(problem.question, problem.messages)
+        prompt = self._prompts.encode_problem(problem)
         if self._sees_whole_traces:
             outcome, rounds = self._give_whole_traces(problem, len(prompt))
         else:

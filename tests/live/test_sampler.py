@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pruner.prompts import ChatPrompts, load_tokenizer
-from pruner.records.traces import PairKey, ProbeKey, SegmentKey, hash64
+from pruner.records.traces import PairKey, ProbeKey, Problem, SegmentKey, hash64
 from pruner.samplers.base import Decoding, Request
 from pruner.samplers.vllm import EngineOptions, EngineSpec, VllmSampler
 from pruner.settings.model import EngineModel
@@ -40,7 +40,7 @@ def drain(sampler, requests):
 
 
 def first_segments(prompts, count, tokens, decoding=SAMPLED):
-    prompt = prompts.encode_question("How many minutes are in one hour?")
+    prompt = prompts.encode_problem(Problem("p", 0, "How many minutes are in one hour?", None))
     keys = [SegmentKey("p", i, 0) for i in range(count)]
     return [Request(key, prompt, tokens, hash64(0, key.trace_index), 0, decoding) for key in keys]
 
@@ -55,7 +55,7 @@ def test_a_request_gives_the_same_tokens_alone_and_in_company(sampler, prompts):
 
 def test_texts_of_segments_join_to_the_text_of_the_trace(sampler, prompts):
     question = "Write a line with emoji \U0001f600 and umlauts äöü, then count: 1, 2, 3."
-    prompt = prompts.encode_question(question)
+    prompt = prompts.encode_problem(Problem("p", 0, question, None))
     ids, text = (), ""
     for index in range(12):
         request = Request(SegmentKey("p", 0, index), prompt + ids, 5, hash64(index), 0, Decoding(temperature=1.2))
@@ -84,7 +84,7 @@ def test_confidences_come_one_a_token_when_asked_for(sampler, prompts):
 def test_label_scores_are_raw_log_probabilities_of_these_tokens(sampler, prompts):
     import math
 
-    prompt = prompts.encode_question("Say yes or no: is water wet?")
+    prompt = prompts.encode_problem(Problem("p", 0, "Say yes or no: is water wet?", None))
     labels = tuple(prompts.encode_text(word)[0] for word in ("yes", "no"))
     both = Request(PairKey("p", 0, 1), prompt, 1, 0, 0, Decoding(label_token_ids=labels))
     other = Request(PairKey("p", 0, 2), prompt, 1, 0, 0, Decoding(label_token_ids=labels[::-1]))

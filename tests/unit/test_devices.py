@@ -75,7 +75,7 @@ def test_what_the_config_leaves_open_is_what_fits_the_machine(monkeypatch):
 def test_exactness_on_a_gpu_belongs_to_its_card_and_vllm(monkeypatch):
     monkeypatch.setattr(vllm_engines, "num_devices", lambda: 1)
     monkeypatch.setattr(vllm_engines, "exact_setting", lambda: {"card": "H100", "vllm": "0.33.0"})
-    monkeypatch.setattr(vllm_engines, "model_fingerprint", lambda model: "weights")
+    monkeypatch.setattr(vllm_engines, "path_fingerprint", lambda path, revision: "weights")
     parsed = config()
     context = SamplerContext(0, parsed.model)
     assert parsed.sampler.fingerprints(context) == {"model": "weights"}

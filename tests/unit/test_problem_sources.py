@@ -268,9 +268,9 @@ def test_conversations_become_the_prompt(tmp_path):
     assert first.question == "user: Hi\n\nassistant: Hello\n\nuser: 1+1?" and second.question == "2+2?"
     tokenizer = Template()
     prompts = ChatPrompts(tokenizer, PromptConfig(system="Own", instruction="Box it."))
-    prompts.encode_question(first.question, first.messages)
+    prompts.encode_problem(first)
     assert [turn["content"] for turn in tokenizer.messages] == ["Own", "Hi", "Hello", "1+1?\nBox it."]
-    prompts.encode_question(second.question, second.messages)
+    prompts.encode_problem(second)
     assert [turn["content"] for turn in tokenizer.messages] == ["S", "2+2?\nBox it."]
 
 

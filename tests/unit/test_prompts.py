@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pruner.errors import InputError
 from pruner.prompts import BytePrompts, ChatPrompts, RecordedPrompts, check_model_folder, path_fingerprint
+from pruner.records.traces import Problem
 from pruner.settings.model import PromptConfig
 
 
@@ -24,7 +25,7 @@ class Tokenizer:
 def turns(config, question="1+1?"):
     """Return the conversation of a question as (role, content), and the template's options."""
     tokenizer = Tokenizer()
-    prompt = ChatPrompts(tokenizer, config).encode_question(question)
+    prompt = ChatPrompts(tokenizer, config).encode_problem(Problem("p", 0, question, None))
     assert prompt == tuple(len(message["content"]) for message in tokenizer.messages)
     return [(message["role"], message["content"]) for message in tokenizer.messages], tokenizer.options
 
@@ -53,13 +54,16 @@ def test_system_text_comes_first_and_the_instruction_stands_below_every_question
 @given(st.text(), st.text())
 def test_tokens_of_bytes_continue_a_prompt_and_are_never_zero(left, right):
     prompts = BytePrompts()
-    assert prompts.encode_question(left) + prompts.encode_text(right) == prompts.encode_text(left + right)
+    assert prompts.encode_problem(Problem("p", 0, left, None)) + prompts.encode_text(right) == prompts.encode_text(
+        left + right
+    )
     assert all(1 <= token <= 256 for token in prompts.encode_text(left))
 
 
 def test_of_a_recorded_prompt_only_the_length_is_known():
-    prompts = RecordedPrompts({"q": 3, "unknown": 0})
-    assert prompts.encode_question("q") == (0, 0, 0) and prompts.encode_question("unknown") == ()
+    prompts = RecordedPrompts({"p": 3, "unknown": 0}.__getitem__)
+    lengths = [prompts.encode_problem(Problem(name, 0, "q", None)) for name in ("p", "unknown")]
+    assert lengths == [(0, 0, 0), ()]
     with pytest.raises(AssertionError):
         prompts.encode_text("more")
 

@@ -9,11 +9,12 @@ import pytest
 from pruner.errors import InputError
 from pruner.judges.replay import Noise, NoisyOracle, RecordedJudge, RecordedProber
 from pruner.learning.metrics import auroc
-from pruner.recordings.recording import RecordedTrace, ReplayColumns, read_recording
+from pruner.recordings.recording import RecordedProblem, RecordedTrace, Recording, ReplayColumns, read_recording
 from pruner.recordings.replay import Replay
-from pruner.records.traces import PairKey, ProbeKey, SegmentKey
-from pruner.samplers.base import Decoding, Request
-from pruner.samplers.replay import ReplaySampler
+from pruner.records.traces import PairKey, ProbeKey, Problem, SegmentKey
+from pruner.samplers.base import Decoding, Request, SamplerContext
+from pruner.samplers.replay import ReplaySampler, ReplaySamplerConfig
+from pruner.settings.model import ModelConfig
 
 ROWS = [
     {"problem_id": "p", "question": "1 + 1?", "gold_answer": "2", "trace_index": 0, "num_tokens": 25, "answer": "2"},
@@ -28,6 +29,8 @@ EXTRA = [
     {"text": "n" * 60, "probe_every": 10, "probes": ["4", "5", "5"], "finish_reason": "stop"},
 ]
 FULL = [row | extra for row, extra in zip(ROWS, EXTRA, strict=True)]
+
+SAMPLER = ReplaySamplerConfig(name="replay", source="x")
 
 
 def read(path, **changes):
@@ -124,6 +127,20 @@ def test_a_recording_without_confidences_is_refused_where_they_are_needed(tmp_pa
     with pytest.raises(InputError, match="4 of 4 traces have no confidences, expected one number a token"):
         replay(tmp_path).check_confidences()
     replay(tmp_path, [row | {"confidence": [1.0] * row["num_tokens"]} for row in FULL]).check_confidences()
+
+
+def test_prompts_of_problems_with_one_question_keep_their_own_lengths():
+    """Conversations that differ in their system text alone have equal questions."""
+    problems = {
+        name: RecordedProblem(Problem(name, index, "1+1?", "2"), {}, prompt_tokens)
+        for index, (name, prompt_tokens) in enumerate({"short": 5, "long": 9}.items())
+    }
+    recording = Recording(problems, pa.table({"question": ["1+1?"] * 2}), "model", "fingerprint")
+    for resample in (None, 3):
+        replayed = Replay(recording, resample, seed=0)
+        prompts = SAMPLER.prompts(SamplerContext(0, ModelConfig.model_construct(), None, replayed))
+        lengths = [len(prompts.encode_problem(problem)) for problem in replayed.problem_set(None).problems]
+        assert lengths == [5, 9] * (resample or 1)
 
 
 def test_all_faults_of_a_recording_are_reported(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruner.prompts import ChatPrompts
+from pruner.records.traces import Problem
 from pruner.samplers.served.client import Client
 from pruner.samplers.served.facts import ServerFacts
 from pruner.samplers.served.faults import Fault, Mismatch, Refused, retried
@@ -48,7 +49,7 @@ class Requirements:
 
     def texts(self) -> list[str]:
         """Return texts that it must cut into the same tokens."""
-        return [self.prompts.rendered(each) or each for each in _QUESTIONS]
+        return [self.prompts.rendered(Problem("", 0, each, None)) or each for each in _QUESTIONS]
 
     def tokens(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
