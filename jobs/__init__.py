@@ -1,8 +1,7 @@
 """The commands: `python -m jobs.<name>`, one file per command.
 
 Each reads its configuration or arguments, wires parts of pruner/ together and runs them; the work itself is in pruner/. The commands
-share entry.py (with Hydra), command.py (without Hydra), compose.py, signals.py and streams.py, and none imports another. benches/
-holds what jobs.bench measures.
+share entry.py (with Hydra), command.py (without Hydra), compose.py, signals.py and streams.py, and none imports another.
 """
 
 import sys

@@ -114,7 +114,7 @@ def main(cfg: DictConfig) -> int:
         write(config, Compared(runs, control_of_runs(runs)), target)
         return 0
     stop = StopSignals()
-    compared = consult(config, target, stop)
+    compared = evaluate(config, target, stop)
     signals.end_at_once()  # what is left is written at its end
     if stop or compared is None:
         print(signals.message(stop.received), file=sys.stderr)
@@ -123,8 +123,8 @@ def main(cfg: DictConfig) -> int:
     return 0
 
 
-def consult(config: CompareConfig, target: Path, stop: StopSignals) -> Compared | None:
-    """Consult every point on every recording, and plain voting; return None if it was stopped."""
+def evaluate(config: CompareConfig, target: Path, stop: StopSignals) -> Compared | None:
+    """Evaluate every point on every recording, and plain voting; return None if it was stopped."""
     config = config.model_copy(update={"budget": config.budget or recorded_budget(config)})
     chosen = points_of(config, target)
     display = Countdown(sum(len(each) for each in chosen), "points")

@@ -1,9 +1,9 @@
 """What a run will take: python -m jobs.plan curve=[[1,60],[64,2500]] lengths=outputs/<run> num_problems=1000000 budget=512
 By speculate.ahead:      python -m jobs.plan curve=[[1,60],[64,2500]] recording=traces.parquet "ahead=[0,7]" overrides=[method=worth]
 
-The speed of an engine is stated, trace lengths are recorded ones or stated; what the method saves is simulated on a few problems
-with the real runner and the simulated sampler, whose clock follows the stated speed. With a recording, its own traces are replayed on that
-clock. Prints a table and ends with one line of JSON.
+The speed of an engine is stated, trace lengths are recorded ones or stated. What the method saves is measured on recorded traces: on the
+shipped recording, its traces as long as they are stated to be, or on a recording that is given, whose traces are then replayed on a clock
+that follows the stated speed. Prints a table and ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jobs import entry
 from jobs.compose import main_config
 from pruner.results.formats import markdown_table
 from pruner.settings.section import parse_as
-from pruner.simulation.simulation import PlanConfig, plan_recorded, plan_run
+from pruner.simulation.plans import PlanConfig, plan_recorded, plan_run
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="plan")
@@ -57,7 +57,10 @@ def table(result: dict[str, Any]) -> str:
         f"{result['problems']:,} problems x {result['budget']:,} traces of {result['mean_trace_tokens']:,.0f} tokens, "
         f"method={result['method']}, model={result['model']}"
     )
-    return "\n".join([head, *(f"  {name:<22} {value}" for name, value in units.values()), "", result["sbatch"], ""])
+    cap = result["raised_cap"]
+    raised = [f"  {'longer than the cap':<22} planned with {' '.join(cap)}, which the line below sets"] if cap else []
+    lines = [head, *(f"  {name:<22} {value}" for name, value in units.values()), *raised]
+    return "\n".join([*lines, "", result["sbatch"], ""])
 
 
 def _tasks(result: dict[str, Any]) -> str:

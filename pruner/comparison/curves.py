@@ -24,7 +24,7 @@ from pruner.config.job import Config
 from pruner.errors import InputError
 from pruner.results.run_tables import read_rows, speculative_weight
 from pruner.shard.inputs import read_inputs
-from pruner.simulation.consult import answers_of, control_rows
+from pruner.simulation.replay_evaluator import answers_of, control_rows
 
 _ANSWERS = (
     *("problem_id", "method", "budget", "correct", "tokens_sampled", "tokens_net", "tokens_prefix", "tokens_finished"),

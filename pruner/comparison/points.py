@@ -29,7 +29,7 @@ from pruner.settings.prices import AccountingConfig
 from pruner.shard import build
 from pruner.shard.accounting import net_tokens
 from pruner.shard.inputs import Inputs, fingerprints, read_inputs
-from pruner.simulation.consult import Consultation, Consulted, answers_of, recorded_answers
+from pruner.simulation.replay_evaluator import Evaluated, ReplayEvaluator, answers_of, recorded_answers
 from pruner.system.files import files_fingerprint, write_atomically
 from pruner.system.processes import end_with_parent
 
@@ -46,7 +46,7 @@ ANSWER_COLUMNS = (
     *("judge_calls", "judge_probes", "judge_verdicts"),
     *("tokens_judge_prompt", "tokens_judge_cached", "tokens_judge_output"),
 )
-# The columns of a point's file. rounds, is_mode: see Consulted.
+# The columns of a point's file. rounds, is_mode: see Evaluated.
 SCHEMA = pa.schema(
     [
         *_SOURCE,
@@ -98,7 +98,7 @@ def prepare(point: Point) -> str:
         inputs = read_inputs(point.config)
         build.check_models(point.config, inputs)
         given = identity(point.config, fingerprints(point.config, inputs))
-        Consultation(point.config, inputs, answers_of(point.config))
+        ReplayEvaluator(point.config, inputs, answers_of(point.config))
     except InputError as error:
         raise InputError([f"{point.name}: {fault}" for fault in error.faults]) from None
     weights = point.config.accounting.model_dump_json()
@@ -114,7 +114,7 @@ def code_fingerprint() -> str:
 def consult_points(
     points: Sequence[Point], processes: int, should_stop: Callable[[], bool], on_done: Callable[[Point], None]
 ) -> bool:
-    """Consult what is not done yet; return False if it was stopped: what was finished is kept.
+    """Evaluate what is not done yet; return False if it was stopped: what was finished is kept.
 
     Args:
         points: on one recording.
@@ -210,12 +210,12 @@ def consulted(point: Point, chunk: int, chunks: int) -> pa.Table:
     """Return the rows of every chunks-th problem of a point, from the chunk-th on, with their problem_index."""
     inputs = read_inputs(point.config)
     with answers_of(point.config) as answers:
-        consultation = Consultation(point.config, inputs, answers)
-        found = [consultation.consult(problem) for problem in inputs.problems.problems[chunk::chunks]]
+        evaluator = ReplayEvaluator(point.config, inputs, answers)
+        found = [evaluator.evaluate(problem) for problem in inputs.problems.problems[chunk::chunks]]
     return _table(found, inputs, point.config.accounting)
 
 
-def _table(found: Sequence[Consulted], inputs: Inputs, weights: AccountingConfig) -> pa.Table:
+def _table(found: Sequence[Evaluated], inputs: Inputs, weights: AccountingConfig) -> pa.Table:
     rows = [each.row for each in found]
     indexes = pa.array([row.problem_index for row in rows], pa.int32())
     values = {name: [getattr(row, name) for row in rows] for name in ANSWER_COLUMNS}

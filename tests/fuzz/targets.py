@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from jobs import compare
-from jobs.benches.settings import BenchConfig
 from pruner.config.job import parse
 from pruner.learning.config import EvalConfig, TrainConfig
 from pruner.learning.pair_files import PairsConfig, read_pairs, read_traces
@@ -70,7 +69,6 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], objec
         lambda values: simulation.stated_curve(parse_as(simulation.PlanConfig, values)),
     ),
     "compare": ("compare", (), lambda values: parse_as(compare.CompareConfig, values)),
-    "bench": ("bench", ("bench=report",), lambda values: parse_as(BenchConfig, values)),
 }
 
 

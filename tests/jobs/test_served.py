@@ -102,7 +102,7 @@ def test_the_doctor_says_what_servers_hold(fake):
 
 def test_a_plan_shares_the_servers_among_tasks():
     servers = "overrides=[sampler=server,'sampler.urls=[http://a:1,http://b:2]']"
-    sizes = ("num_problems=56", "budget=16", "mean_tokens=29", "curve=[[1,20],[64,240]]", "simulated_problems=1")
+    sizes = ("num_problems=56", "budget=16", "mean_tokens=29", "curve=[[1,20],[64,240]]")
     found = [run("plan", *sizes, servers, f"tasks={tasks}") for tasks in (1, 4)]
     assert all(each.returncode == 0 for each in found), found[0].stderr
     plans = [json.loads(each.stdout.strip().splitlines()[-1]) for each in found]

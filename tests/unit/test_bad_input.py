@@ -57,7 +57,6 @@ def refused(job, *arguments):
         ("compare", ["sources=[x]", "marks=[inf]"], "marks"),
         ("compare", ["sources=[x]", "seed=-1"], "seed"),
         ("build_pairs", ["source=x", "target=y", "folds=40000"], "folds"),
-        ("bench", ["bench=report", "repeats=0"], "repeats"),
     ],
 )
 def test_a_number_that_is_not_finite_or_out_of_range_is_named(job, arguments, key, tmp_path):

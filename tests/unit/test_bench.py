@@ -6,11 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.benches import judge, orchestrator, report, resume
-from jobs.benches.machine import machine_facts
-from jobs.benches.outcome import Outcome, markdown, shown, write_outcome
 from jobs.compose import main_config
 from pruner.shard.inputs import read_inputs
+from tests.bench import judge, orchestrator, resume
+from tests.bench.__main__ import main
+from tests.bench.machine import machine_facts
+from tests.bench.outcome import Outcome, markdown, shown, write_outcome
 
 PROJECT = Path(__file__).parents[2]
 
@@ -80,9 +81,14 @@ def test_long_texts_begin_with_their_own_trace_and_differ():
     assert found[1].startswith("two\nthree\none")
 
 
-def test_runs_are_copied_with_names_of_their_own(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/run.json").write_text('{"run": "run", "seed": 0}')
-    report.copy_runs(tmp_path, 3)
-    assert [json.loads((tmp_path / f"run{n}/run.json").read_text())["run"] for n in (1, 2)] == ["run1", "run2"]
-    assert "query" in report.commands(tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["nothing"], "bench: got 'nothing'"), (["resume", "repeats=0"], "repeats")]
+)
+def test_a_benchmark_that_does_not_exist_is_one_line(arguments, message, capsys):
+    assert main(arguments) == 2 and message in capsys.readouterr().err
+
+
+def test_a_benchmark_ends_with_a_line_of_json(tmp_path, capsys):
+    assert main(["orchestrator", "segments=[300]", "segment_tokens=16", "repeats=1", f"target={tmp_path}"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["bench"] == "orchestrator"
+    assert {path.name for path in tmp_path.iterdir()} == {"orchestrator.md", "orchestrator.parquet"}

@@ -15,7 +15,7 @@ from pruner.samplers.base import Decoding, Request
 from pruner.shard.inputs import read_inputs
 from pruner.simulation.clocked import ClockedReplay, clocked_orders, clocked_run
 from pruner.simulation.planning import Curve, Engine
-from pruner.simulation.simulation import plan_recorded
+from pruner.simulation.plans import plan_recorded
 from tests.unit.test_planning import config as plan_config
 
 ENGINE = Engine(Curve(((1, 10.0), (2, 20.0), (4, 20.0))), 4)

@@ -106,11 +106,8 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_no_job_imports_another():
     for name, path in modules():
         if is_in(name, {"jobs"}) and name not in FRAME:
-            own = ".".join(name.split(".")[:2])
             for other in imports(path):
-                is_own = is_in(other, {own}) or (own == "jobs.bench" and is_in(other, {"jobs.benches"}))
-                is_shared = other in FRAME or (is_in(name, {"jobs.benches"}) and is_in(other, {"jobs.benches"}))
-                assert not is_in(other, {"jobs"}) or is_own or is_shared, f"{name} imports {other}"
+                assert not is_in(other, {"jobs"}) or other in FRAME, f"{name} imports {other}"
 
 
 def test_every_library_is_imported_by_its_owners_only():

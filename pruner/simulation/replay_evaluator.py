@@ -103,7 +103,7 @@ def recorded_answers(replay: Replay) -> set[tuple[str | None, str | None]]:
 
 
 @dataclass(frozen=True)
-class Consulted:
+class Evaluated:
     """What a method made of one problem.
 
     Attributes:
@@ -116,7 +116,7 @@ class Consulted:
     is_mode: bool
 
 
-class Consultation:
+class ReplayEvaluator:
     """A run's method, asked about recorded problems.
 
     Args:
@@ -137,7 +137,7 @@ class Consultation:
         self._new_method = build.method_maker(config, inputs)
         self._open_case = build.case_opener(config, inputs, self._prompts)
 
-    def consult(self, problem: Problem) -> Consulted:
+    def evaluate(self, problem: Problem) -> Evaluated:
         """Return what the method makes of a problem; what a run would measure in its row is 0.
 
         Raises:
@@ -149,7 +149,7 @@ class Consultation:
         else:
             outcome, rounds = self._drive(self._open_case(PromptedProblem(problem, prompt, 0), []))
         is_mode = outcome.answer.answer is not None and outcome.answer.answer.key in self._modes(problem)
-        return Consulted(answer_row(self._run, outcome, trace_rows(outcome)), rounds, is_mode)
+        return Evaluated(answer_row(self._run, outcome, trace_rows(outcome)), rounds, is_mode)
 
     def _modes(self, problem: Problem) -> frozenset[str]:
         """Return the keys of the answers that all recorded traces of a problem give most often."""

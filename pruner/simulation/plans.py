@@ -1,4 +1,4 @@
-"""What a run will take, from a stated engine speed, trace lengths and a simulation of the method with the real runner."""
+"""Plans of runs, made from recorded traces: what the method takes of them, on engines of a stated speed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from pruner.answers.reader import AnswerReader
 from pruner.config.job import Config
 from pruner.errors import InputError
 from pruner.problems.columns import TEXT, read_parquet, typed_table
 from pruner.problems.problem_set import MAX_SHARDS, read_problems
-from pruner.records.rows import AnswerRow, TraceRow
-from pruner.records.traces import Fact, Problem, Segment, hash64
-from pruner.samplers.base import Completion
+from pruner.recordings.replay import Replay
+from pruner.recordings.stretched import stretched
 from pruner.samplers.devices import planned_devices
-from pruner.samplers.simulated import SimulatedSampler, SimulatedSamplerConfig
 from pruner.settings.section import (
     MAX_COUNT,
     Amount,
@@ -37,18 +35,21 @@ from pruner.settings.section import (
     local_path,
 )
 from pruner.shard.accounting import judge_tokens
-from pruner.shard.inputs import read_inputs, sampler_context
+from pruner.shard.inputs import Inputs, read_inputs, sampler_context
 from pruner.simulation.clocked import clocked_orders
 from pruner.simulation.planning import Curve, Disk, Engine, Machine, Plan, ProblemCost, make_plan
-from pruner.simulation.workbench import Workbench
+from pruner.simulation.replay_evaluator import ReplayEvaluator, answers_of
 from pruner.system import slurm
-
-_STEPS_A_SEGMENT = 16
-
 
 # Composes the main job's config with these overrides.
 Compose = Callable[[Sequence[str]], Config]
+# What a plan rests on where no recording is given. Its traces are taken longer or shorter as they are stated to be.
+SHIPPED = "conf/recordings/gsm8k_qwen25_coder_1p5b.parquet"
 _LENGTH_COLUMNS = ("num_tokens", "tokens_sampled")
+# Of the shipped recording, problems are evaluated until they have so many traces: enough for a mean, few enough to compare their pairs.
+_EVALUATED_TRACES = 2048
+# Beside the longest trace, the context has to hold a prompt.
+_PROMPT_TOKENS = 1024
 
 
 class PlanConfig(Section):
@@ -72,8 +73,6 @@ class PlanConfig(Section):
     bytes_per_token: Amount
     bytes_per_segment: Amount
     kept_share: PositiveShare | None
-    simulated_problems: Natural
-    simulated_segments: Positive
 
 
 def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
@@ -85,10 +84,11 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     Raises:
         InputError: something is missing or does not fit.
     """
-    # As a dry run it has the GPUs that the environment names, so that a login node plans for those of others.
-    job = compose([f"budget={config.budget}", "dry_run=true", *config.overrides])
-    count = problem_count(config)
     lengths = trace_lengths(config)
+    cap = cap_overrides(compose(overrides_of(config)), max(lengths))
+    # As a dry run it has the GPUs that the environment names, so that a login node plans for those of others.
+    job = compose([*overrides_of(config), *cap])
+    count = problem_count(config)
     servers = 0 if job.sampler.servers is None else job.sampler.servers.count
     if servers and config.tasks is None:
         config = config.model_copy(update={"tasks": 1})  # more of them share the same servers
@@ -99,7 +99,8 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
         gpus=gpus_a_task(job),
         load_s=config.load_s,
     )
-    cost, simulated = problem_cost(config, compose, job, engine, lengths, count)
+    mean = fmean(lengths)
+    cost = problem_cost(config, compose, job, mean)
     machine, limit_s = Machine(engine, Disk(config.bytes_per_token, config.bytes_per_segment)), config.wall_hours * 3600
     most = min(config.max_array_size or slurm.max_array_size() or MAX_SHARDS, MAX_SHARDS)
     try:
@@ -111,15 +112,29 @@ def plan_run(config: PlanConfig, compose: Compose) -> dict[str, Any]:
     if config.tasks is None and plan.tasks > most:
         # A task that reaches its limit goes back into the queue, and goes on.
         plan = make_plan(count, cost, lengths, machine, most, limit_s)
-    mean = sum(lengths) / len(lengths)
     stated = {"method": job.method.name, "model": job.model.name, "budget": config.budget, "mean_trace_tokens": mean}
     stated |= {"max_running": engine.max_running, "gpus_per_task": engine.gpus, "max_array_size": most}
     stated |= {"servers": servers} if servers else {}
-    stated |= {"requeues": max(0, math.ceil(plan.wall_s / limit_s) - 1), "sbatch": sbatch_line(config, job, plan)}
-    return {**stated, **asdict(plan), **simulated}
+    stated |= {"requeues": max(0, math.ceil(plan.wall_s / limit_s) - 1), "sbatch": sbatch_line(config, job, plan, cap)}
+    stated |= {"kept_share": cost.tokens_sampled / (config.budget * mean), "raised_cap": cap}
+    return {**stated, **asdict(plan)}
 
 
-def sbatch_line(config: PlanConfig, job: Config, plan: Plan) -> str:
+def overrides_of(config: PlanConfig) -> list[str]:
+    """Return the main job's overrides of a plan."""
+    width = [] if config.max_running is None else [f"sampler.max_running_traces={config.max_running}"]
+    return [f"budget={config.budget}", "dry_run=true", *width, *config.overrides]
+
+
+def cap_overrides(job: Config, longest: int) -> list[str]:
+    """Return the overrides with which traces may get as long as they are stated to be; none if they already may."""
+    if longest <= job.model.sampling.max_tokens:
+        return []
+    context = max(job.model.max_model_len, longest + _PROMPT_TOKENS)
+    return [f"model.sampling.max_tokens={longest}", f"model.max_model_len={context}"]
+
+
+def sbatch_line(config: PlanConfig, job: Config, plan: Plan, cap: Sequence[str]) -> str:
     """Return the command that submits what was planned."""
     gpus = gpus_a_task(job) if planned_devices() else 0
     minutes = math.ceil(min(1.2 * plan.wall_s + config.load_s, config.wall_hours * 3600) / 60)
@@ -133,7 +148,8 @@ def sbatch_line(config: PlanConfig, job: Config, plan: Plan) -> str:
     path = [f"problems.path={config.problem_set}"] if config.problem_set is not None else []
     named = any(each.partition("=")[0] == "problems" for each in config.overrides)
     own = [] if named or not path else ["problems=own"]
-    return shlex.join([*parts, *config.overrides, *own, *path, f"budget={config.budget}"])
+    width = [] if config.max_running is None else [f"sampler.max_running_traces={config.max_running}"]
+    return shlex.join([*parts, *config.overrides, *cap, *width, *own, *path, f"budget={config.budget}"])
 
 
 def plan_recorded(config: PlanConfig, compose: Compose) -> dict[str, Any]:
@@ -146,8 +162,7 @@ def plan_recorded(config: PlanConfig, compose: Compose) -> dict[str, Any]:
         InputError: the recording or the method does not fit.
     """
     assert config.recording is not None
-    source = ["sampler=replay", f"sampler.source={json.dumps(config.recording)}", f"budget={config.budget}"]
-    job = compose([*config.overrides, *source])
+    job = compose([*config.overrides, *_replayed(config.recording, config.budget)])
     recorded = len(read_inputs(job).problems.problems)
     repeats = math.ceil((config.num_problems or recorded) / recorded)
     # The engine that is planned for is not the replay.
@@ -161,6 +176,10 @@ def plan_recorded(config: PlanConfig, compose: Compose) -> dict[str, Any]:
         "orders": config.orders,
     }
     return {**stated, "problems": found[0].problems, "by_ahead": [asdict(each) for each in found]}
+
+
+def _replayed(source: str, budget: int) -> list[str]:
+    return ["sampler=replay", f"sampler.source={json.dumps(source)}", f"budget={budget}"]
 
 
 def problem_count(config: PlanConfig) -> int:
@@ -212,84 +231,43 @@ def _file_lengths(file: Path) -> list[int]:
     return [row[column] for row in rows if row.get("status", "finished") == "finished" and row[column] is not None]
 
 
-def problem_cost(
-    config: PlanConfig, compose: Compose, job: Config, engine: Engine, lengths: Sequence[int], count: int
-) -> tuple[ProblemCost, dict[str, Any]]:
-    """Return what a problem takes: by a stated share, or by simulating a few."""
+def problem_cost(config: PlanConfig, compose: Compose, job: Config, mean_tokens: float) -> ProblemCost:
+    """Return what a problem takes: by a stated share, or as the method takes it of recorded traces.
+
+    Raises:
+        InputError: the method needs something that was not recorded.
+    """
     assert job.sampler.segment_tokens is not None
-    mean = sum(lengths) / len(lengths)
-    whole, segments = config.budget * mean, config.budget * (mean / job.sampler.segment_tokens + 0.5)
-    if config.kept_share is not None or (job.method.finishes_budget and config.simulated_problems == 0):
-        share = 1.0 if config.kept_share is None else config.kept_share
-        return ProblemCost(config.budget, whole * share, 0.0, segments * share), {
-            "kept_share": share,
-            "simulated_problems": 0,
-        }
-    room = int(config.simulated_segments / segments)
-    sample = min(config.simulated_problems, count, room)
-    if sample < 1:
+    share = 1.0 if job.method.finishes_budget and config.kept_share is None else config.kept_share
+    if share is not None:
+        tokens, traces, judged = share * config.budget * mean_tokens, share * config.budget, 0.0
+    else:
+        tokens, traces, judged = _evaluated(config, compose, job, mean_tokens)
+    # A trace's last segment is half full on average.
+    return ProblemCost(config.budget, tokens, judged, tokens / job.sampler.segment_tokens + traces / 2)
+
+
+def _evaluated(config: PlanConfig, compose: Compose, job: Config, mean_tokens: float) -> tuple[float, float, float]:
+    """Return tokens, traces and the judge's tokens of a problem: means over the shipped recording's."""
+    # Its judge is of the quality that trained ones have; a judge that reads texts or asks an engine has nothing to read here.
+    kept = [each for each in config.overrides if not each.startswith(("sampler", "judge", "problems"))]
+    replayed = compose([*kept, *_replayed(SHIPPED, config.budget), "judge=noisy_oracle"])
+    recorded = read_inputs(replayed.model_copy(update={"budget": 1})).replay
+    assert recorded is not None
+    num_problems = max(4, _EVALUATED_TRACES // config.budget)
+    recording = stretched(recorded.recording, config.budget, mean_tokens, num_problems)
+    recording = replace(recording, typical_tokens=job.model.typical_tokens)
+    replay = Replay(recording, None, job.seed, recorded.probe_cost)
+    if job.method.needs_confidence:
         raise InputError(
-            f"simulated_segments: one problem has about {segments:,.0f}. Allow so many, or give kept_share=..."
+            f"plan: method={job.method.name} needs the confidence of each token. Give recording=, traces that have them, or kept_share="
         )
-    return simulate(config, compose, job, engine, lengths, sample)
-
-
-@dataclass
-class _Sums:
-    """A store that keeps sums only."""
-
-    answers: list[AnswerRow]
-    segments: int = 0
-
-    def append(self, facts: list[Fact], answers: list[AnswerRow], traces: list[TraceRow]) -> None:
-        self.segments += sum(isinstance(fact, Segment) for fact in facts)
-        self.answers += answers
-
-
-class ClockedSampler(SimulatedSampler):
-    """Simulated traces as long as recorded ones, with a clock that follows a stated speed."""
-
-    def __init__(self, config: SimulatedSamplerConfig, seed: int, lengths: Sequence[int], curve: Curve) -> None:
-        super().__init__(config, seed)
-        self._lengths = lengths
-        self._curve = curve
-        self._step_tokens = config.step_tokens
-        self.clock_s = 0.0
-
-    def trace_tokens(self, problem_id: str, trace_index: int) -> int:
-        return self._lengths[hash64(self._seed, "recorded", problem_id, trace_index) % len(self._lengths)]
-
-    def step(self) -> list[Completion]:
-        completions = super().step()
-        working = self.num_working + len(completions)
-        if working:
-            self.clock_s += self._step_tokens * working / self._curve.rate(working)
-        return completions
-
-
-def simulate(
-    config: PlanConfig, compose: Compose, job: Config, engine: Engine, lengths: Sequence[int], sample: int
-) -> tuple[ProblemCost, dict[str, Any]]:
-    """Run the job's method on so many simulated problems; return what one takes and the simulation's own time."""
-    segment_tokens = job.sampler.segment_tokens
-    assert segment_tokens is not None
-    own = ["sampler=simulated", "judge=probe", f"budget={config.budget}", f"sampler.segment_tokens={segment_tokens}"]
-    own += [f"sampler.max_running_traces={engine.max_running}"]
-    own += [f"sampler.step_tokens={max(1, segment_tokens // _STEPS_A_SEGMENT)}"]
-    kept = [each for each in config.overrides if not each.startswith(("sampler", "judge"))]
-    bench_config = compose([*kept, *own])
-    assert isinstance(bench_config.sampler, SimulatedSamplerConfig)
-    sampler = ClockedSampler(bench_config.sampler, job.seed, lengths, engine.curve)
-    sums = _Sums([])
-    problems = [Problem(f"p{index}", index, f"question {index}", "0") for index in range(sample)]
-    with AnswerReader("math") as reader:
-        bench = Workbench(bench_config, read_inputs(bench_config), sampler)
-        bench.runner(sums, reader, iter(problems), sample, {}).run()
-    sampled = sum(row.tokens_sampled for row in sums.answers)
-    judged = sum(judge_tokens(row, job.accounting) for row in sums.answers)
-    whole = sum(
-        sampler.trace_tokens(problem.problem_id, index) for problem in problems for index in range(config.budget)
+    with answers_of(replayed) as answers:
+        inputs = Inputs(replay.problem_set(None), replay)
+        evaluator = ReplayEvaluator(replayed, inputs, answers)
+        rows = [evaluator.evaluate(problem).row for problem in inputs.problems.problems]
+    return (
+        fmean(row.tokens_sampled for row in rows),
+        fmean(row.traces_started for row in rows),
+        fmean(judge_tokens(row, job.accounting) for row in rows),
     )
-    cost = ProblemCost(config.budget, sampled / sample, judged / sample, sums.segments / sample)
-    simulated = {"kept_share": sampled / whole, "simulated_problems": sample, "simulated_s": sampler.clock_s}
-    return cost, simulated

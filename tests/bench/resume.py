@@ -10,19 +10,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jobs.benches.children import cpu_s, in_child, peak_mb, serve
-from jobs.benches.outcome import Outcome
-from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
-from pruner.checkpoint.store import Store
-from pruner.records.rows import AnswerRow, TraceRow
-from pruner.records.traces import Fact, Key, Segment
+from pruner.records.traces import Key
 from pruner.samplers.base import Completion, Request
-from pruner.simulation.workbench import Workbench, begin, fake_problems, simulated_overrides
+from tests.bench.children import cpu_s, in_child, peak_mb, serve
+from tests.bench.outcome import Outcome
+from tests.bench.settings import BenchConfig
+from tests.bench.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
-    "A simulated run (as in bench=orchestrator) is stopped after so many segments, as a signal does; its checkpoint is opened in a "
+    "A simulated run (as in the orchestrator benchmark) is stopped after so many segments, as a signal does; its checkpoint is opened in a "
     "new process, once as it was left (`in flight`: only its open problems are read) and once with all rows of finished problems "
     "forgotten (`rederived`: all problems are open again, and are computed from their facts, up to the first one that still needs a request). Each block is read once to notice damage, and "
     "keys are checked for doubles, before anything else."
@@ -36,13 +34,13 @@ def run(config: BenchConfig) -> Outcome:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=config.scratch_folder) as folder:
         path = str(Path(folder) / "shard.duckdb")
-        in_child("jobs.benches.resume", {**common, "path": path, "segments": segments, "case": "make"})
+        in_child("tests.bench.resume", {**common, "path": path, "segments": segments, "case": "make"})
         for _ in range(config.repeats):
             for case in CASES[:1]:
                 rows.append(
-                    in_child("jobs.benches.resume", {**common, "path": path, "segments": segments, "case": case})
+                    in_child("tests.bench.resume", {**common, "path": path, "segments": segments, "case": case})
                 )
-        rows.append(in_child("jobs.benches.resume", {**common, "path": path, "segments": segments, "case": CASES[1]}))
+        rows.append(in_child("tests.bench.resume", {**common, "path": path, "segments": segments, "case": CASES[1]}))
     figures: dict[str, float | int] = {"segments": rows[0]["segments"]}
     for case in CASES:
         for name in ("wall_s", "cpu_s"):
@@ -125,21 +123,11 @@ class FirstRequest:
 def _make(bench: Workbench, path: Path, segments: int, reader: AnswerReader, problems: list[Any]) -> dict[str, Any]:
     with bench.open(path) as store:
         begin(store)
-        counted = CountedStore(store)
-        bench.runner(counted, reader, iter(problems), len(problems), {}, lambda: counted.segments >= segments).run()
-    return {"segments": counted.segments}
-
-
-class CountedStore:
-    """A store that counts the segments that it is given."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.segments = 0
-
-    def append(self, facts: list[Fact], answers: list[AnswerRow], traces: list[TraceRow]) -> None:
-        self.segments += sum(isinstance(fact, Segment) for fact in facts)
-        self._store.append(facts, answers, traces)
+        runner = bench.runner(
+            store, reader, iter(problems), len(problems), {}, lambda: runner.progress.segments >= segments
+        )
+        runner.run()
+    return {"segments": runner.progress.segments}
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jobs.benches.children import cpu_s, in_child, peak_mb, serve
-from jobs.benches.outcome import Outcome
-from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
-from pruner.simulation.workbench import Workbench, begin, fake_problems, simulated_overrides
+from tests.bench.children import cpu_s, in_child, peak_mb, serve
+from tests.bench.outcome import Outcome
+from tests.bench.settings import BenchConfig
+from tests.bench.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
     "Runner, cases, method=cons, store and the simulated sampler (16 traces per problem, 4 to 12 whole segments per trace, 64 at once), "
@@ -24,7 +24,7 @@ WORDS = (
 def run(config: BenchConfig) -> Outcome:
     rows = [
         in_child(
-            "jobs.benches.orchestrator",
+            "tests.bench.orchestrator",
             {
                 "segments": segments,
                 "segment_tokens": config.segment_tokens,

@@ -11,9 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
-from jobs.benches.children import in_child, serve
-from jobs.benches.outcome import Outcome
-from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.checkpoint.store import TraceRange, open_store
@@ -27,7 +24,10 @@ from pruner.samplers.server import ServerSamplerConfig
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.shard import build
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
-from pruner.simulation.workbench import Workbench, begin
+from tests.bench.children import in_child, serve
+from tests.bench.outcome import Outcome
+from tests.bench.settings import BenchConfig
+from tests.bench.workbench import Workbench, begin
 
 WORDS = (
     "`raw` hands all prompts to `LLM.generate` at once, in the engine's process; `ours` is runner, case, method=cons and store in the "
@@ -78,10 +78,10 @@ def run(config: BenchConfig) -> Outcome:
     ]
     if isinstance(main_config(["method=cons", *size, *config.overrides]).sampler, ServerSamplerConfig):
         keys = {"repeats": config.repeats, "scratch": config.scratch, "overrides": [*size, *config.overrides]}
-        found = in_child("jobs.benches.served", keys)
+        found = in_child("tests.bench.served", keys)
         return Outcome(found["rows"], found["figures"], SERVED_WORDS)
     arguments = {name: getattr(config, name) for name in ("repeats", "segment_lengths", "deepprune", "scratch")}
-    found = in_child("jobs.benches.engine", arguments | {"overrides": [*size, *config.overrides]})
+    found = in_child("tests.bench.engine", arguments | {"overrides": [*size, *config.overrides]})
     rows, figures = found["rows"], found["figures"]
     return Outcome(rows, figures, SEGMENT_WORDS if config.segment_lengths else WORDS)
 
@@ -122,7 +122,7 @@ def measure(
         sampler.close()
 
 
-CHILD = (sys.executable, "-m", "jobs.benches.engine_child")
+CHILD = (sys.executable, "-m", "tests.bench.engine_child")
 _BESIDE = ("method=cons", "method=deepprune")
 
 

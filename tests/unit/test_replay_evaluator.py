@@ -21,7 +21,7 @@ from pruner.samplers.replay import ReplaySampler
 from pruner.shard import build
 from pruner.shard.inputs import Inputs
 from pruner.shard.runner import Engines, Hooks, Runner
-from pruner.simulation.consult import Answers, Consultation, answers_of, control_rows, recorded_answers
+from pruner.simulation.replay_evaluator import Answers, ReplayEvaluator, answers_of, control_rows, recorded_answers
 from tests.unit.fakes import METHOD_CONFIGS, MemoryStore
 
 BUDGET = 6
@@ -101,8 +101,8 @@ def rows_of_a_run(config_, inputs, reader):
 @given(seed=st.integers(0, 2**32), resample=st.sampled_from([None, 1, 2]))
 def test_what_a_method_makes_of_a_recording_is_what_a_run_writes(name, reader, seed, resample):
     config_, inputs = config(name), inputs_of(recording(seed), resample)
-    consultation = Consultation(config_, inputs, Answers(lambda: reader))
-    found = [consultation.consult(problem).row for problem in inputs.problems.problems]
+    evaluator = ReplayEvaluator(config_, inputs, Answers(lambda: reader))
+    found = [evaluator.evaluate(problem).row for problem in inputs.problems.problems]
     assert found == rows_of_a_run(config_, inputs, reader)
 
 
@@ -112,8 +112,8 @@ def test_what_a_method_makes_of_a_recording_is_what_a_run_writes(name, reader, s
 def test_rounds_are_how_often_traces_were_started(name, rounds):
     inputs = inputs_of(recording(3), 40)
     with answers_of(config(name)) as answers:
-        consultation = Consultation(config(name), inputs, answers)
-        found = [consultation.consult(problem) for problem in inputs.problems.problems]
+        evaluator = ReplayEvaluator(config(name), inputs, answers)
+        found = [evaluator.evaluate(problem) for problem in inputs.problems.problems]
     assert {each.rounds for each in found} <= rounds
     if name == "worth":
         assert all(each.rounds == each.row.traces_started - 1 for each in found)
@@ -145,7 +145,7 @@ def test_a_trace_that_was_pruned_when_it_was_recorded_is_refused_as_in_a_run():
         answers_of(config("cons")) as answers,
         pytest.raises(InputError, match="trace 0 of problem p0 was pruned after"),
     ):
-        Consultation(config("cons"), inputs, answers).consult(inputs.problems.problems[0])
+        ReplayEvaluator(config("cons"), inputs, answers).evaluate(inputs.problems.problems[0])
 
 
 def test_plain_voting_sees_the_traces_in_the_order_of_the_methods():
@@ -153,7 +153,7 @@ def test_plain_voting_sees_the_traces_in_the_order_of_the_methods():
     with answers_of(config("cons")) as answers:
         answers.read_all(recorded_answers(inputs.replay))
         rows = list(control_rows(inputs, answers, 3))
-        row = Consultation(config("cons"), inputs, answers).consult(inputs.problems.problems[1]).row
+        row = ReplayEvaluator(config("cons"), inputs, answers).evaluate(inputs.problems.problems[1]).row
     assert [each["trace_index"] for each in rows] == [0, 1, 2] * 4
     own = [each for each in rows if each["problem_id"] == row.problem_id]
     assert sum(each["tokens_sampled"] for each in own) < row.tokens_sampled

@@ -11,10 +11,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jobs.benches.children import in_child, serve
-from jobs.benches.live import last_attempt, rows, run_job
-from jobs.benches.outcome import Outcome
-from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.config.job import Config
 from pruner.judges.base import JudgedProblem, Prefixed
@@ -30,6 +26,10 @@ from pruner.samplers.vllm import VllmSampler
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
 from pruner.shard.queue import completed
+from tests.bench.children import in_child, serve
+from tests.bench.live import last_attempt, rows, run_job
+from tests.bench.outcome import Outcome
+from tests.bench.settings import BenchConfig
 
 WORDS = (
     "`run`: the main job with judge=llm on the real engine; of the judge's prompt tokens, those that the engine's prefix cache "
@@ -56,7 +56,7 @@ def run(config: BenchConfig) -> Outcome:
         run_row = {"what": "run", "wall_s": wall_s, "pairs": attempt["judge_calls"], "cached_share": cached / prompt}
         texts = [(row["problem_id"], row["trace_index"], row["text"]) for row in rows(root, "traces") if row["text"]]
     arguments = {"texts": texts, "overrides": own, "repeats": config.repeats, "prefix_chars": config.prefix_chars}
-    measured = in_child("jobs.benches.judge", arguments)["rows"]
+    measured = in_child("tests.bench.judge", arguments)["rows"]
 
     def middle(what: str, name: str, **where: Any) -> float:
         chosen = [row for row in [*found, *measured] if row["what"] == what]

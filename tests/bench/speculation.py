@@ -10,9 +10,6 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, cast
 
-from jobs.benches.children import cpu_s, in_child, serve
-from jobs.benches.outcome import Outcome
-from jobs.benches.settings import BenchConfig
 from jobs.compose import main_config
 from pruner.answers.reader import AnswerReader
 from pruner.answers.readings import Read
@@ -21,7 +18,10 @@ from pruner.samplers.base import Completion, Request, Sampler
 from pruner.samplers.simulated import SimulatedSampler
 from pruner.shard.case import Case
 from pruner.shard.exchange import Step
-from pruner.simulation.workbench import Workbench, begin, fake_problems, simulated_overrides
+from tests.bench.children import cpu_s, in_child, serve
+from tests.bench.outcome import Outcome
+from tests.bench.settings import BenchConfig
+from tests.bench.workbench import Workbench, begin, fake_problems, simulated_overrides
 
 WORDS = (
     "Runner, cases, method=worth, store and the simulated sampler, whose step takes 5 ms; 64 traces at once, so that the last problems leave "
@@ -38,7 +38,7 @@ def run(config: BenchConfig) -> Outcome:
         "num_problems": 8 * config.num_problems,
     }
     rows = [
-        in_child("jobs.benches.speculation", {**common, "ahead": ahead, "scratch": config.scratch_folder}, cores=1)
+        in_child("tests.bench.speculation", {**common, "ahead": ahead, "scratch": config.scratch_folder}, cores=1)
         for _ in range(config.repeats)
         for ahead in AHEAD
     ]

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from jobs.benches.children import serve
-from jobs.benches.engine import CHILD, InProcess, Side, ours, requests_of, warm_up
 from jobs.compose import main_config
 from pruner.config.job import Config
 from pruner.errors import InputError
@@ -23,6 +21,8 @@ from pruner.samplers.served.sampler import ServerSampler
 from pruner.samplers.server import ServerSamplerConfig
 from pruner.samplers.vllm_engines import VllmSamplerConfig, engine_specs
 from pruner.shard.inputs import Inputs, read_inputs, sampler_context
+from tests.bench.children import serve
+from tests.bench.engine import CHILD, InProcess, Side, ours, requests_of, warm_up
 
 
 @dataclass(frozen=True)
