@@ -67,7 +67,7 @@ def measure(given: argparse.Namespace, urls: tuple[str, ...]) -> None:
     before_mb, started, cpu_s = peak_mb(), time.monotonic(), time.process_time()
     asked = done = tokens = 0
     while done < given.requests:
-        room = min(given.running - sampler.num_running, given.requests - asked)
+        room = min(given.running - (asked - done), given.requests - asked)
         sampler.submit(
             [Request(SegmentKey("p", asked + i, 0), prompt, given.tokens, asked + i, 0, decoding) for i in range(room)]
         )

@@ -17,6 +17,7 @@ from pruner.samplers.served.addresses import Servers
 from pruner.samplers.served.examination import Requirements
 from pruner.samplers.served.sampler import ServerSampler, examined
 from pruner.settings.model import PromptConfig
+from pruner.shard.queue import RequestQueue
 from tests.fake_server import Fake, FakeServer, loaded_tokenizer
 from tests.fault_proxy import FAULTS, FaultProxy, ProxyServer
 
@@ -54,15 +55,20 @@ def begin(sampler, asked):
     return sampler
 
 
-def completed(sampler, timeout_s=120.0):
-    """Return what the requests that run give, by key; each once."""
+def completed(sampler, asked, timeout_s=120.0):
+    """Return the completions of requests that run, by key; each once."""
     found, deadline = {}, time.monotonic() + timeout_s
-    while sampler.num_running:
-        assert time.monotonic() < deadline, f"{sampler.num_running} still run"
+    while len(found) < len(asked):
+        assert time.monotonic() < deadline, f"{len(found)} of {len(asked)}"
         for completion in sampler.step():
             assert completion.key not in found
             found[completion.key] = replace(completion, cached_tokens=0)
+    assert found.keys() == {request.key for request in asked} and sampler.running_tokens == 0
     return found
+
+
+def completions(sampler, asked):
+    return completed(begin(sampler, asked), asked)
 
 
 def sampled(server):
@@ -84,14 +90,12 @@ def work_for(sampler, seconds):
 
 def test_faults_of_every_kind_lose_double_and_mix_nothing(serving, sampling):
     fake = serving(FakeServer, Fake())
-    proxy = FaultProxy(fake.url, share=0.4, most=200, hang_s=3.0)
+    proxy = FaultProxy(fake.url, share=0.4, most=90, hang_s=3.0)
     disturbed = sampling(serving(ProxyServer, proxy).url, stall_s=0.5)
-    asked = requests(400)
-    found = completed(begin(disturbed, asked))
-    assert found.keys() == {request.key for request in asked}
-    assert found == completed(begin(sampling(fake.url), asked))
-    assert proxy.counts.total() == 200 and proxy.counts.keys() == set(FAULTS), proxy.counts
-    assert disturbed.running_tokens == 0 and disturbed.cancelled_tokens > 0
+    asked = requests(200)
+    assert completions(disturbed, asked) == completions(sampling(fake.url), asked)
+    assert proxy.counts.total() == 90 and proxy.counts.keys() == set(FAULTS), proxy.counts
+    assert disturbed.cancelled_tokens > 0
 
 
 def test_a_trace_stays_on_the_server_that_has_its_beginning(serving, sampling):
@@ -99,8 +103,7 @@ def test_a_trace_stays_on_the_server_that_has_its_beginning(serving, sampling):
     sampler = sampling(*(fake.url for fake in fakes))
     work_until(sampler, lambda: [each.state for each in sampler.servers()] == ["works", "works"])
     for segment in range(4):
-        sampler.submit([replace(each, key=SegmentKey("p", each.seed, segment)) for each in requests(24)])
-        completed(sampler)
+        completions(sampler, [replace(each, key=SegmentKey("p", each.seed, segment)) for each in requests(24)])
     seeds = [[body["seed"] for body in sampled(fake)] for fake in fakes]
     assert not set(seeds[0]) & set(seeds[1]) and sorted(seeds[0] + seeds[1]) == sorted([*range(24)] * 4)
     assert abs(len(seeds[0]) - len(seeds[1])) <= 8
@@ -114,25 +117,26 @@ def test_traces_move_when_their_server_dies_and_come_back_to_it_when_it_lives(se
     first.close()
     again = serving(FakeServer, Fake(keeps_seen=True), first.port)
     undisturbed = sampling(serving(FakeServer, Fake()).url)
-    assert completed(sampler) == completed(begin(undisturbed, asked)) and sampled(again)
+    assert completed(sampler, asked) == completions(undisturbed, asked) and sampled(again)
 
 
 def test_when_all_are_gone_it_waits_and_then_ends(serving, sampling):
     fake = serving(FakeServer, Fake(token_s=0.05))
-    sampler = begin(sampling(fake.url, patience_s=3.0), requests(4))
+    asked = requests(4)
+    sampler = begin(sampling(fake.url, patience_s=3.0), asked)
     work_until(sampler, lambda: sampler.running_tokens > 0)
     fake.close()
     started = time.monotonic()
     with pytest.raises(Unavailable, match="no server gave a sign in 3 s"):
-        completed(sampler)
+        completed(sampler, asked)
     assert 2.0 < time.monotonic() - started < 10.0
 
 
 def test_a_server_with_other_weights_is_not_used(serving, sampling, capsys):
     fake, other = serving(FakeServer, Fake()), serving(FakeServer, Fake(weights=1, keeps_seen=True))
     [known] = examined(at(fake.url), required())
-    sampler = begin(sampling(fake.url, other.url, expected=known.facts), requests(50))
-    assert len(completed(sampler)) == 50
+    sampler = sampling(fake.url, other.url, expected=known.facts)
+    completions(sampler, requests(50))
     work_until(sampler, lambda: sampler.servers()[1].state == "refused")
     assert not sampled(other)
     assert "another model: log-probabilities of a fixed text differ" in capsys.readouterr().err
@@ -141,7 +145,8 @@ def test_a_server_with_other_weights_is_not_used(serving, sampling, capsys):
 @pytest.mark.parametrize("is_restarted", [True, False])
 def test_a_server_whose_model_changes_ends_the_run(serving, sampling, is_restarted):
     fake = serving(FakeServer, Fake(token_s=0.02))
-    sampler = begin(sampling(fake.url), requests(40))
+    asked = requests(40)
+    sampler = begin(sampling(fake.url), asked)
     work_until(sampler, lambda: sampler.running_tokens > 0)
     if is_restarted:
         fake.close()
@@ -149,7 +154,7 @@ def test_a_server_whose_model_changes_ends_the_run(serving, sampling, is_restart
     else:  # its answers show it
         fake.fake.weights = 1
     with pytest.raises(InputError, match="another model"):
-        completed(sampler)
+        completed(sampler, asked)
 
 
 class OtherTokenizer:
@@ -201,7 +206,7 @@ def test_a_key_is_sent_and_is_in_no_message(serving, sampling, capsys):
     proxy = FaultProxy(fake.url, share=0.5, most=50)
     proxy.kinds = ("status 429", "status 500", "status 503")
     url = serving(ProxyServer, proxy).url
-    assert len(completed(begin(sampling(url, key="secret", patience_s=60.0), requests(50)))) == 50
+    completions(sampling(url, key="secret", patience_s=60.0), requests(50))
     with pytest.raises(InputError) as refused:
         sampling(fake.url, key="wrong-secret").wait_ready(lambda: False)
     said = capsys.readouterr()
@@ -215,13 +220,13 @@ def test_a_file_may_name_servers_later_and_others_than_before(serving, sampling,
     sampler.wait_ready(lambda: time.monotonic() > deadline)
     assert sampler.servers() == []
     file.write_text(f"# of job 7\n{fakes[0].url}/v1\n")
-    assert len(completed(begin(sampler, requests(3)))) == 3
+    completions(sampler, requests(3))
     file.write_text("".join(f"{fake.url}\n" for fake in fakes))
     work_until(sampler, lambda: [each.state for each in sampler.servers()] == ["works", "works"])
     file.write_bytes(b"\xff")  # a file that is being replaced may be unreadable for a moment
     work_for(sampler, 2.5)
-    sampler.submit(requests(20))
-    assert len(completed(sampler)) == 20 and all(sampled(fake) for fake in fakes)
+    completions(sampler, requests(20))
+    assert all(sampled(fake) for fake in fakes)
 
 
 def test_a_server_whose_answers_make_no_sense_is_away_and_not_the_end(serving):
@@ -242,36 +247,39 @@ def test_a_cancelled_request_is_counted_once_and_never_arrives(serving, sampling
     asked = requests(10)
     sampler = begin(sampling(serving(FakeServer, Fake(token_s=0.02)).url), asked)
     work_until(sampler, lambda: sampler.running_tokens > 0)
-    assert sampler.num_running == 10
     sampler.cancel([request.key for request in asked[:5]])
-    found = completed(sampler)
-    assert found.keys() == {request.key for request in asked[5:]}
-    assert 0 < sampler.cancelled_tokens <= 5 * 64 and sampler.running_tokens == 0
+    completed(sampler, asked[5:])
+    assert 0 < sampler.cancelled_tokens <= 5 * 64
     sampler.submit(asked[:5])
     work_until(sampler, lambda: sampler.running_tokens > 0)
     before = sampler.cancelled_tokens
     sampler.abort()
-    assert sampler.num_running == 0 and sampler.running_tokens == 0
+    assert sampler.running_tokens == 0
     work_for(sampler, 0.3)
     assert sampler.step() == [] and before < sampler.cancelled_tokens <= before + 5 * 64
 
 
-def test_a_request_that_is_cancelled_and_made_again_completes_once(serving, sampling):
-    asked = requests(6)
-    sampler = begin(sampling(serving(FakeServer, Fake(token_s=0.001)).url), asked)
+def test_a_request_that_is_cancelled_and_made_again_completes_once_for_its_queue(serving, sampling):
+    sampler = sampling(serving(FakeServer, Fake(token_s=0.001)).url)
+    sampler.wait_ready(lambda: False)
+    queue, asked, found = RequestQueue(sampler, 6), requests(6), []
     for _ in range(20):
-        sampler.cancel([request.key for request in asked])
-        sampler.submit(asked)
+        for request in asked[len(found) :]:
+            assert queue.speculate(request, 1.0, 0)
         work_for(sampler, 0.01)
-    assert completed(sampler).keys() == {request.key for request in asked}
-    work_until(sampler, lambda: sampler.running_tokens == 0)
+        queue.drop_speculative("p")
+    queue.add(asked)
+    queue.submit(0)
+    while len(queue):
+        found += [completion.key for completion, _ in queue.step()]
+    assert len(found) == len(asked) and set(found) == {request.key for request in asked}
 
 
 def test_labels_confidences_and_the_judges_adapter(serving, sampling):
     fake = serving(FakeServer, Fake(adapter="judge", keeps_seen=True))
     pair = Request(PairKey("p", 0, 1), PROMPT, 1, 0, 0, Decoding(label_token_ids=(7, 9), uses_adapter=True))
     [scored] = requests(1, decoding=Decoding(temperature=1.0, has_confidence=True))
-    found = completed(begin(sampling(fake.url, model="fake", adapter="judge"), [pair, scored]))
+    found = completions(sampling(fake.url, model="fake", adapter="judge"), [pair, scored])
     assert len(found[pair.key].label_logprobs) == 2
     assert len(found[scored.key].confidence) == found[scored.key].num_tokens
     assert {(body["model"], body["logprobs"]) for body in sampled(fake)} == {("judge", 1), ("fake", 20)}
@@ -279,15 +287,15 @@ def test_labels_confidences_and_the_judges_adapter(serving, sampling):
 
 def test_an_answer_that_is_never_whole_ends_the_job(serving, sampling, monkeypatch):
     monkeypatch.setattr(pool, "_MOST_SUSPECT", 3)
-    sampler = begin(sampling(serving(FakeServer, Fake(most_tokens=20)).url), requests(3))
+    sampler = sampling(serving(FakeServer, Fake(most_tokens=20)).url)
     with pytest.raises(EngineError, match="3 bad answers to .* not whole"):
-        completed(sampler)
+        completions(sampler, requests(3))
 
 
 def test_priorities_are_sent_only_to_servers_that_take_them(serving, sampling):
     fake = serving(FakeServer, Fake(refuses_priorities=True, ignores_seeds=True, keeps_seen=True))
-    sampler = begin(sampling(fake.url), requests(2, priority=5))
-    completed(sampler)
+    sampler = sampling(fake.url)
+    completions(sampler, requests(2, priority=5))
     assert {body["priority"] for body in sampled(fake)} == {0}
     [server] = sampler.servers()
     assert not server.facts.has_seeds and not server.facts.takes_priorities and server.facts.block_tokens == 16

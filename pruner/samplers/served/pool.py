@@ -70,7 +70,7 @@ class Pool:
         self._name = uuid.uuid4().hex[:12]  # of this pool's requests
         self._asked = 0
         self._has_logged_waiting = False
-        self.running_tokens = 0
+        self.running_tokens = 0  # of requests under way, and of completions that were not taken
         self.lost_tokens = 0
         self.is_ready = False
         self._start(self._list())
@@ -81,6 +81,11 @@ class Pool:
         """Tokens that the caches of the servers that work hold; None: one does not say."""
         sizes = [each.facts.capacity_tokens for each in self.listed() if each.state == "works" and each.facts]
         return sum(size for size in sizes if size is not None) if sizes and None not in sizes else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests are under way."""
+        return bool(self._flights)
 
     def listed(self) -> list[Server]:
         """Return the servers that there are now."""
@@ -95,6 +100,7 @@ class Pool:
     def take(self) -> list[Completion]:
         """Return the completions since the last call."""
         completions, self._completions = self._completions, []
+        self.running_tokens -= sum(completion.num_tokens for completion in completions)
         if self._failure is None:
             self._has_report.clear()
         return completions
@@ -124,6 +130,11 @@ class Pool:
                 self._lose(flight)
                 flight.task.cancel()
 
+    def abort(self) -> None:
+        """Drop all requests, and completions that were not taken."""
+        self.cancel(list(self._flights))
+        self.lost_tokens += sum(completion.num_tokens for completion in self.take())
+
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task. An error that it ends with ends the job."""
         task = self._loop.create_task(work)
@@ -141,7 +152,6 @@ class Pool:
     async def _fly(self, flight: Flight) -> None:
         """Ask until an answer is whole."""
         completion = await retried(lambda: self._attempt(flight))
-        self._count(flight, 0)
         del self._flights[flight.request.key]
         self._completions.append(completion)
         self._has_report.set()

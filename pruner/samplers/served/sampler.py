@@ -62,8 +62,6 @@ class ServerSampler:
 
     def __init__(self, servers: Servers, required: Requirements, expected: ServerFacts | None = None) -> None:
         """Begin to look for servers; `wait_ready` waits for one. expected: see Pool."""
-        self._running: set[Key] = set()
-        self._late_tokens = 0
         self._loop = asyncio.new_event_loop()
 
         async def start() -> Pool:
@@ -72,17 +70,13 @@ class ServerSampler:
         self._pool: Pool = self._loop.run_until_complete(start())
 
     @property
-    def num_running(self) -> int:
-        return len(self._running)
-
-    @property
     def running_tokens(self) -> int:
         return self._pool.running_tokens
 
     @property
     def cancelled_tokens(self) -> int:
         """Those of broken answers too, which a request that was asked again had made."""
-        return self._pool.lost_tokens + self._late_tokens
+        return self._pool.lost_tokens
 
     @property
     def capacity_tokens(self) -> int | None:
@@ -99,33 +93,24 @@ class ServerSampler:
 
     def submit(self, requests: Sequence[Request]) -> None:
         self.wait(0.0)  # connections that a server closed while the job was busy are not used again
-        self._running |= {request.key for request in requests}
         self._pool.submit(requests)
 
     def step(self) -> list[Completion]:
-        self.wait(_STEP_S if self._running else 0.0)
-        completions = []
-        for completion in self._pool.take():
-            if completion.key in self._running:
-                self._running.remove(completion.key)
-                completions.append(completion)
-            else:  # it was dropped since
-                self._late_tokens += completion.num_tokens
+        self.wait(_STEP_S if self._pool.is_busy else 0.0)
+        completions = self._pool.take()
         if not completions:
             self._pool.check()
         return completions
 
     def wait(self, wait_s: float) -> None:
-        """Work until there is something to report, or for `wait_s` seconds."""
+        """Work until there is something for `step` to return, or for `wait_s` seconds."""
         self._loop.run_until_complete(self._pool.work(wait_s))
 
     def cancel(self, keys: Sequence[Key]) -> None:
-        self._running.difference_update(keys)
         self._pool.cancel(keys)
 
     def abort(self) -> None:
-        self.cancel(list(self._running))
-        self._late_tokens += sum(completion.num_tokens for completion in self._pool.take())
+        self._pool.abort()
         self.wait(0.0)  # connections are closed, by which the servers know
 
     def close(self) -> None:
