@@ -7,15 +7,15 @@ boundaries lie on the same grid; its answers are looked up here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pruner.errors import InputError
 from pruner.judges.base import Judge, JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
 from pruner.judges.replay import Noise, NoisyOracle
+from pruner.recordings.recording import Recording, ReplayColumns, read_recording
 from pruner.records.traces import Fact, PairKey, Verdict
-from pruner.results.run_tables import Cuts, cuts_of, read_run_traces, run_fingerprint
+from pruner.results.run_tables import Cuts, cuts_of, run_fingerprint
 from pruner.samplers.base import SamplerConfig
 from pruner.settings.section import FilePath, local_path
 
@@ -49,17 +49,7 @@ class OracleJudgeConfig(JudgeConfig):
         if self.source is None:
             assert context.replay is not None
             return NoisyOracle(context.replay, context.key_of, Noise(1.0, 0.5), None, context.seed)
-        rows = read_run_traces(local_path(self.source))
-        traces = {(row.problem_id, row.trace_index): KnownTrace(row.text, row.answer) for row in rows}
-        return OracleJudge(traces, context.key_of)
-
-
-@dataclass(frozen=True)
-class KnownTrace:
-    """How a trace began and what it answered in the end."""
-
-    text: str
-    answer: str | None
+        return OracleJudge(read_recording(self.source, ReplayColumns()), context.key_of)
 
 
 class OracleJudge(WithoutRequests):
@@ -67,9 +57,11 @@ class OracleJudge(WithoutRequests):
 
     name = "oracle"
 
-    def __init__(self, traces: Mapping[tuple[str, int], KnownTrace], key_of: KeyOf) -> None:
-        """Args: traces: by problem id and trace index. key_of: an answer's canonical key."""
-        self._traces = traces
+    def __init__(self, recording: Recording, key_of: KeyOf) -> None:
+        """Raises InputError: the recording has no texts. key_of: an answer's canonical key."""
+        if not recording.has_text:
+            raise InputError("judge.source: its traces have no text. Run it with results.text=true.")
+        self._recording = recording
         self._key_of = key_of
 
     def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
@@ -79,9 +71,11 @@ class OracleJudge(WithoutRequests):
 
     def _answer(self, index: int, judged: JudgedProblem) -> str | None:
         problem_id, prefix = judged.problem.problem_id, judged.traces[index].prefix.text
-        trace = self._traces.get((problem_id, index))
-        if trace is None or not trace.text.startswith(prefix):
-            reason = "has no such trace" if trace is None else "has another trace there"
+        recorded = self._recording.problems.get(problem_id)
+        trace = None if recorded is None else recorded.traces.get(index)
+        if trace is None or trace.finish_reason is None or not trace.text.startswith(prefix):
+            is_other = trace is not None and trace.finish_reason is not None
+            reason = "has another trace there" if is_other else "has no such trace"
             raise InputError(
                 f"judge.source: {reason} (problem {problem_id}, trace {index}). It must be a run of method=cons with the "
                 "same seed, model and budget, and with sampler.segment_tokens such that prefixes end on it."

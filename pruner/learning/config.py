@@ -10,23 +10,11 @@ from pruner.judges.llm import LlmJudgeConfig
 from pruner.judges.probe import ProbeJudgeConfig
 from pruner.judges.trained import TrainedJudgeConfig
 from pruner.problems.problem_set import KindName
+from pruner.recordings.recording import ReplayColumns
 from pruner.rules.prefix import AnyPrefix
 from pruner.samplers.vllm_engines import VllmSamplerConfig
 from pruner.settings.model import ModelConfig, ModelFiles
 from pruner.settings.section import MAX_COUNT, FilePath, Folds, Natural, Positive, Resamplings, Section, Seed, Share
-
-
-class RecordedColumns(Section):
-    """The columns of a Parquet of recorded traces; answer null reads the answers out of the texts. Sets and models are only
-    told apart in scores.parquet; problem_set null takes the file's name."""
-
-    problem_id: str
-    question: str
-    trace_index: str
-    text: str
-    answer: str | None
-    problem_set: str | None = None
-    model: str | None = None
 
 
 class _FixedTokens(Section):
@@ -36,13 +24,12 @@ class _FixedTokens(Section):
 class PairsConfig(Section):
     """source: a run's folder, or a Parquet of recorded traces. model: for prefix=fixed, whose default refers to it. segment_tokens: of
     the segments that the main job would have sampled. traces_per_problem: those of the lowest indexes, null: all. pairs_per_problem:
-    drawn by hash, null: all."""
+    drawn by hash, null: all. columns: of a Parquet, as sampler=replay reads them."""
 
     source: FilePath
     target: FilePath
-    columns: RecordedColumns
+    columns: ReplayColumns
     answers: KindName
-    patterns: tuple[str, ...]
     tokenizer: str
     segment_tokens: Positive
     traces_per_problem: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None

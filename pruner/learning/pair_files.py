@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.answers import cached_key, extract_answer
+from pruner.answers import cached_key
 from pruner.errors import InputError, first_line
-from pruner.learning.config import PairsConfig, RecordedColumns
-from pruner.learning.pairs import LabelledPair, Recorded, folds_by_problem, label_pairs
-from pruner.problems.columns import TEXT, limited, matching, read_parquet, typed_table
+from pruner.learning.config import PairsConfig
+from pruner.learning.pairs import (
+    LabelledPair,
+    PairSource,
+    PrefixedTrace,
+    folds_by_problem,
+    label_pairs,
+    recorded_prefix,
+)
+from pruner.problems.columns import matching, read_parquet
 from pruner.prompts import load_tokenizer, token_ends
-from pruner.results.run_tables import TRACE_COLUMNS, large_texts, read_finished
+from pruner.recordings.recording import Recording, read_recording
 from pruner.rules.prefix import AnyPrefix
-from pruner.settings.section import MAX_COUNT, Section, local_path, target_path
+from pruner.settings.section import Section, local_path, target_path
 from pruner.system.files import write_atomically
 
 PAIRS = pa.schema(
@@ -69,17 +73,19 @@ def build_pairs(config: PairsConfig) -> None:
         InputError: the traces cannot be read, or give no pair.
     """
     target = target_path(config.target)
-    table = read_traces(config)
-    identity = pairs_identity(config, table)
+    try:
+        recording = read_recording(config.source, config.columns)
+    except InputError as error:
+        raise InputError([fault.replace("sampler.", "") for fault in error.faults]) from None
+    if not recording.has_text:
+        raise InputError(f"source {config.source}: its traces have no text. Run it with results.text=true.")
+    made_with = config.model_dump(mode="json", exclude={"source", "target"}) | {"traces": recording.fingerprint}
+    identity = json.dumps(made_with, sort_keys=True)
     if written_identity(target) == identity:
         print(f"nothing to do: {config.target} holds these pairs")
         return
     tokenizer = load_tokenizer(config.tokenizer, None, False)
-    folds = folds_by_problem(table.column("problem_id").to_pylist(), config.folds, config.seed)
-    pairs: list[LabelledPair] = []
-    for traces in traces_by_problem(table, config.patterns, lambda text: token_ends(tokenizer, text)):
-        fold = folds[traces[0].problem_id]
-        pairs += label_pairs(traces, config, lambda answer: cached_key(answer, config.answers), fold)
+    pairs = recorded_pairs(config, recording, lambda text: token_ends(tokenizer, text))
     if not pairs:
         raise InputError(f"source {config.source}: no two traces of a problem have answers and complete prefixes.")
     write_pairs(pairs, target, identity)
@@ -91,69 +97,24 @@ def build_pairs(config: PairsConfig) -> None:
     )
 
 
-def pairs_identity(config: PairsConfig, source: pa.Table) -> str:
-    """Return everything that the pairs are a function of: the config, but for where it writes, and the traces."""
-    digest = blake2b(digest_size=16)
-    for name in source.column_names:
-        for value in source.column(name).to_pylist():
-            digest.update(repr(value).encode())
-    values = config.model_dump(mode="json", exclude={"source", "target"})
-    return json.dumps(values | {"traces": digest.hexdigest()}, sort_keys=True)
-
-
-def read_traces(config: PairsConfig) -> pa.Table:
-    """Return recorded traces with the columns TRACE_COLUMNS, by problem and index.
-
-    Raises:
-        InputError: with all faults.
-    """
-    path = local_path(config.source)
-    table = read_finished(path) if path.is_dir() else _read_recorded(path, config.columns)
-    ids, indexes, texts = (table.column(name).to_pylist() for name in ("problem_id", "trace_index", "text"))
-    faults, seen = [], set()
-    for row, (problem_id, index, text) in enumerate(zip(ids, indexes, texts, strict=True)):
-        if problem_id is None or index is None or text is None:
-            faults.append(f"row {row}: problem_id, trace_index or text is null.")
-        elif (problem_id, index) in seen:
-            faults.append(f"row {row}: problem {problem_id!r} has trace {index} already.")
-        seen.add((problem_id, index))
-    if faults:
-        raise InputError([f"traces {config.source}: {fault}" for fault in limited(faults)])
-    return table.sort_by([("problem_id", "ascending"), ("trace_index", "ascending")])
-
-
-def traces_by_problem(table: pa.Table, patterns: tuple[str, ...], encode: Encode) -> Iterator[list[Recorded]]:
-    """Yield the traces of one problem after the other. An answer that was not recorded is read out of the text."""
-    rows = (row for batch in table.to_batches(max_chunksize=1024) for row in batch.to_pylist())
-    for _, group in groupby(rows, key=itemgetter("problem_id")):
-        yield [_recorded(row, patterns, encode) for row in group]
-
-
-def _recorded(row: dict[str, Any], patterns: tuple[str, ...], encode: Encode) -> Recorded:
-    ids, ends = encode(row["text"])
-    answer = extract_answer(row["text"], patterns) if row["answer"] is None else row["answer"]
-    own = {"question": row["question"] or "", "answer": answer, "token_ids": ids, "token_ends": ends}
-    return Recorded(**{**row, **own})
-
-
-def _read_recorded(path: Path, columns: RecordedColumns) -> pa.Table:
-    wanted = {name: column for name, column in columns.model_dump().items() if column is not None}
-    table = read_parquet(path, f"source {path}", list(wanted.values()))
-    if missing := [column for column in wanted.values() if column not in table.column_names]:
-        raise InputError(f"source {path}: got columns {table.column_names}, missing {missing}. Set columns.*=...")
-    kinds: dict[str, pa.DataType | tuple[int, int]] = dict.fromkeys(wanted.values(), TEXT)
-    table = typed_table(table, kinds | {columns.trace_index: (0, MAX_COUNT)}, f"source {path}")
-    absent = {"answer": None, "problem_set": path.stem, "model": ""}
-    return large_texts(
-        pa.table(
-            {
-                name: table.column(wanted[name])
-                if name in wanted
-                else pa.array([absent[name]] * table.num_rows, pa.string())
-                for name in TRACE_COLUMNS
-            }
+def recorded_pairs(config: PairsConfig, recording: Recording, encode: Encode) -> list[LabelledPair]:
+    """Return the labelled pairs of a recording, by problem and trace indexes. encode: a text's tokens."""
+    truncation = config.prefix.make()
+    folds = folds_by_problem(recording.problems, config.folds, config.seed)
+    pairs: list[LabelledPair] = []
+    for name, recorded in sorted(recording.problems.items()):
+        traces = []
+        for index, trace in sorted(recorded.traces.items()):
+            if trace.finish_reason is None or trace.answer is None:
+                continue
+            prefix = recorded_prefix(trace.text, *encode(trace.text), truncation, config.segment_tokens)
+            if prefix is not None:
+                traces.append(PrefixedTrace(index, prefix, trace.answer, cached_key(trace.answer, config.answers)))
+        source = PairSource(
+            name, recorded.problem.question, folds[name], local_path(config.source).stem, recording.model
         )
-    )
+        pairs += label_pairs(source, traces, config)
+    return pairs
 
 
 def write_pairs(pairs: Iterable[LabelledPair], target: Path, identity: str) -> None:

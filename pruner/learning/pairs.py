@@ -8,7 +8,7 @@ Source: DeepPrune (arXiv 2510.08483): 16 traces per problem, all C(16, 2) = 120 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -18,23 +18,24 @@ from pruner.rules.prefix import Prefix, Truncation
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A finished trace as it was recorded.
+class PrefixedTrace:
+    """A finished trace that a pair can have. answer_key: the answer's canonical key."""
 
-    Attributes:
-        token_ids: of its text, by whichever tokenizer the prefix is counted in.
-        token_ends: token_ends[i] is where token i ends in the text, in characters.
-    """
+    trace_index: int
+    prefix: Prefix
+    answer: str
+    answer_key: str
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """A problem whose traces are paired. model: whose traces they are."""
 
     problem_id: str
-    trace_index: int
     question: str
-    text: str
-    answer: str | None
-    token_ids: tuple[int, ...]
-    token_ends: tuple[int, ...]
-    problem_set: str = ""
-    model: str = ""
+    fold: int
+    problem_set: str
+    model: str
 
 
 @dataclass(frozen=True)
@@ -62,60 +63,47 @@ class LabelledPair:
         return f"{self.problem_set}/{self.problem_id}"
 
 
-def recorded_prefix(recorded: Recorded, truncation: Truncation, segment_tokens: int) -> Prefix | None:
+def recorded_prefix(
+    text: str, token_ids: Sequence[int], token_ends: Sequence[int], truncation: Truncation, segment_tokens: int
+) -> Prefix | None:
     """Return the prefix that the main job would have judged; None if the trace finishes before it is complete.
 
     The recorded trace is cut into the segments that the main job would have sampled.
+
+    Args:
+        token_ids: of the text, by whichever tokenizer the prefix is counted in.
+        token_ends: token_ends[i] is where token i ends in the text, in characters.
     """
-    trace = Trace(recorded.problem_id, recorded.trace_index)
-    total = len(recorded.token_ids)
+    trace = Trace("", 0)
+    total = len(token_ids)
     while True:
         start = trace.num_tokens
         end = min(total, segment_end(start, segment_tokens, truncation.max_tokens, max(total, start + 1)))
         if end == total:
             return None
-        text = recorded.text[len(trace.text) : recorded.token_ends[end - 1]]
-        trace = trace.append(Segment(trace.next_key, end - start, recorded.token_ids[start:end], text, None, 0, 0))
+        piece = text[len(trace.text) : token_ends[end - 1]]
+        trace = trace.append(Segment(trace.next_key, end - start, tuple(token_ids[start:end]), piece, None, 0, 0))
         prefix = truncation.prefix(trace)
         if prefix is not None:
             return prefix
 
 
-def label_pairs(
-    traces: Sequence[Recorded], config: PairsConfig, key_of: Callable[[str], str], fold: int
-) -> list[LabelledPair]:
-    """Return the pairs of one problem, by trace indexes.
-
-    Args:
-        traces: of one problem, in any order; those without an answer or without a complete prefix are left out.
-        key_of: an answer's canonical key; a pair's label is whether its keys are equal.
-    """
-    truncation = config.prefix.make()
-    prefixed = []
-    for trace in sorted(traces, key=lambda trace: trace.trace_index):
-        prefix = recorded_prefix(trace, truncation, config.segment_tokens)
-        if trace.answer is not None and prefix is not None:
-            prefixed.append((trace, trace.answer, prefix))
+def label_pairs(source: PairSource, traces: Sequence[PrefixedTrace], config: PairsConfig) -> list[LabelledPair]:
+    """Return the pairs of one problem. traces: by index; a pair's label is whether the keys of its answers are equal."""
     pairs = [
         LabelledPair(
-            problem_id=left.problem_id,
-            question=left.question,
             left_trace=left.trace_index,
             right_trace=right.trace_index,
-            left=left_prefix.text,
-            right=right_prefix.text,
-            left_tokens=left_prefix.num_tokens,
-            right_tokens=right_prefix.num_tokens,
-            left_answer=left_answer,
-            right_answer=right_answer,
-            label=int(key_of(left_answer) == key_of(right_answer)),
-            fold=fold,
-            problem_set=left.problem_set,
-            model=left.model,
+            left=left.prefix.text,
+            right=right.prefix.text,
+            left_tokens=left.prefix.num_tokens,
+            right_tokens=right.prefix.num_tokens,
+            left_answer=left.answer,
+            right_answer=right.answer,
+            label=int(left.answer_key == right.answer_key),
+            **vars(source),
         )
-        for (left, left_answer, left_prefix), (right, right_answer, right_prefix) in combinations(
-            prefixed[: config.traces_per_problem], 2
-        )
+        for left, right in combinations(traces[: config.traces_per_problem], 2)
     ]
     return _drawn(pairs, config.pairs_per_problem, config.seed, "pair")
 

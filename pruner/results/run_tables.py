@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pruner.errors import InputError, first_line
@@ -20,8 +19,6 @@ from pruner.system.files import files_fingerprint
 
 # What the views add to every row; `filename` only while they read it.
 ADDED_BY_VIEWS = ("run", "filename")
-# What is read of every finished trace.
-TRACE_COLUMNS = ("problem_id", "question", "trace_index", "text", "answer", "problem_set", "model")
 
 
 def read_rows(folder: Path, table: str, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -163,48 +160,6 @@ def speculative_weight(folder: Path) -> float:
     return float(weight)
 
 
-@dataclass(frozen=True)
-class FinishedTrace:
-    """A finished trace of a run: what it says and what it answered."""
-
-    problem_id: str
-    trace_index: int
-    text: str
-    answer: str | None
-
-
-def read_run_traces(folder: Path) -> list[FinishedTrace]:
-    """Return the finished traces of a run.
-
-    Raises:
-        InputError: the folder holds none, or none with text.
-    """
-    names = ["problem_id", "trace_index", "text", "answer"]
-    return [FinishedTrace(**row) for row in read_finished(folder).select(names).to_pylist()]
-
-
 def run_fingerprint(folder: Path) -> str:
     """Return a hash of a run's traces."""
     return files_fingerprint(sorted((folder / "traces").glob("*.parquet")))
-
-
-def read_finished(folder: Path) -> pa.Table:
-    """Return the finished traces of a run with the columns TRACE_COLUMNS. Raises InputError, as `read_run_traces`."""
-    traces, answers = (sorted((folder / name).glob("*.parquet")) for name in ("traces", "answers"))
-    if not traces or not answers:
-        raise InputError(f"source {folder}: holds no traces. Name a finished run's folder or a Parquet file.")
-    names = ["problem_id", "trace_index", "status", "answer"]
-    table = read_tables(traces, names, ["text"])
-    if "text" not in table.column_names:
-        raise InputError(f"source {folder}: its traces have no text. Run it with results.text=true.")
-    names = ["problem_id", "question", "problem_set", "model"]
-    problems = read_tables(answers, names).select(names)
-    finished = large_texts(table.filter(pc.equal(table.column("status"), "finished")))
-    joined = finished.select(["problem_id", "trace_index", "text", "answer"]).join(problems, "problem_id")
-    return joined.select(TRACE_COLUMNS)
-
-
-def large_texts(table: pa.Table) -> pa.Table:
-    """Return the table with 64-bit offsets of its texts: joined or sorted, they may take more than 2 GiB."""
-    place = table.column_names.index("text")
-    return table.set_column(place, "text", table.column("text").cast(pa.large_string()))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -25,7 +26,7 @@ from pruner.judges.card import (
     write_tau,
 )
 from pruner.judges.lexical import WEIGHTS, LexicalJudge, LexicalWeights, load_weights, score
-from pruner.judges.oracle import KnownTrace, OracleJudge
+from pruner.judges.oracle import OracleJudge
 from pruner.judges.prefix_features import FEATURES, pair_features, read_prefix
 from pruner.learning import baselines, lexical
 from pruner.learning.focal import focal_loss
@@ -41,6 +42,7 @@ from pruner.learning.pairs import LabelledPair, drawn_pairs
 from pruner.learning.scoring import score_pairs
 from pruner.learning.tables import ScoreRow, markdown
 from pruner.prompts import BytePrompts
+from pruner.recordings.recording import RecordedProblem, RecordedTrace, Recording
 from pruner.records.traces import PairKey, ProbeKey, Problem, Verdict
 from pruner.rules.prefix import FixedPrefixConfig, Prefix
 from tests.unit.fakes import trace_of
@@ -230,7 +232,10 @@ def test_a_lexical_score_is_a_probability_whatever_the_texts(left, right):
 
 
 def test_the_oracle_knows_the_end_of_the_same_traces_only():
-    known = {("p", 0): KnownTrace("2 + 3 = 5. Done", "5"), ("p", 1): KnownTrace("3 + 2 is 5", "5")}
+    texts = ("2 + 3 = 5. Done", "3 + 2 is 5")
+    traces = {i: RecordedTrace(i, 4, "stop", "5", text) for i, text in enumerate(texts)}
+    problem = RecordedProblem(Problem("p", 0, QUESTION, None), traces)
+    known = Recording({"p": problem}, pa.table({"question": [QUESTION]}), "m", "f")
     judge, there = OracleJudge(known, str), judged("2 + 3 = 5", "3 + 2", "2 x 3")
     assert judge.verdict(PairKey("p", 0, 1), there, []).score == 1.0
     with pytest.raises(InputError, match="no such trace"):
