@@ -1,4 +1,4 @@
-"""Compare judges on labelled pairs: AUROC within problems and pooled, TNR@0.2, calibration; a table and plots.
+"""Compare judges on labelled pairs: AUROC within problems and pooled, TNR@0.2, calibration.
 
 python -m jobs.eval_judge pairs=[.cache/pairs.parquet] target=outputs/judges/mine judges=[.cache/judges/mine,tfidf,length]
 """

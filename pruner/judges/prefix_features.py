@@ -1,4 +1,4 @@
-"""What a prefix says, in a form in which two can be compared: numbers, equations, words. Pure text arithmetic.
+"""Features of a prefix by which two can be compared: numbers, equations, words. Pure text arithmetic.
 
 A prefix is read once, into a Reading; a pair of readings gives a row of features. Nothing here is fitted.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import fsum, log, log1p, sqrt
@@ -32,7 +32,7 @@ class Reading:
     Attributes:
         numbers: those that the question does not contain, with how often they stand there.
         last_numbers: the last few, oldest first, the question's own included.
-        values: what stands behind equality signs; last_value is the last of them.
+        values: the terms behind equality signs; last_value is the last of them.
         conclusions: numbers behind words such as `is`; last_conclusion is the last of them.
         words, tokens: how often; tokens are words, numbers and LaTeX commands.
         hedges: number of words such as `wait`.
@@ -84,70 +84,9 @@ def read_prefix(text: str, question: str) -> Reading:
     )
 
 
-FEATURES = (
-    "same_text",
-    "numbers_shared",
-    "long_numbers_shared",
-    "numbers_cosine",
-    "last_numbers_shared",
-    "last_number_equal",
-    "last_number_found",
-    "values_shared",
-    "last_value_equal",
-    "last_value_found",
-    "last_value_differs",
-    "conclusions_shared",
-    "last_conclusion_equal",
-    "last_conclusion_found",
-    "last_conclusion_differs",
-    "words_cosine",
-    "tokens_cosine",
-    "bigrams_shared",
-    "tail_words_shared",
-    "expressions_shared",
-    "ended_thinking",
-    "hedges_least",
-    "hedges_most",
-    "length_differs",
-    "num_numbers_least",
-    "num_numbers_differs",
-    "new_numbers_least",
-    "values_least",
-)
-
-
 def pair_features(left: Reading, right: Reading) -> tuple[float, ...]:
     """Return one number for each of FEATURES; the order of the two plays no part."""
-    return (
-        float(left.text == right.text),
-        _shared(left.numbers.keys(), right.numbers.keys()),
-        _shared(_long(left.numbers), _long(right.numbers)),
-        _cosine(left.numbers, right.numbers),
-        _shared(frozenset(left.last_numbers), frozenset(right.last_numbers)),
-        float(bool(left.last_numbers) and left.last_numbers[-1:] == right.last_numbers[-1:]),
-        _found(left.last_numbers[-1:], right.numbers) + _found(right.last_numbers[-1:], left.numbers),
-        _shared(left.values, right.values),
-        _equal(left.last_value, right.last_value),
-        _found((left.last_value,), right.values) + _found((right.last_value,), left.values),
-        _differs(left.last_value, right.last_value),
-        _shared(left.conclusions, right.conclusions),
-        _equal(left.last_conclusion, right.last_conclusion),
-        _found((left.last_conclusion,), right.conclusions) + _found((right.last_conclusion,), left.conclusions),
-        _differs(left.last_conclusion, right.last_conclusion),
-        _cosine(left.words, right.words),
-        _cosine(left.tokens, right.tokens),
-        _shared(left.bigrams, right.bigrams),
-        _shared(left.tail_words, right.tail_words),
-        _shared(left.expressions, right.expressions),
-        float(left.has_ended_thinking + right.has_ended_thinking),
-        log1p(min(left.hedges, right.hedges)),
-        log1p(max(left.hedges, right.hedges)),
-        abs(log((1 + left.length) / (1 + right.length))),
-        log1p(min(left.num_numbers, right.num_numbers)),
-        abs(log((1 + left.num_numbers) / (1 + right.num_numbers))),
-        log1p(min(len(left.numbers), len(right.numbers))),
-        log1p(min(len(left.values), len(right.values))),
-    )
+    return tuple(feature(left, right) for feature in _FEATURES.values())
 
 
 def _long(numbers: Mapping[str, int]) -> frozenset[str]:
@@ -183,3 +122,39 @@ def _cosine(left: Mapping[str, int], right: Mapping[str, int]) -> float:
 
 def _norm(counts: Mapping[str, int]) -> float:
     return sqrt(fsum((1 + log(count)) ** 2 for count in counts.values()))
+
+
+# In the order of the weights in every trained judge's file: new features go to the end.
+_FEATURES: dict[str, Callable[[Reading, Reading], float]] = {
+    "same_text": lambda a, b: float(a.text == b.text),
+    "numbers_shared": lambda a, b: _shared(a.numbers.keys(), b.numbers.keys()),
+    "long_numbers_shared": lambda a, b: _shared(_long(a.numbers), _long(b.numbers)),
+    "numbers_cosine": lambda a, b: _cosine(a.numbers, b.numbers),
+    "last_numbers_shared": lambda a, b: _shared(frozenset(a.last_numbers), frozenset(b.last_numbers)),
+    "last_number_equal": lambda a, b: float(bool(a.last_numbers) and a.last_numbers[-1:] == b.last_numbers[-1:]),
+    "last_number_found": lambda a, b: _found(a.last_numbers[-1:], b.numbers) + _found(b.last_numbers[-1:], a.numbers),
+    "values_shared": lambda a, b: _shared(a.values, b.values),
+    "last_value_equal": lambda a, b: _equal(a.last_value, b.last_value),
+    "last_value_found": lambda a, b: _found((a.last_value,), b.values) + _found((b.last_value,), a.values),
+    "last_value_differs": lambda a, b: _differs(a.last_value, b.last_value),
+    "conclusions_shared": lambda a, b: _shared(a.conclusions, b.conclusions),
+    "last_conclusion_equal": lambda a, b: _equal(a.last_conclusion, b.last_conclusion),
+    "last_conclusion_found": lambda a, b: (
+        _found((a.last_conclusion,), b.conclusions) + _found((b.last_conclusion,), a.conclusions)
+    ),
+    "last_conclusion_differs": lambda a, b: _differs(a.last_conclusion, b.last_conclusion),
+    "words_cosine": lambda a, b: _cosine(a.words, b.words),
+    "tokens_cosine": lambda a, b: _cosine(a.tokens, b.tokens),
+    "bigrams_shared": lambda a, b: _shared(a.bigrams, b.bigrams),
+    "tail_words_shared": lambda a, b: _shared(a.tail_words, b.tail_words),
+    "expressions_shared": lambda a, b: _shared(a.expressions, b.expressions),
+    "ended_thinking": lambda a, b: float(a.has_ended_thinking + b.has_ended_thinking),
+    "hedges_least": lambda a, b: log1p(min(a.hedges, b.hedges)),
+    "hedges_most": lambda a, b: log1p(max(a.hedges, b.hedges)),
+    "length_differs": lambda a, b: abs(log((1 + a.length) / (1 + b.length))),
+    "num_numbers_least": lambda a, b: log1p(min(a.num_numbers, b.num_numbers)),
+    "num_numbers_differs": lambda a, b: abs(log((1 + a.num_numbers) / (1 + b.num_numbers))),
+    "new_numbers_least": lambda a, b: log1p(min(len(a.numbers), len(b.numbers))),
+    "values_least": lambda a, b: log1p(min(len(a.values), len(b.values))),
+}
+FEATURES = tuple(_FEATURES)

@@ -18,10 +18,9 @@ from pruner.judges.card import Calibration, read_card, write_tau
 from pruner.judges.probe import EngineProber, ProbeJudgeConfig
 from pruner.learning.baselines import BASELINES
 from pruner.learning.config import EvalConfig
-from pruner.learning.metrics import cautious_threshold, filled, quality, within_difference
+from pruner.learning.metrics import cautious_threshold, quality, within_difference
 from pruner.learning.pair_files import PairSet
 from pruner.learning.pairs import LabelledPair
-from pruner.learning.plots import plot_calibration, plot_roc
 from pruner.learning.scoring import Scored, score_pairs
 from pruner.learning.tables import ScoreRow, write_table
 from pruner.prompts import BytePrompts, Prompts, check_model_folder, model_prompts
@@ -128,7 +127,7 @@ def _ask(config: EvalConfig, judge: JudgeConfig, data: PairSet, pairs: Sequence[
 
 
 def evaluate(config: EvalConfig, judged: Sequence[Judged], pairs: Sequence[LabelledPair], made_by: str) -> str:
-    """Write scores, table and plots; return the table as Markdown.
+    """Write scores and table; return the table as Markdown.
 
     Args:
         judged: the first is compared with all others.
@@ -145,9 +144,6 @@ def evaluate(config: EvalConfig, judged: Sequence[Judged], pairs: Sequence[Label
             lead = within_difference(judged[0].scores, each.scores, labels, problems, *draw)
         figures = quality(each.scores, labels, problems, each.is_probability, *draw)
         rows.append(ScoreRow(each.name, figures, lead, each.tokens_a_pair))
-    plot_roc(labels, {each.name: filled(each.scores) for each in judged}, folder / "roc.png")
-    probabilities = {each.name: filled(each.scores) for each in judged if each.is_probability}
-    plot_calibration(labels, probabilities, folder / "calibration.png")
     return write_table(rows, folder, made_by)
 
 

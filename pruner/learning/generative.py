@@ -16,7 +16,7 @@ from pruner.judges.weight_files import local_folder, weights_fingerprint
 from pruner.learning import trainer
 from pruner.learning.config import GenerativeTrainerConfig
 from pruner.learning.pairs import LabelledPair
-from pruner.learning.trainer import Example
+from pruner.learning.rare_labels import Example, oversampled
 from pruner.prompts import ChatPrompts, load_tokenizer
 from pruner.settings.model import PromptConfig
 from pruner.system.files import write_atomically
@@ -76,10 +76,3 @@ def make_examples(config: GenerativeTrainerConfig, pairs: Sequence[LabelledPair]
     if not fitting:
         raise InputError(f"trainer.max_tokens: got {config.max_tokens}, but every prompt is longer.")
     return fitting
-
-
-def oversampled(examples: Sequence[Example], factor: int) -> list[Example]:
-    """Return the examples, those of the rarer label `factor` times."""
-    same = sum(example.label for example in examples)
-    rarer = 1 if same * 2 < len(examples) else 0
-    return [example for example in examples for _ in range(factor if example.label == rarer else 1)]

@@ -14,6 +14,7 @@ from pruner.judges.prefix_features import FEATURES, pair_features, read_prefix
 from pruner.learning.config import TrainConfig
 from pruner.learning.pair_files import PairSet, read_pair_sets
 from pruner.learning.pairs import LabelledPair, drawn_pairs
+from pruner.learning.saves import CHECKPOINTS
 from pruner.prompts import check_model_folder
 from pruner.settings.section import local_path
 from pruner.system.files import write_text
@@ -79,7 +80,7 @@ def _finish(
         ),
     )
     (folder / _PROGRESS).unlink(missing_ok=True)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def training_pairs(config: TrainConfig, pairs: Sequence[LabelledPair]) -> list[LabelledPair]:

@@ -5,12 +5,9 @@ It knows token ids and labels only: what a prompt says is the caller's.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +20,8 @@ from transformers.utils import logging
 
 from pruner.errors import InputError, first_line
 from pruner.learning.config import GenerativeTrainerConfig
-from pruner.learning.focal import focal_loss
-
-CHECKPOINTS = "checkpoints"
-_STATE = "trainer_state.json"
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt and its label: 1 for same."""
-
-    input_ids: tuple[int, ...]
-    label: int
+from pruner.learning.rare_labels import Example, focal_loss
+from pruner.learning.saves import CHECKPOINTS, last_whole_save
 
 
 def train(
@@ -177,16 +164,3 @@ def _batch(rows: Sequence[Example], tokenizer: Any) -> dict[str, torch.Tensor]:
 def is_main_process() -> bool:
     """Return whether this is, of the processes that train together, the one that writes."""
     return bool(PartialState().is_main_process)
-
-
-def last_whole_save(checkpoints: Path) -> Path | None:
-    """Return the newest save whose state file, which is written last, can be read; delete newer ones, cut off by a kill."""
-    saves = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for save in saves:
-        try:
-            json.loads((save / _STATE).read_text())
-        except (OSError, ValueError):
-            shutil.rmtree(save, ignore_errors=True)
-            continue
-        return save
-    return None

@@ -29,7 +29,6 @@ from pruner.judges.lexical import WEIGHTS, LexicalJudge, LexicalWeights, load_we
 from pruner.judges.oracle import OracleJudge
 from pruner.judges.prefix_features import FEATURES, pair_features, read_prefix
 from pruner.learning import baselines, lexical
-from pruner.learning.focal import focal_loss
 from pruner.learning.metrics import (
     auroc,
     calibration_error,
@@ -39,6 +38,8 @@ from pruner.learning.metrics import (
     within_difference,
 )
 from pruner.learning.pairs import LabelledPair, drawn_pairs
+from pruner.learning.rare_labels import Example, focal_loss, oversampled
+from pruner.learning.saves import last_whole_save
 from pruner.learning.scoring import score_pairs
 from pruner.learning.tables import ScoreRow, markdown
 from pruner.prompts import BytePrompts
@@ -69,8 +70,6 @@ def test_without_gamma_it_is_half_the_cross_entropy():
 
 
 def test_the_rarer_label_is_shown_more_often():
-    from pruner.learning.generative import Example, oversampled
-
     examples = [Example((1,), 1)] * 5 + [Example((2,), 0)] * 2
     shown = oversampled(examples, 3)
     assert sum(e.label for e in shown) == 5 and len(shown) == 5 + 6
@@ -78,8 +77,6 @@ def test_the_rarer_label_is_shown_more_often():
 
 
 def test_a_save_that_was_cut_off_is_deleted_and_the_one_before_is_taken(tmp_path):
-    from pruner.learning.trainer import last_whole_save
-
     for step, state in ((10, "{}"), (20, "{}"), (100, '{"glob')):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)

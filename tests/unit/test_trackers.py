@@ -94,10 +94,10 @@ def test_a_tracker_that_hangs_holds_nothing_up(capsys):
 
 
 def test_there_are_the_trackers_that_the_documents_name():
-    assert list(TRACKERS) == ["mlflow", "none", "trackio", "wandb"]
+    assert list(TRACKERS) == ["mlflow", "none", "wandb"]
 
 
-@pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio"])
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_library_that_is_not_installed_is_said_and_the_run_is_done(name, tmp_path):
     result = run(
         "run", *SMALL, f"tracker={name}", f"run.root={tmp_path}/o", patch=f"import sys; sys.modules['{name}'] = None"
@@ -131,16 +131,6 @@ def test_wandb_works_offline(tmp_path):
     [log] = folder.glob("*.wandb")
     content = log.read_bytes()
     assert b"problems_done" in content and b"run/tokens_net" in content and b"report.html" in content
-
-
-def test_trackio_keeps_the_numbers_in_its_local_database(tmp_path):
-    import sqlite3
-
-    progress = finished(tmp_path, "tracker=trackio", TRACKIO_DIR=str(tmp_path / "t"))
-    with sqlite3.connect(tmp_path / "t/pruner.db") as database:
-        rows = [json.loads(row[0]) for row in database.execute("SELECT metrics FROM metrics")]
-    assert any(row.get("tokens") == progress["tokens"] for row in rows), rows
-    assert any("run/tokens_net" in row for row in rows)
 
 
 def test_a_key_never_reaches_the_runs_folder(tmp_path):
