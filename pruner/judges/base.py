@@ -30,7 +30,7 @@ class Prefixed:
 
 @dataclass(frozen=True)
 class JudgedProblem:
-    """What a judge may know of one problem.
+    """A problem as a judge may know it.
 
     Attributes:
         prompt_token_ids: the problem's prompt, as the sampler reads it.
@@ -75,7 +75,7 @@ class Judge(Protocol):
         """Return the fact that a completion gives, or the missing fact for a request that could not be made."""
 
 
-# Returns a prober whose answers have at most so many tokens.
+# Returns a prober; the argument is the most tokens of an answer.
 MakeProber = Callable[[int], Prober]
 # Returns an answer's canonical key: equal answers have equal keys.
 KeyOf = Callable[[str], str]
@@ -83,7 +83,7 @@ KeyOf = Callable[[str], str]
 
 @dataclass(frozen=True)
 class JudgeContext:
-    """What a judge may know of the run.
+    """The run as a judge may know it.
 
     Attributes:
         seed: of the run.
@@ -106,12 +106,12 @@ class JudgeContext:
 
 
 class JudgeConfig(Choice):
-    """What every judge says of itself; each adds its own settings, and conf/judge/<name>.yaml holds their values.
+    """A judge's settings and what it can do; each judge adds its own settings, and conf/judge/<name>.yaml holds their values.
 
     Attributes:
         reads_text: it reads the texts of prefixes, so it cannot judge traces without any.
         asks_engine: every pair is put to a model.
-        needs_recording: it knows what the traces came to, so it can judge recorded ones only.
+        needs_recording: it knows how the traces end, so it can judge recorded ones only.
         without_engine: which of these judges work without an engine, in words, if not all do.
     """
 
@@ -145,7 +145,7 @@ class JudgeConfig(Choice):
         """Refuse what cannot work before anything is loaded. Raises InputError."""
 
     def fingerprints(self, known: Mapping[str, str]) -> dict[str, str]:
-        """Return hashes of the contents that its verdicts depend on and the config only points at.
+        """Return hashes of the files and folders that its verdicts depend on.
 
         Args:
             known: those of the problems, and of the model if one is loaded.
@@ -158,7 +158,7 @@ class JudgeConfig(Choice):
 
 
 class WithoutRequests:
-    """What judges share that ask nothing of an engine: every pair's verdict is known at once."""
+    """For judges that ask nothing of an engine: every pair's verdict is known at once."""
 
     def prepares(self, trace_index: int, judged: JudgedProblem) -> tuple[Key, ...]:
         return ()
@@ -171,3 +171,8 @@ class WithoutRequests:
 
     def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Probe | Verdict:
         raise AssertionError(f"{type(self).__name__} reads nothing, but {key}")
+
+
+def same_answer(left: str | None, right: str | None, key_of: KeyOf) -> bool:
+    """Return whether two final answers are equal; None equals none."""
+    return left is not None and right is not None and key_of(left) == key_of(right)

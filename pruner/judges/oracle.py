@@ -11,8 +11,17 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pruner.errors import InputError
-from pruner.judges.base import Judge, JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
-from pruner.judges.replay import Noise, NoisyOracle
+from pruner.judges.base import (
+    Judge,
+    JudgeConfig,
+    JudgeContext,
+    JudgedProblem,
+    KeyOf,
+    MakeProber,
+    WithoutRequests,
+    same_answer,
+)
+from pruner.judges.replay import NoisyOracle, NoisyOracleJudgeConfig
 from pruner.recordings.recording import Recording, ReplayColumns, read_recording
 from pruner.records.traces import Fact, PairKey, Verdict
 from pruner.results.run_tables import Cuts, cuts_of, run_fingerprint
@@ -48,7 +57,8 @@ class OracleJudgeConfig(JudgeConfig):
     def make(self, context: JudgeContext, make_prober: MakeProber) -> Judge:
         if self.source is None:
             assert context.replay is not None
-            return NoisyOracle(context.replay, context.key_of, Noise(1.0, 0.5), None, context.seed)
+            exact = NoisyOracleJudgeConfig(name="noisy_oracle", auroc=1.0, prior=0.5, pair_tokens=None)
+            return NoisyOracle(exact, context.replay, context.key_of, context.seed)
         return OracleJudge(read_recording(self.source, ReplayColumns()), context.key_of)
 
 
@@ -66,8 +76,7 @@ class OracleJudge(WithoutRequests):
 
     def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
         left, right = (self._answer(index, judged) for index in (pair.left_trace, pair.right_trace))
-        is_same = left is not None and right is not None and self._key_of(left) == self._key_of(right)
-        return Verdict(pair, 1.0 if is_same else 0.0)
+        return Verdict(pair, float(same_answer(left, right, self._key_of)))
 
     def _answer(self, index: int, judged: JudgedProblem) -> str | None:
         problem_id, prefix = judged.problem.problem_id, judged.traces[index].prefix.text
@@ -90,16 +99,16 @@ def check_cuts(prefix_tokens: int, mine: Cuts, source: Path) -> None:
     Raises:
         InputError: with what to set.
     """
-    found, segment_tokens = cuts_of(source), mine.segment_tokens
+    theirs, segment_tokens = cuts_of(source), mine.segment_tokens
     assert segment_tokens is not None
     if (
-        found.segment_tokens != segment_tokens
+        theirs.segment_tokens != segment_tokens
         or prefix_tokens % segment_tokens
-        or found.align_tokens
+        or theirs.align_tokens
         or mine.align_tokens
     ):
         raise InputError(
-            f"judge.source: {source} has segments of {found.segment_tokens} tokens, this run has {segment_tokens} and prefixes of "
+            f"judge.source: {source} has segments of {theirs.segment_tokens} tokens, this run has {segment_tokens} and prefixes of "
             f"{prefix_tokens}, so its traces are not these. Set sampler.segment_tokens={prefix_tokens}, or a divisor of it, and "
             "sampler.aligned=false in both runs."
         )

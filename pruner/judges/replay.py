@@ -1,4 +1,4 @@
-"""Judges and the prober of a replay: what was recorded, the truth, or the truth with a given amount of noise."""
+"""Judges and the prober of a replay: the recorded verdicts, the truth, or the truth with a given amount of noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pruner.errors import InputError
-from pruner.judges.base import JudgeConfig, JudgeContext, JudgedProblem, KeyOf, MakeProber, WithoutRequests
+from pruner.judges.base import (
+    JudgeConfig,
+    JudgeContext,
+    JudgedProblem,
+    KeyOf,
+    MakeProber,
+    WithoutRequests,
+    same_answer,
+)
 from pruner.recordings.replay import Replay
 from pruner.records.traces import Fact, Key, PairKey, Probe, ProbeKey, Trace, Verdict, hash64
 from pruner.samplers.base import Completion, Request
@@ -77,17 +85,7 @@ class NoisyOracleJudgeConfig(JudgeConfig):
 
     def make(self, context: JudgeContext, make_prober: MakeProber) -> NoisyOracle:
         assert context.replay is not None
-        noise = Noise(self.auroc, self.prior, self.correlation)
-        return NoisyOracle(context.replay, context.key_of, noise, self.pair_tokens, context.seed)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """How a judge errs; see NoisyOracleJudgeConfig."""
-
-    auroc: float
-    prior: float
-    correlation: float = 0.0
+        return NoisyOracle(self, context.replay, context.key_of, context.seed)
 
 
 class NoisyOracle(WithoutRequests):
@@ -100,29 +98,26 @@ class NoisyOracle(WithoutRequests):
 
     Args:
         key_of: an answer's canonical key.
-        pair_tokens: of its prompt beside the two prefixes; None: it costs nothing.
     """
 
     name = "noisy_oracle"
 
-    def __init__(self, replay: Replay, key_of: KeyOf, noise: Noise, pair_tokens: int | None, seed: int) -> None:
+    def __init__(self, config: NoisyOracleJudgeConfig, replay: Replay, key_of: KeyOf, seed: int) -> None:
+        self._config = config
         self._replay = replay
         self._key_of = key_of
-        self._distance = math.sqrt(2.0) * _NORMAL.inv_cdf(noise.auroc) if noise.auroc < 1.0 else math.inf
-        self._prior = math.log(noise.prior / (1.0 - noise.prior))
-        self._correlation = noise.correlation
-        self._pair_tokens = pair_tokens
+        self._distance = math.sqrt(2.0) * _NORMAL.inv_cdf(config.auroc) if config.auroc < 1.0 else math.inf
+        self._prior = math.log(config.prior / (1.0 - config.prior))
         self._seed = seed
 
     def verdict(self, pair: PairKey, judged: JudgedProblem, parts: Sequence[Fact]) -> Verdict:
-        answers = [self._replay.trace(pair.problem_id, i).answer for i in (pair.left_trace, pair.right_trace)]
-        left, right = answers
-        is_same = left is not None and right is not None and self._key_of(left) == self._key_of(right)
-        score = self.score(pair, is_same)
-        if self._pair_tokens is None:
+        left, right = (self._replay.trace(pair.problem_id, i).answer for i in (pair.left_trace, pair.right_trace))
+        score = self.score(pair, same_answer(left, right, self._key_of))
+        tokens = self._config.pair_tokens
+        if tokens is None:
             return Verdict(pair, score)
-        head = self._pair_tokens // 2 + judged.traces[pair.left_trace].prefix.num_tokens
-        tail = self._pair_tokens - self._pair_tokens // 2 + judged.traces[pair.right_trace].prefix.num_tokens
+        head = tokens // 2 + judged.traces[pair.left_trace].prefix.num_tokens
+        tail = tokens - tokens // 2 + judged.traces[pair.right_trace].prefix.num_tokens
         return Verdict(pair, score, prompt_tokens=head + tail, head_tokens=head, output_tokens=1)
 
     def score(self, pair: PairKey, is_same: bool) -> float:
@@ -134,20 +129,19 @@ class NoisyOracle(WithoutRequests):
 
     def _noise(self, pair: PairKey) -> float:
         """Return a draw from a standard normal, always the same for a pair."""
-        own = self._normal("noise", pair.problem_id, pair.left_trace, pair.right_trace)
-        if not self._correlation:
-            return own
-        of_traces = sum(
-            self._normal("trace noise", pair.problem_id, index) for index in (pair.left_trace, pair.right_trace)
-        )
-        return math.sqrt(1.0 - self._correlation) * own + math.sqrt(self._correlation / 2.0) * of_traces
+        shared = self._config.correlation
+        of_pair = self._normal("noise", pair.problem_id, pair.left_trace, pair.right_trace)
+        if not shared:
+            return of_pair
+        of_traces = sum(self._normal("trace noise", pair.problem_id, i) for i in (pair.left_trace, pair.right_trace))
+        return math.sqrt(1.0 - shared) * of_pair + math.sqrt(shared / 2.0) * of_traces
 
     def _normal(self, *parts: int | str) -> float:
         return _NORMAL.inv_cdf((hash64(self._seed, *parts) + 0.5) / 2**63)
 
 
 class RecordedJudgeConfig(JudgeConfig):
-    """Replay only: what the judge of the replayed run said."""
+    """Replay only: the verdicts of the replayed run."""
 
     name: Literal["recorded"]
     reads_text: ClassVar[bool] = False
@@ -197,12 +191,14 @@ class RecordedJudge:
     def read(self, key: Key, completion: Completion | None, judged: JudgedProblem) -> Probe | Verdict:
         """Raises InputError: the run did not judge this pair."""
         probes, verdicts = self._recording.probes, self._recording.verdicts
-        found = (
-            probes.get(key) if isinstance(key, ProbeKey) else verdicts.get(key) if isinstance(key, PairKey) else None
-        )
-        if found is None:
+        fact: Probe | Verdict | None = None
+        if isinstance(key, ProbeKey):
+            fact = probes.get(key)
+        elif isinstance(key, PairKey):
+            fact = verdicts.get(key)
+        if fact is None:
             raise InputError(
                 f"sampler.source: the run has no verdict on {key}. Replay it with the method and settings that it had, or with "
                 "another judge."
             )
-        return found
+        return fact

@@ -14,7 +14,7 @@ from pruner.judges.lexical import LexicalJudge
 from pruner.judges.llm import LlmJudge, LlmJudgeConfig
 from pruner.judges.prefix_features import FEATURES
 from pruner.judges.probe import ProbeJudge
-from pruner.judges.replay import Noise, NoisyOracle
+from pruner.judges.replay import NoisyOracle, NoisyOracleJudgeConfig
 from pruner.prompts import BytePrompts
 from pruner.records.traces import Key, PairKey
 from pruner.samplers.base import Completion, Request
@@ -43,7 +43,8 @@ class KnownAnswers:
 
 
 def _noisy_oracle(prober: Prober, sampler: SimulatedSampler) -> Judge:
-    return NoisyOracle(KnownAnswers(sampler), str, Noise(auroc=0.87, prior=0.5), 20, 0)
+    config = NoisyOracleJudgeConfig(name="noisy_oracle", auroc=0.87, prior=0.5, pair_tokens=20)
+    return NoisyOracle(config, KnownAnswers(sampler), str, 0)
 
 
 def _lexical(prober: Prober, sampler: SimulatedSampler) -> Judge:

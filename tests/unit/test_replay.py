@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pruner.errors import InputError
-from pruner.judges.replay import Noise, NoisyOracle, RecordedJudge, RecordedProber
+from pruner.judges.replay import NoisyOracle, NoisyOracleJudgeConfig, RecordedJudge, RecordedProber
 from pruner.learning.metrics import auroc
 from pruner.recordings.recording import RecordedProblem, RecordedTrace, Recording, ReplayColumns, read_recording
 from pruner.recordings.replay import Replay
@@ -45,6 +45,11 @@ def written(tmp_path, rows):
 
 def replay(tmp_path, rows=FULL, resample=None, **changes):
     return Replay(read(written(tmp_path, rows), **changes), resample, seed=3)
+
+
+def noisy_oracle(tmp_path, **values):
+    config = NoisyOracleJudgeConfig(name="noisy_oracle", pair_tokens=None, **values)
+    return NoisyOracle(config, replay(tmp_path), str, seed=1)
 
 
 def serve(replayed, key, trace_tokens, max_tokens):
@@ -190,7 +195,7 @@ def test_missing_columns_and_no_file_are_refused(tmp_path):
 
 @pytest.mark.parametrize("quality", [0.5, 0.71, 0.87, 1.0])
 def test_a_noisy_oracle_has_the_quality_that_it_is_given(tmp_path, quality):
-    judge = NoisyOracle(replay(tmp_path), str, Noise(quality, 0.5), None, seed=1)
+    judge = noisy_oracle(tmp_path, auroc=quality, prior=0.5)
     labels, scores = [], []
     for number in range(6000):
         label = number % 4 != 0
@@ -201,7 +206,7 @@ def test_a_noisy_oracle_has_the_quality_that_it_is_given(tmp_path, quality):
 
 
 def test_a_noisy_oracles_score_is_a_posterior(tmp_path):
-    judge = NoisyOracle(replay(tmp_path), str, Noise(0.8, 0.75), None, seed=1)
+    judge = noisy_oracle(tmp_path, auroc=0.8, prior=0.75)
     drawn = [(judge.score(PairKey("p", n, n + 1), n % 4 != 0), n % 4 != 0) for n in range(20000)]
     sure = [is_same for score, is_same in drawn if 0.7 < score < 0.8]
     assert fmean(sure) == pytest.approx(0.75, abs=0.04)
@@ -223,7 +228,7 @@ def test_an_unreadable_run_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize("correlation", [0.5, 1.0])
 def test_a_noisy_oracle_whose_errors_are_the_traces_own_is_as_good(tmp_path, correlation):
-    judge = NoisyOracle(replay(tmp_path), str, Noise(0.8, 0.5, correlation), None, seed=1)
+    judge = noisy_oracle(tmp_path, auroc=0.8, prior=0.5, correlation=correlation)
     pairs = [PairKey("p", left, right) for left in range(90) for right in range(left + 1, 90)]
     scores = [(judge.score(pair, (pair.left_trace + pair.right_trace) % 2 == 0), pair) for pair in pairs]
     same = [score for score, pair in scores if (pair.left_trace + pair.right_trace) % 2 == 0]
