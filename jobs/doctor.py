@@ -27,8 +27,8 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--no-engine", action="store_true")
-    found, sys.argv[1:] = parser.parse_known_args()
-    return found
+    known, sys.argv[1:] = parser.parse_known_args()
+    return known
 
 
 OPTIONS = options() if __name__ == "__main__" else argparse.Namespace(json=None, no_engine=False)
@@ -38,14 +38,14 @@ OPTIONS = options() if __name__ == "__main__" else argparse.Namespace(json=None,
 @entry.task
 def main(cfg: DictConfig) -> int:
     config = parse(entry.plain(cfg))
-    found = []
+    findings = []
     for finding in examined(config, entry.task_overrides(), not OPTIONS.no_engine):
         print(line(finding), flush=True)
-        found.append(finding)
-    print(total(found))
+        findings.append(finding)
+    print(total(findings))
     if OPTIONS.json is not None:
-        write_text(OPTIONS.json, to_json(found) + "\n")
-    return int(any(each.level == "FAIL" for each in found))
+        write_text(OPTIONS.json, to_json(findings) + "\n")
+    return int(any(each.level == "FAIL" for each in findings))
 
 
 if __name__ == "__main__":

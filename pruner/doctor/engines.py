@@ -27,7 +27,7 @@ _PROMPTS = 8
 
 @dataclass(frozen=True)
 class Size:
-    """How much is tried. tokens: of a short completion; trace_tokens: of each trace whose speed is measured."""
+    """Sizes of the trials. tokens: of a short completion; trace_tokens: of each trace whose speed is measured."""
 
     tokens: int
     trace_tokens: int
@@ -106,15 +106,15 @@ def opened(config: Config, inputs: Inputs) -> Iterator[Engines]:
 
 
 def checks(engines: Engines) -> Sequence[tuple[str, Check]]:
-    found: list[tuple[str, Check]] = [
+    named: list[tuple[str, Check]] = [
         ("exact", lambda: exactness(engines)),
         ("cache", lambda: cache(engines)),
         ("scores", lambda: scores(engines)),
         ("speed", lambda: speed(engines)),
     ]
     if engines.judge is not None:
-        found.append(("judge", lambda: beside(engines)))
-    return found
+        named.append(("judge", lambda: beside(engines)))
+    return named
 
 
 def exactness(engines: Engines) -> Finding:
@@ -123,7 +123,7 @@ def exactness(engines: Engines) -> Finding:
     chosen = engines.requests(engines.width, half)
     full = drained(engines.sampler, chosen)
     few = chosen[:_PROMPTS]
-    alone = {key: found for each in few for key, found in drained(engines.sampler, [each]).items()}
+    alone = {key: done for each in few for key, done in drained(engines.sampler, [each]).items()}
     going_on = [engines.continued(each, full[each.key], half) for each in few if full[each.key].finish_reason is None]
     cached = drained(engines.sampler, going_on)
     pairs = [(alone[each.key], full[each.key]) for each in few]
@@ -155,10 +155,10 @@ def cache(engines: Engines) -> Finding:
     first = engines.requests(_PROMPTS, engines.size.tokens)
     done = drained(engines.sampler, first)
     going_on = [engines.continued(each, done[each.key], 1) for each in first]
-    found = drained(engines.sampler, going_on).values()
-    prompt, cached = sum(each.prompt_tokens for each in found), sum(each.cached_tokens for each in found)
+    continued = drained(engines.sampler, going_on).values()
+    prompt, cached = (sum(getattr(each, name) for each in continued) for name in ("prompt_tokens", "cached_tokens"))
     # The last block may not be full, and of a full one at least one token is computed again.
-    expected = sum((each.prompt_tokens - 1) // block * block for each in found)
+    expected = sum((each.prompt_tokens - 1) // block * block for each in continued)
     figures = {"prompt_tokens": prompt, "cached_tokens": cached, "whole_blocks": expected}
     what = f"the prefix cache served {cached / prompt:.0%} of the continuations' prompts; whole blocks are {expected / prompt:.0%}"
     if cached < 0.9 * expected:

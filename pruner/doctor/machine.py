@@ -39,7 +39,7 @@ _LOCK_S = 60.0
 
 def checks(config: Config) -> Sequence[tuple[str, Check]]:
     """Return what is looked at, in order."""
-    found: list[tuple[str, Check]] = [
+    named: list[tuple[str, Check]] = [
         ("packages", packages_there),
         ("disk", lambda: disk(config)),
         ("locks", lambda: locks(config)),
@@ -48,14 +48,14 @@ def checks(config: Config) -> Sequence[tuple[str, Check]]:
     ]
     if isinstance(config.sampler, VllmSamplerConfig):
         sampler = config.sampler
-        found.insert(1, ("gpu", cards))
+        named.insert(1, ("gpu", cards))
         if not num_devices():
-            found.insert(2, ("memory", lambda: memory(config, sampler)))
-        found.insert(-2, ("model", lambda: model(config)))
+            named.insert(2, ("memory", lambda: memory(config, sampler)))
+        named.insert(-2, ("model", lambda: model(config)))
     if isinstance(config.sampler, ServerSamplerConfig):
         sampler_config = config.sampler
-        found.insert(-2, ("servers", lambda: servers(config, sampler_config)))
-    return found
+        named.insert(-2, ("servers", lambda: servers(config, sampler_config)))
+    return named
 
 
 def packages_there() -> Finding:
@@ -94,12 +94,12 @@ def servers(config: Config, sampler: ServerSamplerConfig) -> Finding:
 
 def cards() -> Finding:
     check_build()
-    found = visible_cards()
+    listed = visible_cards()
     if not num_devices():
         return Finding("gpu", "PASS", f"none; {os.cpu_count()} CPU cores work", figures={"gpus": 0})
-    names = ", ".join(f"{each.name} (driver {each.driver}, {each.memory_mib // 1024} GiB)" for each in found)
-    figures = {"gpus": num_devices(), "card": found[0].name if found else None}
-    driver = found[0].driver.partition(".")[0] if found else ""
+    names = ", ".join(f"{each.name} (driver {each.driver}, {each.memory_mib // 1024} GiB)" for each in listed)
+    figures = {"gpus": num_devices(), "card": listed[0].name if listed else None}
+    driver = listed[0].driver.partition(".")[0] if listed else ""
     if driver.isdigit() and int(driver) < LEAST_DRIVER:
         advice = f"vLLM's builds are made for CUDA 13, which needs driver {LEAST_DRIVER} or newer."
         return Finding("gpu", "WARN", names, advice, figures)
@@ -229,19 +229,19 @@ def model_folder(path: str, revision: str | None) -> Path:
 def problems(config: Config) -> Finding:
     """Read the problem set, and look whether its prompts fit the context."""
     inputs = read_inputs(config)
-    found = inputs.problems.problems
-    what, figures = f"{len(found):,} problems", {"problems": len(found)}
+    read = inputs.problems.problems
+    what, figures = f"{len(read):,} problems", {"problems": len(read)}
     if isinstance(config.sampler, VllmSamplerConfig):
         prompts = build.make_prompts(config, inputs)
-        longest = max(len(prompts.encode_problem(each)) for each in found[:_PROBLEMS_READ])
+        longest = max(len(prompts.encode_problem(each)) for each in read[:_PROBLEMS_READ])
         figures["longest_prompt"] = longest
         room = config.model.max_model_len - longest
-        what += f", the longest prompt of the first {min(len(found), _PROBLEMS_READ)} has {longest} tokens"
+        what += f", the longest prompt of the first {min(len(read), _PROBLEMS_READ)} has {longest} tokens"
         if room < 1 or room < config.model.sampling.max_tokens:
             advice = "Raise model.max_model_len, or lower model.sampling.max_tokens."
             what += f", which leaves {max(0, room)} of {config.model.sampling.max_tokens} tokens for a trace"
             return Finding("problems", "FAIL" if room < 1 else "WARN", what, advice, figures)
-    if any(each.answer is None for each in found):
+    if any(each.answer is None for each in read):
         advice = "They are answered, and count in no accuracy."
         return Finding("problems", "WARN", f"{what}; some have no gold answer", advice, figures)
     return Finding("problems", "PASS", what, figures=figures)

@@ -33,13 +33,13 @@ def killed_and_continued(config: Config, overrides: Sequence[str]) -> Finding:
     tokens = 64 if config.sampler.segment_tokens is None else min(64, config.sampler.segment_tokens)
     with tempfile.TemporaryDirectory(dir=local_path(config.run.root), prefix=".doctor-") as name:
         root = Path(name)
-        own = [f"run.root={root}", f"run.name={_RUN}", f"problems.limit={_PROBLEMS}", f"budget={_BUDGET}"]
-        own += [
+        small = [f"run.root={root}", f"run.name={_RUN}", f"problems.limit={_PROBLEMS}", f"budget={_BUDGET}"]
+        small += [
             "checkpoint.every_segments=1",
             f"model.sampling.max_tokens={2 * tokens}",
             f"sampler.segment_tokens={tokens}",
         ]
-        command = [sys.executable, "-m", "jobs.run", *overrides, *own]
+        command = [sys.executable, "-m", "jobs.run", *overrides, *small]
         with (root / "log").open("w") as log:
             job = subprocess.Popen(command, stdout=log, stderr=log)
             if not _has_committed(root, job):
@@ -55,9 +55,9 @@ def killed_and_continued(config: Config, overrides: Sequence[str]) -> Finding:
             code = subprocess.run(command, stdout=log, stderr=log).returncode
         if code != 0:
             return _failed(f"the killed run could not be continued (exit code {code})", root)
-        found = audit(root / _RUN)
-        if found.faults:
-            return Finding("resume", "FAIL", found.faults[0], "Please report this: facts were lost or doubled.")
+        faults = audit(root / _RUN).faults
+        if faults:
+            return Finding("resume", "FAIL", faults[0], "Please report this: facts were lost or doubled.")
         took_s = time.monotonic() - started
         what = f"a run killed after its first commit left nothing behind {left_s:.1f} s later, and was continued in {took_s:.0f} s"
         return Finding("resume", "PASS", what, figures={"gone_s": round(left_s, 1), "continued_s": round(took_s, 1)})

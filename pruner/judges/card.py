@@ -1,4 +1,4 @@
-"""judge.json: what a trained judge is, what it was trained on, and what it may be used with.
+"""judge.json: a trained judge's kind, its training problems, and the prefix and base model that it belongs to.
 
 Written last into a judge's folder, so a folder that has it is whole.
 """
@@ -20,13 +20,13 @@ from pruner.settings.section import Section, describe_fault
 from pruner.system.files import write_text
 
 CARD = "judge.json"
-# Its name has no suffix, so that it is no part of the folder's fingerprint: what it says is looked up, and stands in the run's config.
+# Its name has no suffix, so that it is no part of the folder's fingerprint: the threshold is looked up, and stands in the run's config.
 CALIBRATION = "calibration"
 
 
 class GenerativeCard(Section):
     """base: path or hub id of the model that was trained. is_adapter: the folder holds a LoRA adapter for it, else a
-    whole model. base_fingerprint: of its weights (weights.py)."""
+    whole model. base_fingerprint: of its weights (weight_files.py)."""
 
     kind: Literal["generative"]
     base: str

@@ -14,7 +14,7 @@ _FIELD = re.compile(r"\{(?:question|left|right)\}")
 
 @dataclass(frozen=True)
 class PairPrompt:
-    """How a pair is put to a judge.
+    """The prompt that puts a pair to a judge.
 
     Attributes:
         prompt: the user's message, with {left} and {right}, and mostly {question}.

@@ -61,8 +61,8 @@ class RecordedProber:
                 f"sampler.source: trace {trace.trace_index} of problem {key.problem_id} was recorded without probes. Choose a "
                 "method or a judge that asks for none, or record with one that does."
             )
-        found = trace.probe_at(key.num_tokens)
-        answer = found[1] if found is not None else None
+        probe = trace.probe_at(key.num_tokens)
+        answer = probe[1] if probe is not None else None
         shared = self.replay.source(key.problem_id).prompt_tokens + key.num_tokens
         return Probe(key, self.output_tokens, (), answer or "", answer, shared + self.opening_tokens, 0, shared)
 

@@ -113,11 +113,11 @@ def _ask(config: EvalConfig, judge: JudgeConfig, data: PairSet, pairs: Sequence[
         return EngineProber(model.probe, prompts.encode_text(model.probe), max_tokens, model.max_model_len)
 
     def engine() -> Sampler:
-        own = judge.engine()
-        if own is None:
+        settings = judge.engine()
+        if settings is None:
             spec = vllm_engines.sampler_spec(model, sampler, None)
         else:
-            spec = vllm_engines.judge_spec(own, model, sampler)
+            spec = vllm_engines.judge_spec(settings, model, sampler)
         return sampler.start("the judge's engine", spec)
 
     made = judge.make(_context(config, data, pairs), prober)

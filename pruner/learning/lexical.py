@@ -57,8 +57,8 @@ def _weights(l2: float, x: NDArray[np.float64], y: NDArray[np.int_], problem: ND
     # One penalty for all columns: a larger column stands for a smaller penalty.
     intercepts = OneHotEncoder().fit_transform(problem[:, None]) * math.sqrt(l2 / _INTERCEPT_L2)
     model = _regression(1.0 / (2.0 * l2), fit_intercept=False)
-    found = model.fit(sparse.hstack([x, intercepts]).tocsr(), y, counts[problem]).coef_[0, : x.shape[1]]
-    return np.asarray(found)
+    weights = model.fit(sparse.hstack([x, intercepts]).tocsr(), y, counts[problem]).coef_[0, : x.shape[1]]
+    return np.asarray(weights)
 
 
 def _regression(c: float, fit_intercept: bool = True) -> LogisticRegression:

@@ -1,5 +1,4 @@
-"""How good a judge's scores are, overall and within problems, with bootstrap intervals over problems. Owns scikit-learn's
-metrics.
+"""Quality of a judge's scores, overall and within problems, with bootstrap intervals over problems. Owns scikit-learn's metrics.
 
 Pairs of one problem share its difficulty, so a score that only knows the problem looks good when all pairs are pooled. What
 clustering needs is to distinguish pairs of one problem: the within-problem AUROC, a mean over problems with both kinds.
@@ -18,7 +17,7 @@ from pruner.statistics.intervals import Interval, interval, resamplings
 
 Floats = NDArray[np.float64]
 _BINS = 10
-# Half a pair is neither found nor missed: what a missing verdict counts as in a ranking.
+# A missing verdict counts as half in a ranking.
 _MISSING = 0.5
 # Share of different pairs that a judge's own threshold may take for the same.
 _MOST_MERGED = 0.1
@@ -159,8 +158,8 @@ def _has_both(labels: NDArray[np.int_], weights: Floats | None) -> bool:
 
 def _aurocs(labels: NDArray[np.int_], scores: Floats, problem: NDArray[np.int_]) -> dict[int, float]:
     """Return the AUROC within each problem that has both kinds of pairs, by its number."""
-    found = {k: auroc(labels[problem == k], scores[problem == k]) for k in range(int(problem.max()) + 1)}
-    return {k: value for k, value in found.items() if value is not None}
+    values = {k: auroc(labels[problem == k], scores[problem == k]) for k in range(int(problem.max()) + 1)}
+    return {k: value for k, value in values.items() if value is not None}
 
 
 def _mean(values: dict[int, float], draws: NDArray[np.int_]) -> Interval:

@@ -110,10 +110,10 @@ def judged_problems(pairs: Sequence[LabelledPair], prompts: Prompts) -> Mapping[
 def _prefixed(problem: str, pairs: Sequence[LabelledPair], prompts: Prompts) -> Mapping[int, Prefixed]:
     prefixes = {pair.left_trace: Prefix(pair.left, pair.left_tokens) for pair in pairs}
     prefixes |= {pair.right_trace: Prefix(pair.right, pair.right_tokens) for pair in pairs}
-    found = {}
+    traces = {}
     for index, prefix in prefixes.items():
         # Recorded traces have no token ids; the prefix's text is encoded anew, for the probe that continues it.
         ids = prompts.encode_text(prefix.text)
         segment = Segment(SegmentKey(problem, index, 0), len(ids), ids, prefix.text, None, 0, 0)
-        found[index] = Prefixed(Trace(problem, index).append(segment), prefix)
-    return found
+        traces[index] = Prefixed(Trace(problem, index).append(segment), prefix)
+    return traces

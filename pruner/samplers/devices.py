@@ -40,7 +40,7 @@ def num_devices() -> int:
 
 
 def planned_devices() -> int:
-    """Return the number of GPUs; where none is, of those that CUDA_VISIBLE_DEVICES names, to show what a node with them would start."""
+    """Return the number of GPUs; if there is none, of those that CUDA_VISIBLE_DEVICES names, to show what a node with them would start."""
     return num_devices() or len([gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu])
 
 
@@ -50,11 +50,11 @@ def visible_cards() -> list[Card]:
         return []
     command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S)
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S)
     except (OSError, subprocess.TimeoutExpired):
         return []
     cards = []
-    for line in found.stdout.splitlines() if found.returncode == 0 else []:
+    for line in listed.stdout.splitlines() if listed.returncode == 0 else []:
         name, driver, memory = ([each.strip() for each in line.split(",")] + ["", "", ""])[:3]
         cards.append(Card(name, driver, int(memory) if memory.isdigit() else 0))
     return cards
@@ -102,13 +102,13 @@ def exact_faults(model_type: str | None) -> tuple[str | None, str | None]:
     """
     if model_type == _INEXACT:
         return f"sampler.exact: a {model_type} model is not exact with vLLM's batch-invariant kernels", None
-    found = vllm_version()
-    numbers = tuple(int(each) for each in (found or "").split(".")[:2] if each.isdigit())
+    version = vllm_version()
+    numbers = tuple(int(each) for each in (version or "").split(".")[:2] if each.isdigit())
     if numbers and numbers < _EXACT_VLLM:
         least = ".".join(map(str, _EXACT_VLLM))
         return (
             None,
-            f"sampler.exact: vLLM {found} is older than {least}, whose batch-invariant kernels are better tried",
+            f"sampler.exact: vLLM {version} is older than {least}, whose batch-invariant kernels are better tried",
         )
     return None, None
 

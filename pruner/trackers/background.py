@@ -62,7 +62,7 @@ class BackgroundTracker:
         self._put(lambda tracker: tracker.add_file(path))
 
     def close(self, wait_s: float = _CLOSE_S) -> None:
-        """Wait until everything is shown, but no longer than so many seconds."""
+        """Wait until everything is shown, but no longer than `wait_s` seconds."""
         if self._thread is None or self._has_failed:
             return
         with contextlib.suppress(queue.Full):

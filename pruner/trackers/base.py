@@ -1,4 +1,4 @@
-"""What a tracker is given."""
+"""The interface of a tracker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pruner.settings.section import Choice
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What is tracked: a shard of a run.
+    """A shard of a run that is tracked.
 
     Attributes:
         name: the run's, with the shard's number if there are several.
@@ -44,7 +44,7 @@ class Tracker(Protocol):
 
 
 class TrackerConfig(Choice):
-    """How a tracker is reached. Keys come from its own environment variables, and are never in the configuration."""
+    """A tracker's address. Keys come from its own environment variables, and are never in the configuration."""
 
     @abstractmethod
     def open(self, run: TrackedRun) -> Tracker | None:

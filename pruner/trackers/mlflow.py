@@ -32,8 +32,8 @@ class MlflowTrackerConfig(TrackerConfig):
         from mlflow.entities import Param
 
         client = MlflowClient(tracking_uri=uri)
-        found = client.get_experiment_by_name(self.experiment)
-        experiment = client.create_experiment(self.experiment) if found is None else found.experiment_id
+        known = client.get_experiment_by_name(self.experiment)
+        experiment = client.create_experiment(self.experiment) if known is None else known.experiment_id
         earlier = client.search_runs([experiment], filter_string=f"tags.`pruner.key` = '{run.key}'", max_results=1)
         if earlier:
             return _Mlflow(client, earlier[0].info.run_id)
