@@ -33,11 +33,11 @@ def main(cfg: DictConfig) -> int:
 
 def models(config: Config) -> list[tuple[str, str | None]]:
     """Return (folder or hub id, revision) of every model that the configuration loads."""
-    found = [(config.model.path, config.model.revision)]
+    loaded = [(config.model.path, config.model.revision)]
     judge = config.judge.engine() if config.method.uses_judge else None
     if judge is not None:
-        found += [(path, None) for path in (judge.path, judge.adapter) if path is not None]
-    return list(dict.fromkeys(found))
+        loaded += [(path, None) for path in (judge.path, judge.adapter) if path is not None]
+    return list(dict.fromkeys(loaded))
 
 
 def fetched(path: str, revision: str | None) -> str:

@@ -271,7 +271,7 @@ def typed_table(
 
     Args:
         wanted: by column; a pair is a whole number's range. Columns that are not there are not looked for.
-        hint: is added to what is said of a column of another type.
+        hint: follows the fault of a column of another type.
 
     Raises:
         InputError: with a line for every column of another type, or for every number that is out of its range.

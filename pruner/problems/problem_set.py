@@ -47,7 +47,7 @@ class ProblemsConfig(Section):
 
 
 class ShardConfig(Section):
-    """Which slice of the problem set this process works on: problems whose index % count == index."""
+    """The slice of the problem set that this process works on: problems whose index % count == index."""
 
     index: Annotated[int, Field(ge=0, lt=MAX_SHARDS)]
     count: Annotated[int, Field(ge=1, le=MAX_SHARDS)]

@@ -71,7 +71,7 @@ def shaped(source: pa.Table, columns: ProblemColumns, what: str, stem: str) -> t
         InputError: with all faults, each with its row.
     """
     source, names = _named(source, _wanted(source, columns, what), what)
-    is_choice = _is_choice(source, names["answer"])
+    is_choice = _is_choice(source, names)
     is_gpqa = _is_gpqa(source, columns)
     if is_gpqa:
         made = _from_gpqa(source, what)
@@ -171,13 +171,15 @@ def _from_columns(
     return made | messages
 
 
-def _is_choice(source: pa.Table, answer: str | None) -> bool:
+def _is_choice(source: pa.Table, names: Mapping[str, str | None]) -> bool:
     """Return whether an answer is the index of one of a row's `choices`."""
-    if answer is None or "choices" not in source.column_names:
+    if names["answer"] is None or "choices" not in source.column_names:
         return False
-    kind = source.schema.field("choices").type
-    is_texts = pa.types.is_list(kind) and is_text(kind.value_type)
-    return bool(is_texts and pa.types.is_integer(source.schema.field(answer).type))
+    choices, question, answer = (
+        source.schema.field(name).type for name in ("choices", names["question"], names["answer"])
+    )
+    has_texts = pa.types.is_list(choices) and is_text(choices.value_type)
+    return bool(has_texts and is_text(question) and pa.types.is_integer(answer))
 
 
 def _from_choices(source: pa.Table, names: Mapping[str, str | None], what: str) -> dict[str, pa.Array]:
@@ -188,12 +190,12 @@ def _from_choices(source: pa.Table, names: Mapping[str, str | None], what: str) 
     faults, questions, letters = [], [], []
     for row, (text, choices, index) in enumerate(rows):
         options = [each or "" for each in choices or ()]
-        if text is None or not 0 <= (index or 0) < len(options) <= len(string.ascii_uppercase):
+        if not 0 <= (index or 0) < len(options) <= len(string.ascii_uppercase):
             faults.append(
-                f"{what}: row {row}: {answer} is {index}, expected the index of one of its {len(options)} choices."
+                f"{what}: row {row}: {answer} is {index}, expected the index of one of its {len(options)} choices. Rename the column choices if it is not."
             )
             continue
-        questions.append(_with_options(text, options))
+        questions.append(None if text is None else _with_options(text, options))
         letters.append(None if index is None else string.ascii_uppercase[index])
     if faults:
         raise InputError(limited(faults))

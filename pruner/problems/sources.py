@@ -66,15 +66,14 @@ def _load_dataset(what: str, name: str, config: str | None, split: str | None, f
     for name_of_logger in ("datasets", "huggingface_hub"):  # what they have to say is in the error
         logging.getLogger(name_of_logger).setLevel(logging.ERROR)
     try:
-        found = datasets.load_dataset(name, config, data_files=file)
-        if split is None and len(found) > 1:
-            raise InputError(
-                f"{what}: has the splits {sorted(found)}. Name one: datasets:{name}:{config + ':' if config else ''}{sorted(found)[0]}"
-            )
-        chosen = split or next(iter(found))
-        if chosen not in found:
-            raise InputError(f"{what}: has no split {chosen}, only {sorted(found)}.")
-        table = found[chosen].with_format("arrow")[:]
+        splits = datasets.load_dataset(name, config, data_files=file)
+        if split is None and len(splits) > 1:
+            address = ":".join([name, *([config] if config else []), min(splits)])
+            raise InputError(f"{what}: has the splits {sorted(splits)}. Name one: datasets:{address}")
+        chosen = split or next(iter(splits))
+        if chosen not in splits:
+            raise InputError(f"{what}: has no split {chosen}, only {sorted(splits)}.")
+        table = splits[chosen].with_format("arrow")[:]
     except InputError:
         raise
     except Exception as error:  # of many libraries: files, the hub, its cache

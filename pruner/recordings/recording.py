@@ -33,11 +33,7 @@ _COLUMNS = {
     ),
     "verdicts": ("problem_id", "left_trace", "right_trace", "score", "prompt_tokens", "head_tokens", "output_tokens"),
 }
-
-
 _OPTIONAL = ("text", "token_ids", "confidence")
-
-
 # Rows that are held as Python values at once.
 _BATCH_ROWS = 64
 
@@ -115,7 +111,7 @@ class Recording:
         probes, verdicts: the judge's, of an earlier run; probes of a plain Parquet are in its traces.
         carried: the question and further columns, one row per problem.
         segment_tokens, align_tokens, cache_block_tokens: how the earlier run cut its traces, and of its prefix cache; None: not known.
-        typical_tokens: of a trace, as the earlier run's model said; None: not known.
+        typical_tokens: of a trace of the earlier run's model; None: not known.
         model: whose traces they are.
         fingerprint: of all that.
     """
@@ -132,8 +128,12 @@ class Recording:
     verdicts: Mapping[PairKey, Verdict] = field(default_factory=dict)
 
     @property
+    def traces(self) -> list[RecordedTrace]:
+        return [trace for each in self.problems.values() for trace in each.traces.values()]
+
+    @property
     def has_text(self) -> bool:
-        return any(trace.text for each in self.problems.values() for trace in each.traces.values())
+        return any(trace.text for trace in self.traces)
 
 
 def read_recording(source: str, columns: ReplayColumns, no_answer: Sequence[str] = ()) -> Recording:
@@ -164,10 +164,7 @@ def _read_parquet(path: Path, columns: ReplayColumns, no_answer: Sequence[str]) 
         )
     present = {name: column for name, column in names.items() if column in table.column_names}
     table = typed_table(table, {column: _KINDS[name] for name, column in present.items()}, f"traces {path}")
-    rows = [
-        _packed({name: row[column] for name, column in present.items()})
-        for row in _rows(table.select(list(dict.fromkeys(present.values()))))
-    ]
+    rows = list(_rows(pa.table({name: table.column(column) for name, column in present.items()})))
     if not rows:
         raise InputError(f"traces {path}: holds no traces.")
     if faults := list(_faults(rows)):
@@ -178,7 +175,7 @@ def _read_parquet(path: Path, columns: ReplayColumns, no_answer: Sequence[str]) 
     problems = {
         name: RecordedProblem(
             Problem(name, index, str(group[0].get("question") or ""), str(group[0]["gold_answer"]).strip()),
-            {row["trace_index"]: _trace(row, no_answer) for row in group},
+            {row["trace_index"]: _plain_trace(row, no_answer) for row in group},
         )
         for index, (name, group) in enumerate(grouped.items())
     }
@@ -228,23 +225,31 @@ def _length_faults(row: Mapping[str, Any], tokens: int) -> Iterator[str]:
         yield f"{len(probes)} probes, one every {every} tokens, are longer than the trace of {tokens}."
 
 
-def _trace(row: Mapping[str, Any], no_answer: Sequence[str]) -> RecordedTrace:
-    tokens, text, every = int(row["num_tokens"]), row.get("text") or "", int(row.get("probe_every") or 0)
+def _plain_trace(row: Mapping[str, Any], no_answer: Sequence[str]) -> RecordedTrace:
+    """Return the trace of a row of a plain Parquet, one piece of text and tokens."""
+    tokens, every = row["num_tokens"], row.get("probe_every") or 0
     answer = _given(row["answer"], no_answer)
+    reason = row.get("finish_reason") or ("stop" if answer is not None else "length")
+    pieces = {"segment_tokens": [tokens], "segment_chars": [len(row.get("text") or "")]}
+    probes = tuple(
+        (min(number * every, tokens), _given(probe, no_answer))
+        for number, probe in enumerate(row.get("probes") or (), start=1)
+    )
+    return _trace(dict(row) | pieces | {"answer": answer, "finish_reason": reason}, probes)
+
+
+def _trace(row: Mapping[str, Any], probes: tuple[tuple[int, str | None], ...]) -> RecordedTrace:
     return RecordedTrace(
-        trace_index=int(row["trace_index"]),
-        num_tokens=tokens,
-        finish_reason=row.get("finish_reason") or ("stop" if answer is not None else "length"),
-        answer=answer,
-        text=text,
+        trace_index=row["trace_index"],
+        num_tokens=row["num_tokens"],
+        finish_reason=row["finish_reason"],
+        answer=row["answer"],
+        text=row.get("text") or "",
         token_ids=row.get("token_ids") or (),
         confidence=row.get("confidence") or (),
-        segment_tokens=(tokens,),
-        segment_chars=(len(text),),
-        probes=tuple(
-            (min((number + 1) * every, tokens), _given(probe, no_answer))
-            for number, probe in enumerate(row.get("probes") or ())
-        ),
+        segment_tokens=tuple(row["segment_tokens"]),
+        segment_chars=tuple(row["segment_chars"]),
+        probes=probes,
     )
 
 
@@ -258,7 +263,7 @@ def _read_run(folder: Path) -> Recording:
     files = {name: sorted((folder / name).glob("shard=*.parquet")) for name in names}
     if not files["answers"] or not files["traces"]:
         raise InputError(f"sampler.source: {folder} holds no traces. Name a finished run's folder or a Parquet file.")
-    tables = {name: read_tables(found, _COLUMNS[name], _OPTIONAL) for name, found in files.items() if found}
+    tables = {name: read_tables(paths, _COLUMNS[name], _OPTIONAL) for name, paths in files.items() if paths}
     probes, verdicts = _run_probes(tables.get("probes")), _run_verdicts(tables.get("verdicts"))
     # What could not be sampled cannot be replayed.
     sampled = pc.not_equal(tables["answers"].column("status"), "failed")
@@ -288,7 +293,7 @@ def _run_probes(table: pa.Table | None) -> dict[ProbeKey, Probe]:
         Probe(
             ProbeKey(row["problem_id"], row["trace_index"], row["num_tokens"]),
             row["output_tokens"],
-            TokenIds(row["token_ids"]),
+            row["token_ids"],
             row["text"],
             row["answer"],
             row["prompt_tokens"],
@@ -317,55 +322,36 @@ def _run_verdicts(table: pa.Table | None) -> dict[PairKey, Verdict]:
 
 def _run_problems(answers: pa.Table, traces: pa.Table, probes: Iterable[Probe]) -> dict[str, RecordedProblem]:
     """Return the problems that have an answer, with their traces, in the order of the answers."""
-    found: dict[str, dict[int, RecordedTrace]] = {name: {} for name in answers.column("problem_id").to_pylist()}
+    traces_of: dict[str, dict[int, RecordedTrace]] = {name: {} for name in answers.column("problem_id").to_pylist()}
     asked: dict[tuple[str, int], list[tuple[int, str | None]]] = {}
     for probe in sorted(probes, key=lambda each: each.key.num_tokens):
         asked.setdefault((probe.key.problem_id, probe.key.trace_index), []).append((probe.key.num_tokens, probe.answer))
     for row in _rows(traces):
         # Else its problem's answer is not written, or nobody asked for the trace, so that its answer was not read.
-        if row["problem_id"] in found and row["status"] != "speculative":
-            own = asked.get((row["problem_id"], row["trace_index"]), ())
-            found[row["problem_id"]][row["trace_index"]] = _run_trace(_packed(row), tuple(own))
+        if row["problem_id"] in traces_of and row["status"] != "speculative":
+            probed = tuple(asked.get((row["problem_id"], row["trace_index"]), ()))
+            row["num_tokens"] = row["tokens_sampled"]
+            traces_of[row["problem_id"]][row["trace_index"]] = _trace(row, probed)
     rows = answers.select(["problem_id", "question", "gold", "tokens_prompt"]).to_pylist()
     return {
         row["problem_id"]: RecordedProblem(
             Problem(row["problem_id"], index, row["question"], row["gold"]),
-            found[row["problem_id"]],
+            traces_of[row["problem_id"]],
             row["tokens_prompt"],
         )
         for index, row in enumerate(rows)
     }
 
 
-def _run_trace(row: Mapping[str, Any], probes: tuple[tuple[int, str | None], ...]) -> RecordedTrace:
-    return RecordedTrace(
-        trace_index=row["trace_index"],
-        num_tokens=row["tokens_sampled"],
-        finish_reason=row["finish_reason"],
-        answer=row["answer"],
-        text=row.get("text") or "",
-        token_ids=row.get("token_ids") or (),
-        confidence=row.get("confidence") or (),
-        segment_tokens=tuple(row["segment_tokens"]),
-        segment_chars=tuple(row["segment_chars"]),
-        probes=probes,
-    )
-
-
-def _rows(table: pa.Table | None) -> Iterable[dict[str, Any]]:
-    if table is None:
-        return
-    for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from batch.to_pylist()
-
-
-def _packed(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row with what it has of each token in four bytes; as Python numbers a long trace takes ten times as much."""
-    for name, pack in (("token_ids", TokenIds), ("confidence", lambda values: array("f", values))):
-        if row.get(name) is not None:
-            with contextlib.suppress(TypeError, OverflowError):
-                row[name] = pack(row[name])
-    return row
+def _rows(table: pa.Table | None) -> Iterator[dict[str, Any]]:
+    """Yield rows, with what they have of each token in four bytes; as Python numbers a long trace takes ten times as much."""
+    batches = () if table is None else table.to_batches(max_chunksize=_BATCH_ROWS)
+    for row in (row for batch in batches for row in batch.to_pylist()):
+        for name, pack in (("token_ids", TokenIds), ("confidence", lambda values: array("f", values))):
+            if row.get(name) is not None:
+                with contextlib.suppress(TypeError, OverflowError):
+                    row[name] = pack(row[name])
+        yield row
 
 
 _KINDS: dict[str, pa.DataType | tuple[int, int]] = {

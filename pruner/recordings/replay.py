@@ -19,7 +19,7 @@ from pruner.records.traces import Probe, ProbeKey, Problem, hash64
 
 @dataclass(frozen=True)
 class ProbeCost:
-    """What a probe is taken to cost where the recording does not say, in tokens: decoded, and of the answer opening."""
+    """The assumed cost of a probe that was recorded without one, in tokens: decoded, and of the answer opening."""
 
     output_tokens: int
     opening_tokens: int
@@ -53,8 +53,8 @@ class Replay:
         for repetition in range(self._resample or 1):
             for name in names:
                 problem = self.recording.problems[name].problem
-                own = name if self._resample is None else f"{name}#{repetition}"
-                problems.append(Problem(own, len(problems), problem.question, problem.answer))
+                problem_id = name if self._resample is None else f"{name}#{repetition}"
+                problems.append(Problem(problem_id, len(problems), problem.question, problem.answer))
             tables.append(
                 carried.append_column("source_problem_id", pa.array(names, pa.string())).append_column(
                     "repetition", pa.array([repetition] * len(names), pa.int32())
@@ -70,7 +70,7 @@ class Replay:
         """Return what is at this place of the problem's order.
 
         Raises:
-            InputError: so many traces were not recorded.
+            InputError: there is none at this place.
         """
         traces = self.source(problem_id).traces
         index = trace_index if self._resample is None else self._order(problem_id, traces)[trace_index]
@@ -87,8 +87,8 @@ class Replay:
             return None
         trace_index = self.trace(key.problem_id, key.trace_index).trace_index
         problem_id = self.source(key.problem_id).problem.problem_id
-        found = self.recording.probes.get(ProbeKey(problem_id, trace_index, key.num_tokens))
-        return None if found is None else replace(found, key=key)
+        recorded = self.recording.probes.get(ProbeKey(problem_id, trace_index, key.num_tokens))
+        return None if recorded is None else replace(recorded, key=key)
 
     def check_budget(self, budget: int) -> None:
         """Raises InputError: a problem has fewer traces than may be started."""
@@ -102,7 +102,7 @@ class Replay:
 
     def check_confidences(self) -> None:
         """Raises InputError: a trace has none."""
-        traces = [trace for recorded in self.recording.problems.values() for trace in recorded.traces.values()]
+        traces = self.recording.traces
         if bare := sum(not trace.confidence for trace in traces):
             raise InputError(
                 f"sampler.source: {bare} of {len(traces)} traces have no confidences, expected one number a token. "
@@ -113,9 +113,9 @@ class Replay:
         """Return what the recorded run knew of a trace's typical length; else the mean of all traces that finished, or of all."""
         if self.recording.typical_tokens is not None:
             return self.recording.typical_tokens
-        traces = [trace for recorded in self.recording.problems.values() for trace in recorded.traces.values()]
-        finished = [trace.num_tokens for trace in traces if trace.finish_reason is not None]
-        lengths = finished or [trace.num_tokens for trace in traces]
+        traces = self.recording.traces
+        lengths = [trace.num_tokens for trace in traces if trace.finish_reason is not None]
+        lengths = lengths or [trace.num_tokens for trace in traces]
         return max(1, round(sum(lengths) / len(lengths)))
 
     def _order(self, problem_id: str, traces: Mapping[int, RecordedTrace]) -> tuple[int, ...]:

@@ -230,6 +230,9 @@ def test_choices_with_an_index_as_answer_are_laid_out_under_letters(tmp_path):
         ("s-1", "Sky?\n\nA) red\nB) blue\nC) black", None),
     ]
     assert "under letters" in found.notes[-1]
+    conversations = {"messages": [[TURN], [TURN]], "choices": rows["choices"], "answer": [1, 0]}
+    pq.write_table(pa.table(conversations), tmp_path / "s.parquet")
+    assert [each.answer for each in read_problems(str(tmp_path / "s.parquet"), None).problems] == ["1", "0"]
     pq.write_table(pa.table(rows | {"answer": [2, 0]}), tmp_path / "s.parquet")
     with pytest.raises(InputError, match="row 0: answer is 2, expected the index of one of its 2 choices"):
         read_problems(str(tmp_path / "s.parquet"), None)
