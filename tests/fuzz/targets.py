@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from jobs import compare
 from pruner.config.job import parse
-from pruner.learning.config import EvalConfig, TrainConfig
-from pruner.learning.pair_files import PairsConfig, read_pairs, read_traces
+from pruner.learning.config import EvalConfig, PairsConfig, TrainConfig
+from pruner.learning.pair_files import read_pairs, recorded_pairs
 from pruner.problems.problem_set import read_problems
 from pruner.recordings.recording import ReplayColumns, read_recording
 from pruner.recordings.replay import Replay
@@ -225,8 +225,14 @@ def check_pairs_source(data: bytes) -> int:
         path = place / "traces.parquet"
         path.write_bytes(data)
         values = composed("build_pairs", "source=x.parquet", "target=y.parquet") | {"source": str(path)}
+        config = parse_as(PairsConfig, values)
         code_of(lambda: read_pairs(path))
-        return code_of(lambda: read_traces(parse_as(PairsConfig, values)))
+        return code_of(lambda: recorded_pairs(config, read_recording(str(path), config.columns), letters))
+
+
+def letters(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A tokenizer of letters."""
+    return tuple(range(len(text))), tuple(range(1, len(text) + 1))
 
 
 # --- sources of problem sets
@@ -315,9 +321,7 @@ TARGETS = (
     Target("problem sets", v.tables(("problem_id", "question", "answer")), check_problems),
     Target("problem sets, bytes", st.deferred(lambda: v.damaged(_whole_set())), check_problems),
     Target("recorded traces", v.tables(_RECORDED, _MORE), check_recording),
-    Target(
-        "sources of pairs", v.tables(("problem_id", "question", "trace_index", "text", "answer")), check_pairs_source
-    ),
+    Target("sources of pairs", v.tables(_RECORDED, _MORE), check_pairs_source),
     Target("sources of problem sets", sources(), check_source),
     Target("names", st.tuples(v.names, v.names), check_names),
     Target("run.json and progress", st.deferred(run_files), check_bookkeeping),
