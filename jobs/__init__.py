@@ -11,3 +11,4 @@ from jobs import signals, streams
 if sys.argv[:1] == ["-m"]:  # this process is `python -m jobs.<name>`, and the module of that name is not imported yet
     signals.begin(is_resumable=not signals.RESUMABLE.isdisjoint(sys.orig_argv))
     streams.guard()
+    streams.name_lack_of_memory()

@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import sys
+from types import TracebackType
 from typing import Any, TextIO
 
 _GONE = frozenset({errno.EPIPE, errno.EBADF})
@@ -26,6 +27,27 @@ def guard() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     sys.stdout = _guarded(sys.stdout, 1)
     sys.stderr = _guarded(sys.stderr, 2)
+
+
+def name_lack_of_memory() -> None:
+    """Let a lack of memory, also while libraries are loaded, end the process with one line and code 1 instead of a traceback."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, MemoryError) or (issubclass(kind, ImportError | OSError) and _is_for_memory(error)):
+            print(
+                f"error: memory: the process could not get what it needs ({kind.__name__}). Allow it more (ulimit -v, prlimit --as, Slurm's "
+                "--mem), and run the same command again; what was committed stays.",
+                file=sys.stderr,
+            )
+        else:
+            before(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def _is_for_memory(error: BaseException) -> bool:
+    return any(words in str(error) for words in ("failed to map segment", "Cannot allocate memory"))
 
 
 def _guarded(stream: TextIO | None, number: int) -> TextIO:

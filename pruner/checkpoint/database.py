@@ -10,14 +10,13 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
 from pruner import SCHEMA_VERSION
-from pruner.errors import CheckpointError, InputError
+from pruner.errors import CheckpointError, InputError, first_line
 from pruner.records.schemas import KEYS, TABLES
 from pruner.settings.dotted import differing_keys
 from pruner.system.files import make_folder, partial_name, sync, sync_folder
@@ -140,7 +139,8 @@ def written_aside(path: Path, verb: str) -> Iterator[Path]:
         yield partial
         put(partial, path)
     except (duckdb.Error, OSError) as error:
-        remove(partial)
+        for left in (log_of(partial), partial):
+            left.unlink(missing_ok=True)
         raise CheckpointError(
             f"checkpoint {path}: could not be {verb} ({first_line(error)}). {next_step(error)}"
         ) from error
@@ -154,16 +154,8 @@ def put(partial: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """Whose a checkpoint is, and how much it holds of what was sampled, judged and answered."""
-
-    identity: Mapping[str, str]
-    rows: int
-
-
-def recorded(path: Path) -> Recorded:
-    """Read a checkpoint that nobody works on; of an older version, what there is.
+def recorded_identity(path: Path) -> dict[str, str]:
+    """Read of which config a checkpoint is that nobody works on.
 
     Raises:
         InputError: another process has it open.
@@ -171,40 +163,30 @@ def recorded(path: Path) -> Recorded:
     """
     try:
         with open_database(path, "READ_ONLY") as connection:
-            text = connection.execute("SELECT identity FROM run").fetchall()[0][0]
-            sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'shard'"
-            names = {name for (name,) in connection.execute(sql).fetchall()}.intersection((*KEYS, "answers"))
-            counts = [connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in sorted(names)]
-            return Recorded(json.loads(text), sum(counts))
-    except (duckdb.Error, IndexError, ValueError) as error:
+            return _identity_in(connection)[1]
+    except (duckdb.Error, ValueError) as error:
         if is_in_use(error):
             raise in_use(path, error) from None
         raise damaged(path, error) from error
+
+
+def _identity_in(connection: duckdb.DuckDBPyConnection) -> tuple[int, dict[str, str]]:
+    """Return the schema version and the identity that an open checkpoint was made with.
+
+    Raises:
+        ValueError: its table `run` is damaged.
+    """
+    try:
+        [(version, text)] = connection.execute("SELECT schema_version, identity FROM run").fetchall()
+        return version, {str(key): str(value) for key, value in dict(json.loads(text)).items()}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"its table run is not readable: {error}") from error
 
 
 def differing_from(was: Mapping[str, str], identity: Mapping[str, str]) -> list[str]:
     """Return what differs from a checkpoint's identity. An older one does not say into how many shards its run was cut."""
     known = identity if SHARD_COUNT in was else {key: identity[key] for key in identity if key != SHARD_COUNT}
     return differing_keys(was, known)
-
-
-def discard_empty(path: Path, identity: Mapping[str, str]) -> None:
-    """Remove a checkpoint of another identity that holds nothing: an attempt was begun and sampled nothing. Only whoever holds
-    the shard's lease may call this."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    try:
-        found = recorded(path)
-    except (InputError, CheckpointError):
-        return  # `open_store` says what is wrong with it
-    if found.rows == 0 and differing_from(found.identity, identity):
-        remove(path)
-
-
-def remove(path: Path) -> None:
-    """Remove a checkpoint and its log; a kill in between leaves a checkpoint without its log, or nothing."""
-    log_of(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
 
 
 def log_of(path: Path) -> Path:
@@ -217,10 +199,9 @@ def quoted(text: str, quote: str) -> str:
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[str, str]) -> None:
     try:
-        [(version, text)] = connection.execute("SELECT schema_version, identity FROM run").fetchall()
-        old = {str(key): str(value) for key, value in dict(json.loads(text)).items()}
-    except (ValueError, TypeError, RecursionError) as error:
-        raise damaged(path, ValueError(f"its table run is not readable: {error}")) from error
+        version, old = _identity_in(connection)
+    except ValueError as error:
+        raise damaged(path, error) from error
     if version in UPGRADED:
         upgrade(connection)
     elif version != SCHEMA_VERSION:
@@ -298,7 +279,3 @@ def next_step(error: Exception) -> str:
     if isinstance(error, duckdb.OutOfMemoryException):
         return "The checkpoint's share of memory did not suffice: run the same command again with a smaller checkpoint.every_segments."
     return "Run the same command again; if it fails in the same way, report this line: the disk may be broken, or the program."
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

@@ -13,7 +13,6 @@ import contextlib
 import errno
 import json
 import os
-import random
 import socket
 import sys
 import threading
@@ -31,7 +30,6 @@ from pruner.system.processes import started
 BEAT_S = 5.0
 STALE_S = 60.0  # not touched for so long: its holder is dead, or stopped and must notice
 _POLL_S = 0.5
-_FIRST_POLL_S = 0.01
 _READ_POLL_S = 0.1
 _DAMAGED = "damaged-"
 Found = TypeVar("Found")
@@ -71,62 +69,44 @@ class Lease:
     """The right to write one shard, held from `take` to `release`; a context manager releases it.
 
     Args:
-        path: the lease's file. Its folder is made.
-        what: what it protects, for messages; without it, the shard that the file is named after.
+        path: the lease's file, named after the shard. Its folder is made.
     """
 
-    def __init__(self, path: Path, holder: Holder, what: str | None = None) -> None:
+    def __init__(self, path: Path, holder: Holder) -> None:
         self._path = path
-        self._what = what or f"shard {path.stem}"
+        self._what = f"shard {path.stem}"
         self._holder = replace(holder, token=uuid.uuid4().hex)
         self._released = threading.Event()
-        self._has_said = False
 
-    def take(self, wait_s: float, should_stop: Callable[[], bool] = lambda: False, say_after_s: float = 0.0) -> Self:
+    def take(self, wait_s: float, should_stop: Callable[[], bool] = lambda: False) -> Self:
         """Wait until the lease is free, and take it.
-
-        Args:
-            say_after_s: a process that waits for longer prints for whom.
 
         Raises:
             InputError: after `wait_s` seconds it is still held, or `should_stop` became true; names the holder.
             CheckpointError: the file system does not let the lease be read.
         """
-        started = time.monotonic()
-        poll_s = _FIRST_POLL_S
-        while (holder := self.try_take()) is not None:
-            if time.monotonic() - started >= wait_s or should_stop():
-                raise self.refusal(holder)
-            if time.monotonic() - started >= say_after_s:
-                self.say_waiting(holder, wait_s)
-            time.sleep(poll_s * random.uniform(0.5, 1.0))
-            poll_s = min(_POLL_S, poll_s * 1.5)
+        deadline, is_announced = time.monotonic() + wait_s, False
+        while (holder := self._try_take()) is not None:
+            if time.monotonic() >= deadline or should_stop():
+                raise InputError(f"{self._what}: {holder} works on it. Wait for it, or stop it.")
+            if not is_announced:
+                print(f"waiting up to {wait_s:.0f} s for {holder}, which works on {self._what}", file=sys.stderr)
+                is_announced = True
+            time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+        threading.Thread(target=self._beat, name="lease", daemon=True).start()
         return self
 
-    def try_take(self) -> Holder | None:
-        """Take the lease if it is free; return who holds it otherwise.
-
-        Raises:
-            CheckpointError: the file system does not let the lease be read.
-        """
+    def _try_take(self) -> Holder | None:
+        """Take the lease if it is free; return who holds it otherwise."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            if self._link(self._path, self._holder):
-                break
+        while not self._link(self._path, self._holder):
             chain = _chain(self._path)
-            if not chain:
-                continue
-            if _is_chain_live(self._path, chain):
+            if chain and _is_chain_live(self._path, chain):
                 return chain[-1]
-            if self._inherit(chain, self._holder):
+            if chain and self._inherit(chain, self._holder):
                 self._replace(chain)
                 break
-        threading.Thread(target=self._beat, name="lease", daemon=True).start()
         return None
-
-    def refusal(self, holder: Holder) -> InputError:
-        """Return the message for a user whose process did not get the lease."""
-        return InputError(f"{self._what}: {holder} works on it. Wait for it, or stop it.")
 
     def check(self) -> None:
         """Make sure that this process may still write.
@@ -171,15 +151,19 @@ class Lease:
 
     def _link(self, path: Path, holder: Holder) -> bool:
         """Make a file that names a holder, whole, if there is none."""
-        own = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.own")
+        own = self._written_aside(holder)
         try:
-            own.write_text(json.dumps(asdict(holder)) + "\n")
             os.link(own, path)
             return True
         except FileExistsError:
             return False
         finally:
             own.unlink(missing_ok=True)
+
+    def _written_aside(self, holder: Holder) -> Path:
+        own = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.own")
+        own.write_text(json.dumps(asdict(holder)) + "\n")
+        return own
 
     def _inherit(self, chain: list[Holder], heir: Holder) -> bool:
         """Become the one heir of the last in the chain.
@@ -197,17 +181,9 @@ class Lease:
 
     def _replace(self, chain: list[Holder]) -> None:
         """Name the heir in the lease's file; the heirs before are not needed any more."""
-        own = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.own")
-        own.write_text(json.dumps(asdict(self._holder)) + "\n")
-        own.replace(self._path)
+        self._written_aside(self._holder).replace(self._path)
         for holder in chain:
             _heir(self._path, holder).unlink(missing_ok=True)
-
-    def say_waiting(self, holder: Holder, wait_s: float) -> None:
-        """Print once for whom this process waits."""
-        if not self._has_said:
-            self._has_said = True
-            print(f"waiting up to {wait_s:.0f} s for {holder}, which works on {self._what}", file=sys.stderr)
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT_S):
@@ -215,16 +191,6 @@ class Lease:
             if holder is not None and holder.token == self._holder.token:
                 with contextlib.suppress(OSError):  # `check` reports it
                     os.utime(self._path)
-
-
-def live_holder(path: Path) -> Holder | None:
-    """Return who may write what a lease protects; None if nobody does.
-
-    Raises:
-        CheckpointError: the file system does not let the lease be read.
-    """
-    chain = _chain(path)
-    return chain[-1] if chain and _is_chain_live(path, chain) else None
 
 
 def _heir(path: Path, holder: Holder) -> Path:

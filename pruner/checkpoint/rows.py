@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate, pairwise
 from operator import attrgetter
+from typing import Any
 
 import pyarrow as pa
 
@@ -23,13 +24,19 @@ from pruner.records.traces import (
     Verdict,
 )
 
-_KINDS: dict[str, type[Fact]] = {"segments": Segment, "probes": Probe, "verdicts": Verdict, "endings": Ending}
+# By table: the records in its rows, and their keys.
+_KINDS: dict[str, tuple[type[Fact], Callable[..., Any]]] = {
+    "segments": (Segment, SegmentKey),
+    "probes": (Probe, ProbeKey),
+    "verdicts": (Verdict, PairKey),
+    "endings": (Ending, TraceKey),
+}
 
 
 def fact_tables(facts: Sequence[Fact], attempt: int, committed_at: datetime) -> dict[str, pa.Table]:
     """Return the facts as rows of their tables, by table."""
     tables = {}
-    for name, kind in _KINDS.items():
+    for name, (kind, _) in _KINDS.items():
         if rows := [fact for fact in facts if type(fact) is kind]:
             constants = {"attempt": attempt, "committed_at": committed_at}
             tables[name] = table_of(rows, TABLES[name], KEYS[name], constants)
@@ -65,17 +72,13 @@ def _packed(values: Sequence[Sequence[int]]) -> pa.ListArray:
 
 def read_facts(name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[Fact]:
     """Yield the facts that `fact_tables` made rows of."""
+    kind, key = _KINDS[name]
+    names = [each for each in TABLES[name].names if each not in ("attempt", "committed_at", *KEYS[name])]
     for batch in batches:
-        columns = {
-            field.name: _unpacked(batch.column(field.name))
-            if field.name == "token_ids"
-            else batch.column(field.name).to_pylist()
-            for field in TABLES[name]
-            if field.name not in ("attempt", "committed_at")
-        }
-        names = list(columns)
-        for values in zip(*columns.values(), strict=True):
-            yield _READERS[name](dict(zip(names, values, strict=True)))
+        keys = zip(*(batch.column(each).to_pylist() for each in KEYS[name]), strict=True)
+        values = zip(*(_READERS.get(each, pa.Array.to_pylist)(batch.column(each)) for each in names), strict=True)
+        for own, row in zip(keys, values, strict=True):
+            yield kind(key(*own), **dict(zip(names, row, strict=True)))
 
 
 def _unpacked(column: pa.ListArray) -> list[TokenIds]:
@@ -86,29 +89,8 @@ def _unpacked(column: pa.ListArray) -> list[TokenIds]:
     return [TokenIds.of_bytes(data[start + 4 * first : start + 4 * last].tobytes()) for first, last in pairwise(ends)]
 
 
-def _segment(row: dict[str, object]) -> Segment:
-    key = SegmentKey(row.pop("problem_id"), row.pop("trace_index"), row.pop("segment_index"))  # type: ignore[arg-type]
-    confidence = row.pop("confidence")
-    return Segment(key, confidence=None if confidence is None else tuple(confidence), **row)  # type: ignore
+def _tuples(column: pa.ListArray) -> list[tuple[float, ...] | None]:
+    return [None if values is None else tuple(values) for values in column.to_pylist()]
 
 
-def _probe(row: dict[str, object]) -> Probe:
-    key = ProbeKey(row.pop("problem_id"), row.pop("trace_index"), row.pop("num_tokens"))  # type: ignore[arg-type]
-    return Probe(key, **row)  # type: ignore[arg-type]
-
-
-def _verdict(row: dict[str, object]) -> Verdict:
-    key = PairKey(row.pop("problem_id"), row.pop("left_trace"), row.pop("right_trace"))  # type: ignore[arg-type]
-    return Verdict(key, **row)  # type: ignore[arg-type]
-
-
-def _ending(row: dict[str, object]) -> Ending:
-    return Ending(TraceKey(row.pop("problem_id"), row.pop("trace_index")), **row)  # type: ignore[arg-type]
-
-
-_READERS: dict[str, Callable[[dict[str, object]], Fact]] = {
-    "segments": _segment,
-    "probes": _probe,
-    "verdicts": _verdict,
-    "endings": _ending,
-}
+_READERS: dict[str, Callable[[pa.Array], list[Any]]] = {"token_ids": _unpacked, "confidence": _tuples}

@@ -29,7 +29,6 @@ from pruner.checkpoint.database import (
     connect,
     create,
     damaged,
-    first_line,
     log_of,
     next_step,
     quoted,
@@ -37,7 +36,7 @@ from pruner.checkpoint.database import (
 )
 from pruner.checkpoint.rows import fact_tables, table_of
 from pruner.checkpoint.unfinished_facts import UnfinishedFacts
-from pruner.errors import CheckpointError, InputError
+from pruner.errors import CheckpointError, InputError, first_line
 from pruner.records.progress import NOTHING, Progress
 from pruner.records.rows import AnswerRow, TraceRow
 from pruner.records.schemas import KEYS, TABLES
@@ -102,9 +101,10 @@ class Store:
         self._guard = guard
         self._totals: Totals | None = None
         self._failure: str | None = None
+        self._file = _file_id(path)
         self.path = path
         self.attempt = 0
-        self.commit_s = 0.0
+        self.commit_s = 0.0  # of this attempt
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +131,7 @@ class Store:
         """
         sql = "SELECT coalesce(max(attempt), 0) + 1 AS attempt FROM attempts"
         self.attempt = int(self._read(sql).column("attempt")[0].as_py())
+        self.commit_s = 0.0
         row = {
             "attempt": self.attempt,
             "host": start.host,
@@ -158,9 +159,14 @@ class Store:
         """Make sure that this process may still write.
 
         Raises:
-            CheckpointError: another one works on the shard by now.
+            CheckpointError: another one works on the shard by now, or the checkpoint's file was removed or replaced.
         """
         self._guard()
+        if _file_id(self.path) != self._file:
+            raise CheckpointError(
+                f"checkpoint {self.path}: the file was removed or replaced while this process worked on it, by something other than this "
+                "program. Put back the one that was moved, or a copy, and run the same command again."
+            )
 
     def end_attempt(self, end: AttemptEnd) -> None:
         """Record how this attempt ended."""
@@ -184,6 +190,11 @@ class Store:
         tokens = [fact.num_tokens for fact in facts if isinstance(fact, Segment)]
         self._totals = Totals(before.facts + len(facts), before.segments + len(tokens), before.tokens + sum(tokens))
         self.commit_s += time.monotonic() - started
+
+    def problem_ids(self) -> set[str]:
+        """Return the ids of problems of which anything is known."""
+        sql = " UNION ".join(f"SELECT problem_id FROM {name}" for name in (*KEYS, "answers"))
+        return set(self._read(sql).column("problem_id").to_pylist())
 
     def answered_ids(self) -> set[str]:
         """Return the ids of problems that are finished."""
@@ -233,7 +244,7 @@ class Store:
                 self._connection.execute("CHECKPOINT copy_target")
             finally:
                 self._connection.execute("DETACH copy_target")
-            self._guard()
+            self.check_held()
         self.commit_s += time.monotonic() - started
 
     def forget_derived(self) -> None:
@@ -374,11 +385,11 @@ class Store:
             CheckpointError: it may not, or the database or the disk did not take it.
         """
         self._check_sound()
-        self._guard()
+        self.check_held()
         try:
             self._connection.execute("BEGIN")
             yield
-            self._guard()
+            self.check_held()
             self._connection.execute("COMMIT")
         except BaseException as error:
             with contextlib.suppress(duckdb.Error):  # a failed COMMIT has rolled back already
@@ -407,6 +418,15 @@ class Store:
             return self._connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.Error as error:
             raise damaged(self.path, error) from error
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Return a file's device and inode, None if it is gone."""
+    try:
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    except FileNotFoundError:
+        return None
 
 
 def open_store(

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pruner.checkpoint.database import SHARD_COUNT, differing_from, recorded
+from pruner.checkpoint.database import SHARD_COUNT, differing_from, recorded_identity
 from pruner.errors import CheckpointError, InputError
 from pruner.results.query import Results, checkpoint_rows
 from pruner.results.run_folder import SHARD_TABLES, RunFolder, read_progress
@@ -151,7 +151,7 @@ def _identity_faults(folder: Path, checkpoint: Path) -> list[str]:
         InputError: another process has it open.
         CheckpointError: it cannot be read.
     """
-    found = recorded(checkpoint).identity
+    found = recorded_identity(checkpoint)
     try:
         identity, count = _run_json(folder)
     except (ValueError, KeyError, TypeError, OSError):

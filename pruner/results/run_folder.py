@@ -12,7 +12,7 @@ from pathlib import Path
 from pruner.errors import InputError
 from pruner.records.progress import Progress
 from pruner.system.files import remove_partials, write_text
-from pruner.system.json_records import read_object, record_of
+from pruner.system.json_records import read_record
 
 SHARD_TABLES = ("answers", "traces", "verdicts", "probes", "attempts")
 
@@ -49,11 +49,6 @@ class RunFolder:
     @property
     def progress(self) -> Path:
         return self.path / "progress" / f"shard={self.shard_index:04d}.json"
-
-    @property
-    def run_lock(self) -> Path:
-        """Who holds this lease decides which config the run's folder belongs to (shard/claim.py)."""
-        return self.path / "lease" / "run.json"
 
     def parquet(self, table: str) -> Path:
         return self.path / table / f"shard={self.shard_index:04d}.parquet"
@@ -99,7 +94,7 @@ def read_progress(folder: RunFolder) -> Progress | None:
         InputError: the file is damaged; names it.
     """
     try:
-        progress = record_of(Progress, read_object(folder.progress))
+        progress = read_record(folder.progress, Progress)
         datetime.fromisoformat(progress.updated_at or "2000-01-01")
         return progress
     except FileNotFoundError:

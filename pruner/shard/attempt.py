@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
 from pruner.checkpoint.config import CheckpointConfig
-from pruner.checkpoint.database import bring, discard_empty, latest
+from pruner.checkpoint.database import bring, latest
 from pruner.checkpoint.lease import Lease
 from pruner.checkpoint.store import AttemptEnd, AttemptStart, Store, open_store
 from pruner.config.job import Config
@@ -75,11 +75,9 @@ def open_checkpoint(config: CheckpointConfig, folder: RunFolder, identity: Mappi
     """
     path = folder.checkpoint
     folder.remove_partials()
-    discard_empty(path, identity)
     if config.dir is not None:
         path = folder.scratch(local_path(config.dir))
         remove_partials(path)
-        discard_empty(path, identity)
         if latest([path, folder.checkpoint]) == folder.checkpoint:
             bring(folder.checkpoint, path)
     return open_store(path, identity, config.lock_wait_s, lease.check)
@@ -92,6 +90,22 @@ def last_progress(folder: RunFolder) -> Progress | None:
     except InputError as error:
         print_warnings(error.faults)
         return None
+
+
+def check_shard(store: Store, problems: Sequence[Problem]) -> None:
+    """Refuse a checkpoint of another shard: its answers would stand in two. What the checkpoint holds says whose it is.
+
+    Args:
+        problems: all of this shard.
+
+    Raises:
+        CheckpointError: it holds problems that are not among them.
+    """
+    if others := sorted(store.problem_ids() - {problem.problem_id for problem in problems}):
+        raise CheckpointError(
+            f"checkpoint {store.path}: holds {len(others)} problems that are not of this shard ({others[0]!r:.100}), so it is another shard's. "
+            "It was left as it is: put it back where it belongs, and this shard's own here; without that one the shard begins again."
+        )
 
 
 def check_complete(store: Store, folder: RunFolder, last: Progress | None) -> None:

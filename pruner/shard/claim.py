@@ -1,36 +1,26 @@
-"""Which config a run's folder belongs to: run.json, made by the first that starts and compared by everyone else.
+"""Which config a run's folder belongs to: run.json, made by the first that starts there and compared by everyone else.
 
-Every process takes its shard's lease and compares run.json while it holds the run's lock. So whoever holds that lock knows:
-each lease that another process holds is that of one whose config is run.json's, and run.json does not change meanwhile.
-A run in which nothing was sampled and nobody works belongs to nobody: another config may replace its run.json.
+It is created once, exclusively and whole, and its identity never changes: whoever read it once may rely on it. To begin a run of that name with
+another config, its folder is removed by hand.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pruner import SCHEMA_VERSION
-from pruner.checkpoint.database import SHARD_COUNT, differing_from, recorded, remove
-from pruner.checkpoint.lease import Holder, Lease, live_holder
+from pruner.checkpoint.database import SHARD_COUNT, differing_from, recorded_identity
+from pruner.checkpoint.lease import Lease
 from pruner.errors import CheckpointError, InputError
 from pruner.results.run_folder import SHARD_TABLES, RunFolder
 from pruner.results.writer import write_views
 from pruner.settings.dotted import differing_keys
-from pruner.system.files import create_text, remove_partials, write_text
-
-_POLL_S = 0.5
-# Nobody holds the run's lock for longer than it takes to read some files.
-_LOCK_WAIT_S, _LOCK_SAY_S = 600.0, 10.0
+from pruner.system.files import create_text, write_text
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,7 @@ class RunRecord:
         config: the whole config, as plain values.
         num_problems: of the whole problem set.
         hydra: files of .hydra/, name -> text.
-        served: what the servers were found to be; None: the sampler works on none.
+        served: the engines' properties, where they are there already.
     """
 
     identity: Mapping[str, str]
@@ -61,7 +51,6 @@ class RunRecord:
 def claim(
     folder: RunFolder,
     record: RunRecord,
-    holder: Holder,
     lease: Lease,
     wait_s: float,
     should_stop: Callable[[], bool] = lambda: False,
@@ -74,175 +63,103 @@ def claim(
 
     Raises:
         InputError: the folder belongs to another config, with the keys that differ; or another process works on the shard, or
-            `should_stop` became true.
+            `should_stop` became true; or a link leads out of the folder.
     """
-    deadline = time.monotonic() + wait_s
-    while True:
-        lock = Lease(folder.run_lock, holder, f"run {folder.path}")
-        with lock.take(_LOCK_WAIT_S, should_stop, say_after_s=_LOCK_SAY_S):
-            was = _check(folder, record)
-            other = lease.try_take()
-            if other is None:
-                try:
-                    _settle(folder, record, was)
-                except BaseException:
-                    lease.release()
-                    raise
-                return
-        if time.monotonic() >= deadline or should_stop():
-            raise lease.refusal(other)
-        lease.say_waiting(other, wait_s)
-        time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+    check_links(folder)
+    _begin(folder, record)
+    lease.take(wait_s, should_stop)
+    try:
+        _update(folder, record)
+    except BaseException:
+        lease.release()
+        raise
+
+
+def check_links(folder: RunFolder) -> None:
+    """Refuse a run's folder in which a folder is a link that leads elsewhere: results would be written there.
+
+    Raises:
+        InputError: names the link.
+    """
+    names = (*SHARD_TABLES, "checkpoint", "progress", "lease", ".hydra")
+    for path in (folder.path / name for name in names):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.path.resolve()):
+            raise InputError(
+                f"{path}: got a link to {path.resolve()}, expected a folder of the run's own. Remove the link; to keep runs elsewhere, set "
+                "run.root, and for checkpoints checkpoint.dir."
+            )
 
 
 def recorded_servers(folder: RunFolder) -> Mapping[str, Any]:
-    """Return what run.json says of the servers that the run was begun with. Raises InputError: it cannot be read."""
+    """Return the server facts in run.json, with which the run was begun. Raises InputError: it cannot be read."""
     was = _read(folder)
     return {} if was is None or not isinstance(was.get("served"), dict) else was["served"]
 
 
-def _check(folder: RunFolder, record: RunRecord) -> dict[str, Any] | None:
-    """Return what run.json says, None if there is none.
+def _begin(folder: RunFolder, record: RunRecord) -> None:
+    """Create run.json if there is none, and compare it with this config.
 
     Raises:
-        InputError: what was sampled here, or is being sampled, belongs to another config.
+        InputError: they differ, or it cannot be read.
     """
+    if not folder.run_json.exists():
+        _check_checkpoints(folder, record)
+        with contextlib.suppress(FileExistsError):  # another process was faster; its file is compared below
+            create_text(folder.run_json, _text(folder, record))
     was = _read(folder)
     if was is None:
-        _check_checkpoints(folder, record)
-    elif (differing := _differing(was, record)) and _is_owned(folder):
-        raise _refusal(folder, differing)
-    return was
-
-
-def _settle(folder: RunFolder, record: RunRecord, was: dict[str, Any] | None) -> None:
-    """Make run.json this config's, and read it back."""
-    if was is None:
-        remove_partials(folder.run_json)
-        _write_hydra(folder, record)
-        # One may be there by now, of a process that did not see the lock: what it wrote is compared below.
-        with contextlib.suppress(FileExistsError):
-            create_text(folder.run_json, _text(folder, record))
-    elif _differing(was, record):
-        _forget(folder)
-        _write_hydra(folder, record)
-        write_text(folder.run_json, _text(folder, record))
-    elif was["config"].get("accounting") != record.config["accounting"]:
-        # Prices and weights may change; the tables are written with those of now.
-        was["config"]["accounting"] = dict(record.config["accounting"])
-        write_text(folder.run_json, json.dumps(was, indent=1) + "\n")
-    now = _read(folder)
-    if now is None:
         raise CheckpointError(
             f"{folder.run_json}: it was written and is gone. Does somebody else remove the run's folder?"
         )
-    if differing := _differing(now, record):
-        raise _refusal(folder, differing)
+    if differing := differing_keys(was["identity"] | {SHARD_COUNT: str(was["shard_count"])}, record.whole_identity):
+        raise InputError(
+            f"run {folder.path}: belongs to another config ({'; '.join(differing)}). "
+            "Undo the change, choose another run.name, or remove that folder if you need nothing in it."
+        )
+
+
+def _update(folder: RunFolder, record: RunRecord) -> None:
+    """Write what may be newer than run.json: prices and weights of now, and views; and .hydra/ if no process has."""
+    was = _read(folder)
+    if was is not None and was["config"].get("accounting") != record.config["accounting"]:
+        was["config"]["accounting"] = dict(record.config["accounting"])
+        write_text(folder.run_json, json.dumps(was, indent=1) + "\n")
+    for name, text in record.hydra.items():
+        if not (folder.path / ".hydra" / name).exists():
+            write_text(folder.path / ".hydra" / name, text)
     write_views(folder.root)
 
 
 def _read(folder: RunFolder) -> dict[str, Any] | None:
     try:
-        text = folder.run_json.read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise _unreadable(folder, error) from None
-    try:
-        values = dict(json.loads(text))
+        values = dict(json.loads(folder.run_json.read_text()))
         if not isinstance(values["identity"], dict) or not isinstance(values["config"], dict):
             raise TypeError(
                 f"identity and config: got {values['identity']!r:.60} and {values['config']!r:.60}, expected objects"
             )
         values["identity"] = {key: str(value) for key, value in values["identity"].items()}
         int(values["shard_count"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _unreadable(folder, error) from None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{folder.run_json}: unreadable ({type(error).__name__}: {error}). Restore it, or choose another run.name."
+        ) from None
     return values
 
 
-def _unreadable(folder: RunFolder, error: Exception) -> InputError:
-    return InputError(
-        f"{folder.run_json}: unreadable ({type(error).__name__}: {error}). Restore it, or choose another run.name."
-    )
-
-
-def _differing(was: Mapping[str, Any], record: RunRecord) -> list[str]:
-    return differing_keys(was["identity"] | {SHARD_COUNT: str(was["shard_count"])}, record.whole_identity)
-
-
-def _refusal(folder: RunFolder, differing: list[str]) -> InputError:
-    return InputError(
-        f"run {folder.path}: belongs to another config ({'; '.join(differing)}). "
-        "Undo the change, or choose another run.name."
-    )
-
-
 def _check_checkpoints(folder: RunFolder, record: RunRecord) -> None:
-    """Refuse a folder without run.json whose checkpoints hold something of another config."""
-    for path in _shards(folder, "checkpoint", "duckdb"):
+    """Refuse a folder whose run.json is gone if its checkpoints are of another config."""
+    for path in sorted(folder.checkpoint.parent.glob("shard=*.duckdb")):
         try:
-            found = recorded(path)
+            found = recorded_identity(path)
         except (InputError, CheckpointError):
-            continue  # whoever works on that shard says what is wrong with it
-        if found.rows and (differing := differing_from(found.identity, record.whole_identity)):
+            continue  # whoever works on that shard reports it
+        if differing := differing_from(found, record.whole_identity):
             raise InputError(
                 f"checkpoint {path}: belongs to another config ({'; '.join(differing)}). "
                 "Undo the change, or choose another run.name."
             )
-
-
-def _is_owned(folder: RunFolder) -> bool:
-    """Return whether somebody works on a shard of the run, or something was sampled or answered, or that is unknown."""
-    if any(live_holder(path) is not None for path in _shards(folder, "lease", "json")):
-        return True
-    return (
-        any(_has_begun(path) for path in _shards(folder, "progress", "json"))
-        or any(_holds_facts(path) for path in _shards(folder, "checkpoint", "duckdb"))
-        or any(_has_rows(path) for path in _shards(folder, "answers", "parquet"))
-    )
-
-
-def _has_begun(progress: Path) -> bool:
-    try:
-        written = json.loads(progress.read_text())
-        scratch = written.get("scratch")
-        counts = (written["segments"], written.get("facts", 0), written["problems_done"])
-        return any(counts) or (scratch is not None and Path(scratch).exists() and _holds_facts(Path(scratch)))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return True
-
-
-def _holds_facts(checkpoint: Path) -> bool:
-    try:
-        return recorded(checkpoint).rows > 0
-    except (InputError, CheckpointError):
-        return True
-
-
-def _has_rows(answers: Path) -> bool:
-    try:
-        return bool(pq.read_metadata(answers).num_rows > 0)
-    except pa.ArrowException:
-        return True
-
-
-def _forget(folder: RunFolder) -> None:
-    """Remove what the failed starts of another config left. It holds nothing that was sampled."""
-    for path in _shards(folder, "checkpoint", "duckdb"):
-        remove(path)
-    for name, suffix in (("progress", "json"), *((table, "parquet") for table in SHARD_TABLES)):
-        for path in _shards(folder, name, suffix):
-            path.unlink(missing_ok=True)
-
-
-def _shards(folder: RunFolder, name: str, suffix: str) -> list[Path]:
-    return sorted((folder.path / name).glob(f"shard=*.{suffix}"))
-
-
-def _write_hydra(folder: RunFolder, record: RunRecord) -> None:
-    for name, text in record.hydra.items():
-        write_text(folder.path / ".hydra" / name, text)
 
 
 def _text(folder: RunFolder, record: RunRecord) -> str:

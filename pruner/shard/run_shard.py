@@ -33,6 +33,7 @@ from pruner.shard.attempt import (
     Shard,
     check_complete,
     check_progress,
+    check_shard,
     finish_attempt,
     ignore,
     killed_attempt,
@@ -96,10 +97,9 @@ def run_shard(config: Config, start: RunStart, stop: Stop, on_progress: Callable
         len(inputs.problems.problems),
         None if servers is None else servers.record(),
     )
-    holder = this_holder(slurm.job_id())
-    lease = Lease(folder.lease, holder)
+    lease = Lease(folder.lease, this_holder(slurm.job_id()))
     try:
-        claim(folder, record, holder, lease, config.checkpoint.lock_wait_s, stop.is_requested)
+        claim(folder, record, lease, config.checkpoint.lock_wait_s, stop.is_requested)
     except InputError:
         if stop.is_requested():
             return False
@@ -127,11 +127,12 @@ def unasked_judge(config: Config) -> list[str]:
 
 def _open_shard(config: Config, inputs: Inputs, folder: RunFolder, store: Store) -> Shard:
     last = last_progress(folder)
+    mine = inputs.problems.shard(config.shard.index, config.shard.count)
+    check_shard(store, mine)
     check_complete(store, folder, last)
     check_progress(store, folder, last)
     if config.checkpoint.rederive:
         store.forget_derived()
-    mine = inputs.problems.shard(config.shard.index, config.shard.count)
     return Shard(config, folder, store, inputs.problems, _unanswered(mine, store), len(mine), last)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-import types
-from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 Record = TypeVar("Record")
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -29,36 +29,16 @@ def read_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def record_of(kind: type[Record], values: dict[str, Any]) -> Record:
-    """Return a dataclass of plain fields with these values.
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Return a dataclass of plain fields with the values of a JSON file's object.
 
     Raises:
-        ValueError: a field is missing, unknown or of another type; names it.
+        FileNotFoundError: there is no file.
+        OSError: it cannot be read.
+        ValueError: it holds no JSON object, or a field is missing, unknown or of another type; names it.
     """
-    hints = get_type_hints(kind)
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(values.keys() - known.keys()):
-        raise ValueError(f"unknown {unknown[0]}")
-    for name, field in known.items():
-        if name not in values:
-            if field.default is MISSING:
-                raise ValueError(f"{name} is missing")
-        elif not _fits(values[name], hints[name]):
-            raise ValueError(f"{name}: got {values[name]!r:.100}, expected {_named(hints[name])}")
-    return kind(**values)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
-    if hint is type(None):
-        return value is None
-    if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    if hint is int:
-        return type(value) is int and -(2**63) <= value < 2**63
-    return type(value) is hint
-
-
-def _named(hint: Any) -> str:
-    return " or ".join("null" if each is type(None) else each.__name__ for each in get_args(hint) or (hint,))
+    try:
+        return TypeAdapter(with_config(_STRICT)(kind)).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: got {first['input']!r:.100}. {first['msg']}") from None

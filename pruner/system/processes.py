@@ -1,4 +1,4 @@
-"""Processes that belong together: who is in a session, who still lives, and how all of a session ends. Linux's /proc."""
+"""Processes that belong together: who is in a session, who still lives, and how all of a session ends. Owns psutil."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 # A process of Python's, or of joblib's, that removes shared memory once nobody uses it any more, and then ends by itself.
-_TRACKER = b"resource_tracker"
+_TRACKER = "resource_tracker"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -40,32 +42,23 @@ def end_with_parent() -> None:
 
 
 def started(pid: int) -> int:
-    """Return when a process started, in the kernel's ticks; 0 if it lives and no more is known, -1 if it is gone."""
+    """Return when a process started, in the kernel's ticks since boot; 0 if it lives and no more is known, -1 if it is gone.
+
+    psutil's own time of start moves with the clock; a lease is compared hours later.
+    """
     try:
-        fields = _stat(pid)
+        # The fields behind its name, which may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return -1 if fields[0] in ("Z", "X") else int(fields[19])
     except FileNotFoundError:
-        pass
+        return 0 if not Path("/proc/self/stat").exists() and psutil.pid_exists(pid) else -1
     except (OSError, ValueError, IndexError):
         return 0
-    if Path("/proc/self/stat").exists():
-        return -1
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return -1
-    except OSError:
-        pass
-    return 0
 
 
 def session_members(session: int) -> list[int]:
     """Return the processes of a session that live, without Python's trackers of shared memory."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and _session(int(name)) == session and not _is_tracker(int(name)):
-            found.append(int(name))
-    return sorted(found)
+    return [each.pid for each in psutil.process_iter() if _is_member(each, session)]
 
 
 def end_session(session: int, wait_s: float) -> bool:
@@ -81,22 +74,12 @@ def end_session(session: int, wait_s: float) -> bool:
     return True
 
 
-def _session(pid: int) -> int | None:
-    """Return the session of a process that lives."""
+def _is_member(process: psutil.Process, session: int) -> bool:
     try:
-        fields = _stat(pid)
-    except OSError:
-        return None
-    return None if fields[0] in ("Z", "X") else int(fields[3])
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of the kernel's line on a process behind its name, which may hold anything."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _is_tracker(pid: int) -> bool:
-    try:
-        return _TRACKER in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
+        return (
+            os.getsid(process.pid) == session
+            and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+            and not any(_TRACKER in part for part in process.cmdline())
+        )
+    except (psutil.Error, OSError):
         return False

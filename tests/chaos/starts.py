@@ -25,9 +25,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-import pruner.shard.build
 import pruner.shard.run_shard
-from pruner.errors import EngineError
 from tests.chaos.facts import Difference
 from tests.chaos.harness import Reference, run, start, wait
 
@@ -40,12 +38,10 @@ class Kind:
     """A round: what its processes are started with, in turn.
 
     Attributes:
-        is_failed_first: before them, a start with another config failed when its engine was opened.
         kill: this share of the processes is killed, at some moment of their first second.
     """
 
     starts: tuple[tuple[str, ...], ...]
-    is_failed_first: bool = False
     kill: float = 0.0
 
 
@@ -54,7 +50,6 @@ KINDS = {
     "two seeds": Kind((("seed=0",), ("seed=1",))),
     "one shard beside two": Kind((("seed=0",), *(("seed=0", *half) for half in HALVES))),
     "two seeds on two shards": Kind((("seed=0", *HALVES[0]), ("seed=1", *HALVES[1]))),
-    "two seeds after a failed start": Kind((("seed=0",), ("seed=1", *HALVES[1])), is_failed_first=True),
     "two seeds, some killed": Kind((("seed=0",), ("seed=1",), ("seed=0", *HALVES[1])), kill=0.4),
 }
 
@@ -98,21 +93,8 @@ class Gate:
             os.close(end)
 
 
-def fail_to_load() -> None:
-    """In a forked process: have its engine fail when it is opened."""
-
-    def fail(*_: object) -> None:
-        raise EngineError("engine: no such device")
-
-    pruner.shard.build.wait_for_engines = fail
-
-
 def race(root: Path, kind: Kind, count: int, wait_s: float, draw: random.Random, reported: Tally) -> None:
     """Start so many processes at one moment, wait for them, and note how each ended."""
-    if kind.is_failed_first:
-        code = wait(start(root, *SMALL, "seed=7", before=fail_to_load))
-        if code != 1:
-            raise Difference(f"the start that had to fail ended with {code}")
     gate, started = Gate(), []
     for number in range(count):
         overrides = kind.starts[number % len(kind.starts)]
@@ -156,9 +138,6 @@ def last_line(log: Path, root: Path) -> str:
 def finish(root: Path, references: dict[int, Reference], reported: Tally) -> None:
     """Finish a run with the config that it belongs to, and compare it with that of a single process."""
     seed, shards = owner_of(root)
-    if seed not in references:
-        reported.mixed.append(f"{root.name}: it belongs to the start that failed")
-        return
     try:
         for index in range(shards):
             run(root, *SMALL, f"seed={seed}", f"shard.count={shards}", f"shard.index={index}")

@@ -1,7 +1,10 @@
 """Bad input of every class: one line that names it, exit code 2, before an engine loads."""
 
 import json
+import resource
 import shutil
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +20,7 @@ from pruner.results.writer import sql_path
 from pruner.settings.section import name_fault
 from pruner.system.lines import printable
 from tests.fuzz.jobs_in_process import call
+from tests.job_processes import PROJECT
 from tests.many_results import write_runs
 
 
@@ -59,6 +63,16 @@ def refused(job, *arguments):
         ("build_pairs", ["source=x", "target=y", "folds=40000"], "folds"),
     ],
 )
+def test_too_little_memory_to_load_the_libraries_is_one_line(tmp_path):
+    def limited():
+        resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
+
+    command = [sys.executable, "-m", "jobs.run", "sampler=simulated", f"run.root={tmp_path}"]
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, cwd=PROJECT, timeout=60)
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr and "error: memory: the process could not get" in result.stderr
+
+
 def test_a_number_that_is_not_finite_or_out_of_range_is_named(job, arguments, key, tmp_path):
     own = ["dry_run=true", f"run.root={tmp_path}"] if job == "run" else []
     assert f"{key}" in refused(job, *own, *arguments)

@@ -1,11 +1,13 @@
-"""A run's folder belongs to one config: the first that starts in it, and to nobody while nothing was sampled."""
+"""A run's folder belongs to one config: the first that starts in it."""
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import pruner.shard.claim
@@ -16,7 +18,9 @@ from pruner.records.progress import Progress
 from pruner.records.traces import Segment, SegmentKey
 from pruner.results.run_folder import RunFolder, write_progress
 from pruner.shard.claim import RunRecord, claim
+from pruner.system.files import create_text
 
+PROJECT = Path(__file__).parents[2]
 CONFIG = {"method": {"name": "cons"}, "model": {"name": "m"}, "budget": 4, "seed": 0, "accounting": {"price": 1}}
 RECORD = RunRecord({"seed": "0"}, 1, CONFIG, {"config.yaml": "seed: 0\n"})
 OTHER = replace(RECORD, identity={"seed": "1"}, config=CONFIG | {"seed": 1})
@@ -30,9 +34,8 @@ def folder(tmp_path):
 
 
 def claimed(folder, record=RECORD, wait_s=0.0):
-    holder = this_holder(None)
-    lease = Lease(folder.lease, holder)
-    claim(folder, record, holder, lease, wait_s)
+    lease = Lease(folder.lease, this_holder(None))
+    claim(folder, record, lease, wait_s)
     return lease
 
 
@@ -78,69 +81,82 @@ def test_the_same_config_waits_for_a_shard_and_is_refused_with_its_holder(folder
     claimed(folder).release()
 
 
-def test_a_start_that_sampled_nothing_owns_nothing(folder):
-    begin(folder)
-    begin(replace(folder, shard_index=1))
-    begin(folder, OTHER, [FACT])
-    assert identity_of(folder) == OTHER.identity
-    assert [path.name for path in folder.checkpoint.parent.iterdir()] == ["shard=0000.duckdb"]
-    with pytest.raises(InputError, match="seed: 1 -> 0"):
+RACER = """
+import sys, time
+from pathlib import Path
+from dataclasses import replace
+from pruner.errors import InputError
+from pruner.results.run_folder import RunFolder
+from tests.unit.test_claim import CONFIG, RECORD, claimed
+root, number, seed, begin = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+record = replace(RECORD, identity={"seed": seed}, shard_count=8, hydra={"config.yaml": f"seed: {seed}"})
+time.sleep(max(0.0, begin - time.time()))
+try:
+    claimed(RunFolder(root, "run", number), record).release()
+    print("owner", seed)
+except InputError as error:
+    print("refused" if "belongs to another config" in str(error) else error)
+"""
+
+
+def test_of_many_that_start_at_once_one_config_gets_the_run_and_only_its_processes(folder):
+    begin_at = str(time.time() + 2.0)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, folder.root, str(number), str(number % 2), begin_at],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+        )
+        for number in range(8)
+    ]
+    ends = [racer.communicate()[0].strip() for racer in racers]
+    owner = identity_of(folder)["seed"]
+    assert sorted(ends) == 4 * [f"owner {owner}"] + 4 * ["refused"]
+    assert (folder.path / ".hydra/config.yaml").read_text() == f"seed: {owner}"
+
+
+@pytest.mark.parametrize("step", ["create_text", "write_text", "write_views"])
+def test_a_start_that_is_killed_between_two_steps_is_continued_and_refuses_others_once_run_json_is_there(folder, step):
+    script = (
+        "import os, sys; from pathlib import Path; import pruner.shard.claim; from tests.unit.test_claim import *\n"
+        f"pruner.shard.claim.{step} = lambda *_: os._exit(9)\n"
+        "claimed(RunFolder(Path(sys.argv[1]), 'run', 0))"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, folder.root], cwd=PROJECT)
+    assert killed.returncode == 9 and folder.run_json.exists() == (step != "create_text")
+    if folder.run_json.exists():
+        with pytest.raises(InputError, match="seed: 0 -> 1.*remove that folder if you need nothing in it"):
+            claimed(folder, OTHER)
+    claimed(folder).release()
+    assert identity_of(folder) == RECORD.identity and (folder.path / ".hydra/config.yaml").exists()
+    assert (folder.root / "views.sql").exists()
+
+
+def test_what_a_killed_writer_of_run_json_left_is_not_taken_for_it(folder):
+    folder.path.mkdir(parents=True)
+    (folder.path / ".run.json.0.partial").write_text('{"identity"')
+    claimed(folder).release()
+    assert identity_of(folder) == RECORD.identity
+
+
+@pytest.mark.parametrize("name", ["answers", "checkpoint", "lease", ".hydra"])
+def test_a_folder_that_is_a_link_out_of_the_run_is_refused_and_nothing_is_written_there(folder, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.path.mkdir(parents=True)
+    (folder.path / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"{name}: got a link to .*elsewhere, expected a folder of the run's own"):
         claimed(folder)
+    assert list(elsewhere.iterdir()) == [] and not folder.run_json.exists()
 
 
-def facts_in_checkpoint(folder):
-    begin(folder, RECORD, [FACT])
-
-
-def facts_of_another_shard(folder):
-    begin(replace(folder, shard_index=3), RECORD, [FACT])
-
-
-def facts_elsewhere(folder):
-    begin(folder)
-    write_progress(folder, replace(REPORTED, segments=4))
-
-
-def answers_only(folder):
-    begin(folder)
-    folder.parquet("answers").parent.mkdir()
-    pq.write_table(pa.table({"problem_id": ["p"]}), folder.parquet("answers"))
-
-
-def damaged_checkpoint(folder):
-    begin(folder)
-    folder.checkpoint.write_bytes(b"damaged" * 1000)
-
-
-def damaged_progress(folder):
-    begin(folder)
-    folder.progress.write_text("{")
-
-
-def damaged_answers(folder):
-    begin(folder)
-    folder.parquet("answers").parent.mkdir()
-    folder.parquet("answers").write_bytes(b"damaged")
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        facts_in_checkpoint,
-        facts_of_another_shard,
-        facts_elsewhere,
-        answers_only,
-        damaged_checkpoint,
-        damaged_progress,
-        damaged_answers,
-    ],
-)
-def test_what_was_sampled_or_cannot_be_read_owns_the_run(folder, make):
-    make(folder)
-    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match="seed: 0 -> 1"):
-        claimed(folder, OTHER)
-    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+def test_a_run_whose_whole_folder_is_a_link_is_like_any_other(folder, tmp_path):
+    (tmp_path / "disk").mkdir()
+    folder.root.mkdir()
+    folder.path.symlink_to(tmp_path / "disk")
+    claimed(folder).release()
+    assert (tmp_path / "disk/run.json").exists()
 
 
 def test_facts_without_run_json_belong_to_the_config_that_made_them(folder):
@@ -173,12 +189,12 @@ def test_a_damaged_run_json_is_named_and_nothing_is_taken(folder, text):
     folder.run_json.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=r"run.json: unreadable \(.*Restore it, or choose another run.name"):
         claimed(folder)
-    assert read_holder(folder.lease) is None and read_holder(folder.run_lock) is None
+    assert read_holder(folder.lease) is None
 
 
-def test_run_json_of_who_did_not_see_the_lock_is_compared_too(folder, monkeypatch):
+def test_run_json_of_a_process_that_was_faster_is_compared(folder, monkeypatch):
     def by_another(path, text):
-        path.write_text(pruner.shard.claim._text(folder, OTHER))
+        create_text(path, pruner.shard.claim._text(folder, OTHER))
         raise FileExistsError
 
     monkeypatch.setattr(pruner.shard.claim, "create_text", by_another)

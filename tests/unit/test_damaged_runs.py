@@ -62,6 +62,23 @@ def test_damaged_progress_is_named_and_does_not_stop_a_run(root, changes):
     assert "1 done" in call("status", str(root / "run")).output
 
 
+@pytest.mark.parametrize("has_progress", [True, False])
+def test_a_checkpoint_of_another_shard_is_refused_whether_progress_is_there_or_not(tmp_path, has_progress):
+    def shard(index):
+        own = [f"run.root={tmp_path}", "run.name=run", "shard.count=2", f"shard.index={index}"]
+        return call("run", *SMALL_RUN, *own)
+
+    assert shard(0).code == shard(1).code == 0
+    checkpoints = tmp_path / "run/checkpoint"
+    (checkpoints / "shard=0001.duckdb").write_bytes((checkpoints / "shard=0000.duckdb").read_bytes())
+    before = (tmp_path / "run/answers/shard=0001.parquet").read_bytes()
+    if not has_progress:
+        (tmp_path / "run/progress/shard=0001.json").unlink()
+    result = shard(1)
+    assert result.code == 1 and "problems that are not of this shard" in result.errors, result.errors
+    assert (tmp_path / "run/answers/shard=0001.parquet").read_bytes() == before
+
+
 @pytest.mark.parametrize("text", ["[]", '{"shard_count": "many"}', '{"shard_count": 0}', "[" * 100_000, b"\xff"])
 def test_a_damaged_run_json_is_named_and_others_are_shown(root, text):
     file = root / "run/run.json"

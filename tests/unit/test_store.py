@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pruner import SCHEMA_VERSION
-from pruner.checkpoint.database import bring, discard_empty, latest, next_step, open_database, recorded
+from pruner.checkpoint.database import bring, latest, next_step, open_database
 from pruner.checkpoint.store import AttemptEnd, AttemptStart, Totals, TraceRange, open_store
 from pruner.errors import CheckpointError, InputError
 from pruner.records.traces import Ending, PairKey, Probe, ProbeKey, Segment, SegmentKey, TokenIds, TraceKey, Verdict
@@ -59,6 +59,30 @@ def test_a_killed_attempt_is_ended_by_the_next_one_with_what_is_known(path):
         rows = store.attempts().to_pylist()
     assert [(row["end_reason"], row["discarded_tokens"]) for row in rows] == [("killed", 41), ("done", 0)]
     assert rows[0]["slurm_job_id"] == "77_3" and rows[0]["slurm_restart"] == 2
+
+
+def test_the_seconds_of_commits_are_each_attempts_own(path):
+    with opened(path) as store:
+        for fact in FACTS[:2]:  # the engine was started again: one store, two attempts
+            store.begin_attempt(START, KILLED)
+            store.append([fact])
+            took_s = store.commit_s
+            store.end_attempt(AttemptEnd("failed", datetime.now(UTC), commit_s=took_s))
+        store.begin_attempt(START, KILLED)
+        assert took_s > 0.0 and store.commit_s == 0.0
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_checkpoint_whose_file_is_removed_or_replaced_takes_no_more_commits(path, is_replaced):
+    with opened(path) as store:
+        store.append(FACTS[:1])
+        path.rename(path.with_name("moved"))
+        if is_replaced:
+            path.write_bytes(path.with_name("moved").read_bytes())
+        with pytest.raises(CheckpointError, match="removed or replaced while this process worked on it"):
+            store.append(FACTS[1:])
+        with pytest.raises(CheckpointError, match="removed or replaced"):
+            store.check_held()
 
 
 def test_the_attempts_of_a_slurm_job_that_committed_nothing_are_counted(path):
@@ -131,33 +155,6 @@ def test_a_copy_holds_everything_committed_and_the_later_of_two_is_taken(path, t
     with opened(path) as store:
         assert all_facts(store) == sorted(map(repr, FACTS[:3]))
         assert store.begin_attempt(START, KILLED) == 3
-
-
-def test_only_an_empty_checkpoint_of_another_identity_is_discarded(path):
-    other = IDENTITY | {"seed": "1"}
-    opened(path).close()
-    discard_empty(path, IDENTITY)
-    assert path.exists() and recorded(path).rows == 0
-    discard_empty(path, other)
-    assert not path.exists()
-    with opened(path) as store:
-        store.append(FACTS)
-    discard_empty(path, other)
-    assert recorded(path).rows == len(FACTS) and recorded(path).identity == IDENTITY
-    path.write_bytes(b"damaged" * 100)
-    discard_empty(path, other)
-    assert path.exists()
-
-
-def test_what_a_killed_job_left_in_the_log_counts_as_held(path):
-    opened(path).close()
-    script = (
-        "import os, sys; from pathlib import Path; from tests.unit.test_store import *\n"
-        "store = opened(Path(sys.argv[1])); store.append(FACTS); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", script, path], cwd=PROJECT)
-    assert path.with_name(path.name + ".wal").exists()
-    assert recorded(path).rows == len(FACTS)
 
 
 def test_what_a_killed_job_left_in_the_log_is_brought_along(path, tmp_path):
