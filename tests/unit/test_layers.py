@@ -43,7 +43,7 @@ OWNERS = {
     "math_verify": {"pruner.answers.grading"},
     "mpmath": {"pruner.answers.values"},
     "multiprocessing": {"pruner.samplers.engine_process", "pruner.samplers.process", "pruner.comparison.points"},
-    "psutil": {"pruner.system.processes", "pruner.doctor.resuming"},
+    "psutil": {"pruner.system.processes", "pruner.doctor"},
     "pickle": set(),
     "datasets": {"pruner.problems.sources"},
     "wandb": {"pruner.trackers.wandb"},
