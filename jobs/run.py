@@ -27,7 +27,7 @@ from pruner.results.run_totals import RunTotals
 from pruner.settings.dotted import flatten
 from pruner.settings.section import local_path
 from pruner.shard import build
-from pruner.shard.inputs import read_inputs
+from pruner.shard.inputs import read_inputs, sampler_context
 from pruner.shard.opening import preview
 from pruner.shard.run_shard import RunStart, Stop, run_shard
 from pruner.system import slurm
@@ -134,7 +134,7 @@ def dry_run(config: Config, name: str, notes: list[str]) -> int:
         print(printable(line), file=sys.stderr)
     if fault:
         print_warnings([f"no prompt is shown: {fault}"])
-    print(json.dumps(build.plan(config), indent=1))
+    print(json.dumps(config.sampler.plan(sampler_context(config)), indent=1))
     return 0
 
 

@@ -18,7 +18,7 @@ from pruner.samplers.devices import num_devices
 from pruner.samplers.process import ProcessSampler
 from pruner.samplers.vllm import VllmSampler
 from pruner.shard import build
-from pruner.shard.inputs import Inputs
+from pruner.shard.inputs import Inputs, sampler_context
 from pruner.shard.queue import completed
 
 _WIDTHS = (16, 64, 256)
@@ -96,7 +96,7 @@ def opened(config: Config, inputs: Inputs) -> Iterator[Engines]:
     """Start the engines that a configuration names, and end them afterwards. Raises EngineError, InputError."""
     running: list[Sampler] = []
     try:
-        sampler = build.start_sampler(config, inputs)
+        sampler = config.sampler.open(sampler_context(config, inputs))
         running.append(sampler)
         judge = build.wait_for_engines(config, inputs, sampler, running, lambda: False)
         yield Engines(config, inputs, sampler, judge)

@@ -160,7 +160,7 @@ class SamplerContext:
     Attributes:
         seed: of the run.
         judge: the model that the judge asks; None: the judge asks none, or there is no judge.
-        replay: what the sampler's own `read_replay` gave.
+        replay: the recorded traces; None if they are sampled now.
         servers: what its own `check_servers` gave.
     """
 
@@ -198,41 +198,20 @@ class SamplerConfig(Choice):
 
     @classmethod
     def device_defaults(cls, is_plan: bool) -> dict[str, Any]:
-        """Return the values on this machine of settings that are null in the configuration.
+        """Return the values on this machine of settings that are null in the configuration; `ahead` is speculate.ahead.
 
         Args:
             is_plan: nothing is started; the machine is taken to have the GPUs that its environment names.
         """
         return {}
 
-    @classmethod
-    def default_ahead(cls, is_plan: bool) -> int:
-        """Return how many traces of a problem are begun before its method asks for them, where speculate.ahead is null. As above."""
-        return 0
-
     @property
     def num_restarts(self) -> int:
         """How often the engine is started again after it died."""
         return 0
 
-    @property
-    def problems_source(self) -> str | None:
-        """Where the problems come from with the traces; None: from problems.path."""
-        return None
-
-    def read_replay(self, seed: int) -> Replay | None:
-        """Return the recorded traces that are replayed, None if there are none.
-
-        Raises:
-            InputError: they cannot be read.
-        """
-        return None
-
-    def check_model(self, model: ModelConfig) -> None:
-        """Refuse a model that is not there, before anything is loaded. Raises InputError."""
-
     def check(self, context: SamplerContext) -> None:
-        """Refuse what cannot be opened on this machine, before anything is loaded. Raises InputError."""
+        """Refuse a model that is not there and what cannot be opened on this machine, before anything is loaded. Raises InputError."""
 
     @property
     def servers(self) -> Servers | None:
@@ -273,10 +252,10 @@ class SamplerConfig(Choice):
     def open(self, context: SamplerContext) -> Sampler:
         """Start the sampler; it may load its model while the job goes on. Raises EngineError or InputError."""
 
-    def open_judge(self, context: SamplerContext) -> Sampler | None:
-        """Start the judge's own engine, if it needs one beside this sampler."""
-        return None
+    def open_judge(self, context: SamplerContext, sampler: Sampler, should_stop: Callable[[], bool]) -> Sampler | None:
+        """Start the judge's own engine; None if it needs none beside this sampler's, or it is to be stopped.
 
-    def shares_devices(self, context: SamplerContext) -> bool:
-        """Return whether the judge's own engine must not be started before this sampler's is loaded."""
-        return True
+        Args:
+            sampler: this sampler's engine, which may still load.
+        """
+        return None

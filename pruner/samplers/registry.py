@@ -19,12 +19,12 @@ def with_device_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     kind = SAMPLERS.get(str(sampler.get("name"))) if isinstance(sampler, Mapping) else None
     if kind is not None and isinstance(sampler, Mapping):
         nulls = [key for key, value in sampler.items() if value is None]
-        defaults = kind.device_defaults(is_plan) if nulls else {}
+        defaults = kind.device_defaults(is_plan)
         filled["sampler"] = dict(sampler) | {key: defaults[key] for key in nulls if key in defaults}
         speculate, accounting = values.get("speculate"), values.get("accounting")
         if isinstance(speculate, Mapping) and speculate.get("ahead") is None:
             is_paid = isinstance(accounting, Mapping) and accounting.get("price_per_million_tokens") is not None
-            filled["speculate"] = dict(speculate) | {"ahead": 0 if is_paid else kind.default_ahead(is_plan)}
+            filled["speculate"] = dict(speculate) | {"ahead": 0 if is_paid else defaults.get("ahead", 0)}
     return filled
 
 

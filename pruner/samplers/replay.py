@@ -39,11 +39,8 @@ class ReplaySamplerConfig(SamplerConfig):
     def unused_keys(self) -> tuple[str, ...]:
         return ("model",)
 
-    @property
-    def problems_source(self) -> str | None:
-        return self.source
-
     def read_replay(self, seed: int) -> Replay:
+        """Return the recorded traces. Raises InputError: they cannot be read."""
         path = local_path(self.source)
         return _replay(self, seed, path.stat().st_mtime_ns if path.exists() else 0)
 

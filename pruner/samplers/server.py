@@ -19,7 +19,6 @@ from pruner.samplers.served.addresses import KEY, Servers, api_key, urls_fault
 from pruner.samplers.served.examination import Requirements
 from pruner.samplers.served.facts import ServerFacts
 from pruner.samplers.served.sampler import ServerSampler, examined, open_served_judge
-from pruner.settings.model import ModelConfig
 from pruner.settings.section import Positive, Seconds
 from pruner.system.lines import print_warnings
 
@@ -74,10 +73,8 @@ class ServerSamplerConfig(SamplerConfig):
     def servers(self) -> Servers:
         return Servers(self.urls, api_key(KEY), self.max_running_traces, self.connect_s, self.stall_s, self.patience_s)
 
-    def check_model(self, model: ModelConfig) -> None:
-        check_model_folder(model.path, "model.path", TOKENIZER_CONFIG)
-
     def check(self, context: SamplerContext) -> None:
+        check_model_folder(context.model.path, "model.path", TOKENIZER_CONFIG)
         api_key(KEY)
         judge = context.judge
         if judge is not None and judge.colocate and judge.adapter is not None and judge.served_name is None:
@@ -120,7 +117,7 @@ class ServerSamplerConfig(SamplerConfig):
     def open(self, context: SamplerContext) -> Sampler:
         return ServerSampler(self.servers, self.requirements(context), context.servers)
 
-    def open_judge(self, context: SamplerContext) -> Sampler | None:
+    def open_judge(self, context: SamplerContext, sampler: Sampler, should_stop: Callable[[], bool]) -> Sampler | None:
         judge = context.judge
         return None if judge is None or judge.urls is None else open_served_judge(judge, context.model, self.servers)
 

@@ -18,11 +18,10 @@ from pruner.settings.section import Natural, Positive, Seconds
 from pruner.system.lines import print_warnings
 
 # Exactness costs little on a CPU and more than half of the speed on a GPU, where more must run at once, and longer.
-_CPU_DEFAULTS = {"exact": True, "aligned": False, "segment_tokens": 256, "max_running_traces": 64}
-# Half of the time for about as many speculative tokens as others; 15 takes a fifth less time for twice as many (slurm/README.md). On a
-# CPU a wider engine is hardly faster, so that they cost time.
-_GPU_AHEAD = 7
-_GPU_DEFAULTS = {"exact": False, "aligned": True, "segment_tokens": 1024, "max_running_traces": 256}
+_CPU_DEFAULTS = {"ahead": 0, "exact": True, "aligned": False, "segment_tokens": 256, "max_running_traces": 64}
+# Traces ahead take half of the time for about as many speculative tokens as others; 15 take a fifth less for twice as many
+# (slurm/README.md). On a CPU a wider engine is hardly faster, so that they cost time.
+_GPU_DEFAULTS = {"ahead": 7, "exact": False, "aligned": True, "segment_tokens": 1024, "max_running_traces": 256}
 
 
 class VllmSamplerConfig(SamplerConfig, EngineOptions):
@@ -56,10 +55,8 @@ class VllmSamplerConfig(SamplerConfig, EngineOptions):
     )
     has_engine: ClassVar[bool] = True
 
-    def check_model(self, model: ModelConfig) -> None:
-        check_model_folder(model.path, "model.path")
-
     def check(self, context: SamplerContext) -> None:
+        check_model_folder(context.model.path, "model.path")
         check_build()
         engine_specs(self, context, num_devices())  # whether the allocation is enough for both engines
         if self.exact and num_devices():
@@ -88,10 +85,6 @@ class VllmSamplerConfig(SamplerConfig, EngineOptions):
         num_gpus = planned_devices() if is_plan else num_devices()
         return _GPU_DEFAULTS if num_gpus else _CPU_DEFAULTS
 
-    @classmethod
-    def default_ahead(cls, is_plan: bool) -> int:
-        return _GPU_AHEAD if (planned_devices() if is_plan else num_devices()) else 0
-
     @property
     def align_tokens(self) -> int | None:
         return self.cache_block_tokens if self.aligned else None
@@ -104,22 +97,18 @@ class VllmSamplerConfig(SamplerConfig, EngineOptions):
         spec, _ = engine_specs(self, context, num_devices())
         return VllmSampler(spec, num_devices() > 0) if self.in_process else self.start("the engine", spec)
 
-    def open_judge(self, context: SamplerContext) -> Sampler | None:
+    def open_judge(self, context: SamplerContext, sampler: Sampler, should_stop: Callable[[], bool]) -> Sampler | None:
         if context.judge is not None and context.judge.urls is not None:
             servers = Servers(context.judge.urls, None, self.max_running_traces)
             return open_served_judge(context.judge, context.model, servers)
-        _, spec = engine_specs(self, context, num_devices())
-        return None if spec is None else self.start("the judge's engine", spec)
-
-    def shares_devices(self, context: SamplerContext) -> bool:
-        """On one card each would count the other's memory while it measures what is left; on a CPU both want all cores."""
         spec, judge = engine_specs(self, context, num_devices())
-        return (
-            judge is None
-            or not spec.options.gpus
-            or not judge.options.gpus
-            or bool(set(spec.options.gpus) & set(judge.options.gpus))
-        )
+        if judge is None:
+            return None
+        own, others = spec.options.gpus, judge.options.gpus
+        if not own or not others or set(own) & set(others):
+            # On one card each would count the other's memory while it measures what is left; on a CPU both want all cores.
+            sampler.wait_ready(should_stop)
+        return None if should_stop() else self.start("the judge's engine", judge)
 
     def start(self, name: str, spec: EngineSpec) -> ProcessSampler:
         """Start an engine in a process of its own, with this sampler's patience. name: in messages."""

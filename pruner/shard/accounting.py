@@ -12,8 +12,8 @@ attempts. The weighted sum, tokens_net, is made where answers are read (store.St
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from pruner.records.rows import AnswerRow, RunFacts, TraceRow
@@ -24,21 +24,9 @@ from pruner.settings.prices import AccountingConfig
 from pruner.shard.case import CaseOutcome
 
 
-@dataclass(frozen=True)
-class JudgeCost:
-    """What the judge cost one problem; prompt tokens include the cached ones."""
-
-    calls: int
-    verdicts: int
-    verdicts_missing: int
-    probes: int
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-
-
-def judge_cost(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeCost:
-    """Sum up what the judge cost. Of shared tokens those count as cached that fill whole blocks of the prefix cache."""
+def with_judge_cost(row: AnswerRow, facts: Sequence[Fact], cache_block_tokens: int) -> AnswerRow:
+    """Add what the judge cost; prompt tokens include the cached ones. Of shared tokens those count as cached that fill whole blocks of
+    the prefix cache."""
 
     def whole_blocks(tokens: int) -> int:
         return tokens // cache_block_tokens * cache_block_tokens
@@ -46,6 +34,7 @@ def judge_cost(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeCost:
     probes = [fact for fact in facts if isinstance(fact, Probe)]
     verdicts = [fact for fact in facts if isinstance(fact, Verdict)]
     asked = [verdict for verdict in verdicts if verdict.prompt_tokens]
+    charged: list[Probe | Verdict] = [*asked, *probes]
     # The first pair of each left trace pays for the head that the others share.
     first_heads: dict[int, int] = {}
     for verdict in asked:
@@ -55,49 +44,41 @@ def judge_cost(facts: Iterable[Fact], cache_block_tokens: int) -> JudgeCost:
     for verdict in verdicts:
         pairs.setdefault(frozenset((verdict.key.left_trace, verdict.key.right_trace)), []).append(verdict.score)
     shared = sum(whole_blocks(verdict.head_tokens) for verdict in asked) - sum(first_heads.values())
-    return JudgeCost(
-        calls=len(asked) + sum(1 for probe in probes if probe.prompt_tokens),
-        verdicts=len(pairs),
-        verdicts_missing=sum(1 for scores in pairs.values() if not any(score is not None for score in scores)),
-        probes=len(probes),
-        prompt_tokens=sum(verdict.prompt_tokens for verdict in asked) + sum(probe.prompt_tokens for probe in probes),
-        cached_tokens=shared + sum(whole_blocks(probe.shared_tokens) for probe in probes),
-        output_tokens=sum(verdict.output_tokens for verdict in asked) + sum(probe.output_tokens for probe in probes),
+    return replace(
+        row,
+        judge_calls=len(asked) + sum(1 for probe in probes if probe.prompt_tokens),
+        judge_probes=len(probes),
+        judge_verdicts=len(pairs),
+        judge_verdicts_missing=sum(all(score is None for score in scores) for scores in pairs.values()),
+        tokens_judge_prompt=sum(each.prompt_tokens for each in charged),
+        tokens_judge_cached=shared + sum(whole_blocks(probe.shared_tokens) for probe in probes),
+        tokens_judge_output=sum(each.output_tokens for each in charged),
     )
 
 
 def trace_rows(outcome: CaseOutcome) -> list[TraceRow]:
-    """Return one row for each trace that was started, by index."""
+    """Return one row for each trace that was started, by index, and then for those that the method never asked for."""
     cluster_of = {member: j for j, cluster in enumerate(outcome.clusters) for member in cluster.members}
     voters = {index for vote in outcome.answer.votes for index in vote.traces}
-    rows = []
-    for trace, prefix_tokens in zip(outcome.traces, outcome.prefix_tokens, strict=True):
-        index = trace.trace_index
-        rows.append(
-            TraceRow(
-                problem_id=trace.problem_id,
-                problem_index=outcome.problem.problem_index,
-                trace_index=index,
-                status="finished" if trace.is_finished else "pruned",
-                finish_reason=trace.finish_reason,
-                prune_reason=None if trace.is_finished else outcome.pruned.get(index, "decided"),
-                answer=trace.answer.text if trace.answer is not None else None,
-                answer_key=trace.answer.key if trace.answer is not None else None,
-                correct=_grade(trace.answer, outcome.problem) if trace.is_finished else None,
-                is_voter=index in voters,
-                cluster_index=cluster_of.get(index),
-                num_segments=len(trace.segments),
-                segment_tokens=tuple(segment.num_tokens for segment in trace.segments),
-                segment_chars=tuple(len(segment.text) for segment in trace.segments),
-                tokens_sampled=trace.num_tokens,
-                tokens_prefix=prefix_tokens,
-            )
+    asked = [
+        replace(
+            _trace_row(outcome, trace),
+            status="finished" if trace.is_finished else "pruned",
+            prune_reason=None if trace.is_finished else outcome.pruned.get(trace.trace_index, "decided"),
+            answer=trace.answer.text if trace.answer is not None else None,
+            answer_key=trace.answer.key if trace.answer is not None else None,
+            correct=_grade(trace.answer, outcome.problem) if trace.is_finished else None,
+            is_voter=trace.trace_index in voters,
+            cluster_index=cluster_of.get(trace.trace_index),
+            tokens_prefix=prefix_tokens,
         )
-    return [*rows, *(_speculative_row(outcome, trace) for trace in outcome.speculative)]
+        for trace, prefix_tokens in zip(outcome.traces, outcome.prefix_tokens, strict=True)
+    ]
+    return [*asked, *(_trace_row(outcome, trace) for trace in outcome.speculative)]
 
 
-def _speculative_row(outcome: CaseOutcome, trace: Trace) -> TraceRow:
-    """Return the row of a trace that the method never asked for: nobody has looked at it."""
+def _trace_row(outcome: CaseOutcome, trace: Trace) -> TraceRow:
+    """Return the row of a trace that nobody has looked at."""
     return TraceRow(
         problem_id=trace.problem_id,
         problem_index=outcome.problem.problem_index,
@@ -149,7 +130,7 @@ def answer_row(run: RunFacts, outcome: CaseOutcome, traces: list[TraceRow]) -> A
         tokens_prompt=outcome.num_prompt_tokens,
         tokens_unpruned_estimate=unpruned_estimate(traces, run.budget),
     )
-    return _with_judge_cost(_with_tokens(row, outcome, traces), judge_cost(outcome.facts, run.cache_block_tokens))
+    return with_judge_cost(_with_tokens(row, outcome, traces), outcome.facts, run.cache_block_tokens)
 
 
 def _with_tokens(row: AnswerRow, outcome: CaseOutcome, traces: list[TraceRow]) -> AnswerRow:
@@ -174,19 +155,6 @@ def _with_tokens(row: AnswerRow, outcome: CaseOutcome, traces: list[TraceRow]) -
         tokens_continued=sampled - prefix,
         tokens_finished=sum(finished),
         tokens_pruned=sum(pruned),
-    )
-
-
-def _with_judge_cost(row: AnswerRow, cost: JudgeCost) -> AnswerRow:
-    return replace(
-        row,
-        judge_calls=cost.calls,
-        judge_probes=cost.probes,
-        judge_verdicts=cost.verdicts,
-        judge_verdicts_missing=cost.verdicts_missing,
-        tokens_judge_prompt=cost.prompt_tokens,
-        tokens_judge_cached=cost.cached_tokens,
-        tokens_judge_output=cost.output_tokens,
     )
 
 

@@ -1,12 +1,11 @@
 """From the config to the parts that it chooses: methods, judges, prompts, engines. The wiring that jobs share.
 
-Nothing here starts an engine but the last two functions.
+Nothing here starts an engine but the last function.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from pruner.answers.readings import Reading
 from pruner.config.job import Config
@@ -168,15 +167,9 @@ def make_prompts(config: Config, inputs: Inputs) -> Prompts:
 def check_models(config: Config, inputs: Inputs) -> None:
     """Refuse models and judges that are not there or do not fit, before anything is loaded; warn of a judge that was
     trained on the problems."""
-    config.sampler.check_model(config.model)
+    config.sampler.check(sampler_context(config, inputs))
     if config.method.uses_judge:
         config.judge.check(judge_context(config, inputs))
-    config.sampler.check(sampler_context(config, inputs))
-
-
-def plan(config: Config) -> dict[str, Any]:
-    """Return what would be started, for a dry run. Loads no model."""
-    return config.sampler.plan(sampler_context(config))
 
 
 def first_prompt(config: Config, inputs: Inputs) -> str | None:
@@ -187,16 +180,6 @@ def first_prompt(config: Config, inputs: Inputs) -> str | None:
     """
     problems = inputs.problems.shard(config.shard.index, config.shard.count)
     return make_prompts(config, inputs).rendered(problems[0]) if problems else None
-
-
-def num_gpus(config: Config) -> tuple[int, int]:
-    """Return how many GPUs the sampler's engine takes, and the judge's own."""
-    return config.sampler.num_gpus(sampler_context(config))
-
-
-def start_sampler(config: Config, inputs: Inputs) -> Sampler:
-    """Start the sampler; it may load its model while the job goes on."""
-    return config.sampler.open(sampler_context(config, inputs))
 
 
 def wait_for_engines(
@@ -210,10 +193,7 @@ def wait_for_engines(
     Raises:
         EngineError, InputError: one cannot be loaded.
     """
-    context = sampler_context(config, inputs)
-    if config.sampler.shares_devices(context):
-        sampler.wait_ready(should_stop)
-    judge_sampler = None if should_stop() else config.sampler.open_judge(context)
+    judge_sampler = config.sampler.open_judge(sampler_context(config, inputs), sampler, should_stop)
     if judge_sampler is not None:
         opened.append(judge_sampler)
         judge_sampler.wait_ready(should_stop)

@@ -9,6 +9,7 @@ from pruner.problems.problem_set import ProblemSet, read_problems
 from pruner.problems.sources import source_stem
 from pruner.recordings.replay import Replay
 from pruner.samplers.base import SamplerContext
+from pruner.samplers.replay import ReplaySamplerConfig
 from pruner.samplers.served.facts import ServerFacts
 
 
@@ -27,9 +28,9 @@ def read_inputs(config: Config) -> Inputs:
     Raises:
         InputError: with all faults.
     """
-    replay = config.sampler.read_replay(config.seed)
-    if replay is None:
+    if not isinstance(config.sampler, ReplaySamplerConfig):
         return Inputs(read_problems(config.problems.path, config.problems.limit, config.problems.columns))
+    replay = config.sampler.read_replay(config.seed)
     replay.check_budget(config.budget)
     if config.method.needs_confidence:
         replay.check_confidences()
@@ -38,7 +39,7 @@ def read_inputs(config: Config) -> Inputs:
 
 def set_name(config: Config) -> str:
     """Return the problem set's name: given, or the file's."""
-    source = config.sampler.problems_source or config.problems.path
+    source = config.sampler.source if isinstance(config.sampler, ReplaySamplerConfig) else config.problems.path
     return config.problems.name or source_stem(source)
 
 

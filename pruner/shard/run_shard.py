@@ -199,7 +199,7 @@ def _prepared_attempt(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
         AnswerReader(config.problems.answers, config.problems.patterns, config.answer_time_limit_s) as reader,
         _opened() as opened,
     ):
-        opened.append(build.start_sampler(config, inputs))
+        opened.append(config.sampler.open(sampler_context(config, inputs)))
         workload = build.workload(config, inputs, shard.todo, shard.progress(), shard.store.unfinished_facts())
         prepared = _Prepared(workload, reader, opened, started_at)
         return not stop.is_requested() and _attempt(shard, inputs, prepared, stop)
@@ -208,7 +208,7 @@ def _prepared_attempt(shard: Shard, inputs: Inputs, stop: Stop) -> bool:
 def _attempt(shard: Shard, inputs: Inputs, prepared: _Prepared, stop: Stop) -> bool:
     """Run one attempt; return False if it was interrupted."""
     config = shard.config
-    sampler_gpus, judge_gpus = build.num_gpus(config)
+    sampler_gpus, judge_gpus = config.sampler.num_gpus(sampler_context(config))
     process = replace(this_process(), sampler_gpus=sampler_gpus, judge_gpus=judge_gpus)
     number = shard.store.begin_attempt(process, killed_attempt(shard.last))
     for line in opening(shard, inputs, number, process):

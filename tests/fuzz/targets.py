@@ -26,7 +26,7 @@ from pruner.results.query import Results
 from pruner.results.writer import carry
 from pruner.settings.dotted import flatten
 from pruner.settings.section import name_fault, parse_as
-from pruner.shard import build
+from pruner.shard.inputs import sampler_context
 from pruner.simulation import simulation
 from pruner.system.lines import printable
 from tests.composed import composed
@@ -39,7 +39,8 @@ from tests.fuzz.target import PROJECT, Target, Wrong, code_of, ended, folder, no
 
 
 def _main(values: dict[str, Any]) -> None:
-    build.plan(parse(values))
+    config = parse(values)
+    config.sampler.plan(sampler_context(config))
 
 
 SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], object]]] = {

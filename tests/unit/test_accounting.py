@@ -1,9 +1,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner.records.rows import TraceRow
+from pruner.records.rows import AnswerRow, TraceRow
 from pruner.records.traces import PairKey, Probe, ProbeKey, Verdict
-from pruner.shard.accounting import judge_cost, unpruned_estimate
+from pruner.shard.accounting import unpruned_estimate, with_judge_cost
+
+
+def judge_cost(facts, block):
+    return with_judge_cost(AnswerRow("p", 0, "m", "m", "s", None, 1, 0, None), facts, block)
 
 
 def row(tokens, prefix, is_finished):
@@ -18,16 +22,16 @@ def test_a_pair_pays_for_its_head_once_a_left_trace():
         Verdict(PairKey("p", 1, 2), None, prompt_tokens=90, head_tokens=50, output_tokens=1),
     ]
     cost = judge_cost(facts, 1)
-    assert (cost.calls, cost.verdicts, cost.verdicts_missing) == (3, 3, 1)
-    assert (cost.prompt_tokens, cost.cached_tokens, cost.output_tokens) == (300, 60, 3)
+    assert (cost.judge_calls, cost.judge_verdicts, cost.judge_verdicts_missing) == (3, 3, 1)
+    assert (cost.tokens_judge_prompt, cost.tokens_judge_cached, cost.tokens_judge_output) == (300, 60, 3)
 
 
 def test_a_probe_pays_for_what_it_adds():
     cost = judge_cost(
         [Probe(ProbeKey("p", 0, 4), 3, (1, 2, 3), "", "7", 30, 0, 22), Verdict(PairKey("p", 0, 1), 1.0)], 1
     )
-    assert (cost.calls, cost.probes, cost.verdicts) == (1, 1, 1)
-    assert (cost.prompt_tokens, cost.cached_tokens, cost.output_tokens) == (30, 22, 3)
+    assert (cost.judge_calls, cost.judge_probes, cost.judge_verdicts) == (1, 1, 1)
+    assert (cost.tokens_judge_prompt, cost.tokens_judge_cached, cost.tokens_judge_output) == (30, 22, 3)
 
 
 def test_only_whole_blocks_of_the_cache_are_shared():
@@ -35,9 +39,9 @@ def test_only_whole_blocks_of_the_cache_are_shared():
         Probe(ProbeKey("p", 0, 4), 1, (1,), "", "7", 30, 0, 22),
         Probe(ProbeKey("p", 1, 4), 1, (1,), "", "7", 9, 0, 7),
     ]
-    assert judge_cost(facts, 8).cached_tokens == 16
+    assert judge_cost(facts, 8).tokens_judge_cached == 16
     pairs = [Verdict(PairKey("p", 0, i), 0.5, prompt_tokens=100, head_tokens=61) for i in (1, 2, 3)]
-    assert judge_cost(pairs, 8).cached_tokens == 2 * 56
+    assert judge_cost(pairs, 8).tokens_judge_cached == 2 * 56
 
 
 @given(*[st.integers(0, 10**6) for _ in range(3)])

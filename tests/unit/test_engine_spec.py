@@ -9,7 +9,7 @@ from pruner.errors import InputError
 from pruner.samplers.vllm import EngineOptions, EngineSpec, engine_arguments, environment, visible_devices
 from pruner.samplers.vllm_engines import split_gpus
 from pruner.settings.model import EngineModel
-from pruner.shard import build
+from pruner.shard.inputs import sampler_context
 
 OPTIONS = EngineOptions(max_running_traces=64, exact=True, cache_block_tokens=32)
 MODEL = EngineModel(path="m", dtype="bfloat16", max_model_len=4096, tensor_parallel_size=2, gpu_memory_utilization=0.8)
@@ -59,7 +59,8 @@ def test_sampler_and_judge_share_a_card_where_its_memory_holds_both():
 
 def planned(monkeypatch, gpus, *overrides):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
-    return build.plan(main_config(["model=deepseek_8b", "method=deepprune", "dry_run=true", *overrides]))
+    config = main_config(["model=deepseek_8b", "method=deepprune", "dry_run=true", *overrides])
+    return config.sampler.plan(sampler_context(config))
 
 
 def test_a_plan_says_every_engine_its_process_and_its_cards(monkeypatch):
