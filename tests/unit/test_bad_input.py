@@ -63,16 +63,6 @@ def refused(job, *arguments):
         ("build_pairs", ["source=x", "target=y", "folds=40000"], "folds"),
     ],
 )
-def test_too_little_memory_to_load_the_libraries_is_one_line(tmp_path):
-    def limited():
-        resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
-
-    command = [sys.executable, "-m", "jobs.run", "sampler=simulated", f"run.root={tmp_path}"]
-    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, cwd=PROJECT, timeout=60)
-    assert result.returncode == 1, result.stderr
-    assert "Traceback" not in result.stderr and "error: memory: the process could not get" in result.stderr
-
-
 def test_a_number_that_is_not_finite_or_out_of_range_is_named(job, arguments, key, tmp_path):
     own = ["dry_run=true", f"run.root={tmp_path}"] if job == "run" else []
     assert f"{key}" in refused(job, *own, *arguments)
@@ -315,3 +305,13 @@ def test_a_typo_or_a_bad_option_of_hydra_is_one_line(arguments, message, tmp_pat
 def test_derived_names_are_names():
     for value in ("日本語" * 80, "x" * 400, "1.", "*[1]?", "~"):
         assert name_fault(entry.run_name([f"problems.name={value}"], ())) is None
+
+
+def test_too_little_memory_to_load_the_libraries_is_one_line(tmp_path):
+    def limited():
+        resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
+
+    command = [sys.executable, "-m", "jobs.run", "sampler=simulated", f"run.root={tmp_path}"]
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, cwd=PROJECT, timeout=60)
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr and "error: memory: the process could not get" in result.stderr
