@@ -1,7 +1,5 @@
 """The results of runs: their folders, the Parquet tables that a run writes, and everything that reads them.
 
-writer.py writes. query.py (SQL over views.sql), named_queries.py, formats.py, export.py, audit.py, status.py, show.py and summary.py read.
-The columns are described in pruner/records/schemas.py. No engine is needed for any of it. README.md describes the files, queries and accounting.
 `pruner.results.connect("outputs")` gives a notebook a DuckDB connection with the views (query.connect).
 """
 

@@ -1,5 +1,1 @@
-"""Samplers: they turn requests into completions. One runs vLLM, one replays recorded traces, one makes traces up.
-
-base.py is the interface, registry.py finds every sampler, ADDING.md shows how to add one. They know nothing of methods or
-checkpoints.
-"""
+"""Samplers: they turn requests into completions, with vLLM, its servers, recorded traces or made-up ones. ADDING.md shows how to add one."""

@@ -51,3 +51,10 @@ def test_every_file_that_a_package_names_is_there(package):
     docstring = ast.get_docstring(ast.parse(package.read_text()))
     for name in re.findall(r"[\w/]+\.(?:py|sql|md)\b", docstring):
         assert (package.parent / name).exists() or (PROJECT / name).exists(), name
+
+
+def test_the_map_of_the_code_names_every_package():
+    text = (PROJECT / "pruner/README.md").read_text()
+    for package in PACKAGES:
+        if package.parent.parent == PROJECT / "pruner":
+            assert f"`{package.parent.name}`" in text, package.parent.name
