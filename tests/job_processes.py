@@ -27,7 +27,15 @@ PROJECT = Path(__file__).parents[1]
 # What a job imports only when it gets there, and takes seconds: in a server of its own, since others must not see these modules.
 TOKENIZER = ("transformers.models.auto.tokenization_auto",)
 ENGINE = ("vllm.entrypoints.llm", "vllm.v1.worker.cpu_worker", "vllm.plugins.lora_resolvers.filesystem_resolver")
-LATE = {"doctor": TOKENIZER}
+FIGURES = ("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg")
+JUDGES = ("sklearn.calibration", "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics", *FIGURES)
+LATE = {
+    "doctor": TOKENIZER,
+    "report": FIGURES,
+    "compare": FIGURES,
+    "train_judge": JUDGES,
+    "eval_judge": JUDGES,
+}
 
 
 def run(

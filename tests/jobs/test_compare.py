@@ -162,7 +162,7 @@ def wait_until(holds, what):
 
 def started(traces, target):
     """Start a comparison that takes some time, and wait until a point is done."""
-    given = arguments(traces, target, [f"{DEEPPRUNE} method.k1={k1}" for k1 in range(1, 7)], "resample=150")
+    given = arguments(traces, target, [f"{DEEPPRUNE} method.k1={k1}" for k1 in range(1, 5)], "resample=60")
     process = start_program("compare", *given, start_new_session=True, stderr=subprocess.PIPE)
     wait_until(lambda: files(target) or process.poll() is not None, "a point is done")
     assert process.poll() is None

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -101,6 +102,18 @@ def test_weights_of_the_accounting_may_change_afterwards(tmp_path):
 def test_a_judge_that_is_not_asked_is_said(tmp_path):
     result = run("run", *SIMULATED, "judge=oracle", f"run.root={tmp_path}", "run.name=run")
     assert result.returncode == 0 and "judge=oracle is not used: method=worth compares no traces" in result.stderr
+
+
+def test_a_problem_beyond_the_context_fails_alone_and_keeps_its_columns(tmp_path):
+    demo = pq.read_table(PROJECT / "conf/problems/demo.parquet").slice(0, 2).to_pylist()
+    demo.append({"problem_id": "long", "question": "word " * 3000, "answer": "1", "kind": "long"})
+    pq.write_table(pa.Table.from_pylist(demo), tmp_path / "set.parquet")
+    given = (*SIMULATED, f"problems.path={tmp_path}/set.parquet", f"run.root={tmp_path}", "run.name=run")
+    result = run("run", *given)
+    assert result.returncode == 0 and "1 failed" in result.stdout, result.stderr
+    rows = pq.read_table(tmp_path / "run/answers/shard=0000.parquet").to_pylist()
+    assert [row["status"] == "failed" for row in rows] == [False, False, True]
+    assert "does not fit the context of 2048" in rows[2]["failure"] and rows[2]["kind"] == "long"
 
 
 def test_columns_are_documented_and_carried(root):
