@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.live.jobs_under_test import PROJECT, SMALL, run_job
+from tests.live.jobs_under_test import PROJECT
 from tests.results_under_test import make_sweep
 
 # Folders whose tests share one thing that there is only one of: with xdist, one worker runs them.
@@ -46,14 +46,6 @@ def serving():
     yield start
     for each in reversed(started):
         each.close()
-
-
-@pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory):
-    """A small deepprune run with the real engine that nothing disturbed."""
-    root = tmp_path_factory.mktemp("uninterrupted")
-    run_job(root, *SMALL)
-    return root
 
 
 @pytest.fixture(scope="session")

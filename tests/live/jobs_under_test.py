@@ -25,6 +25,9 @@ SMALL = (
     "sampler.max_running_traces=32",
     "sampler.kv_cache_gib=1",
 )
+# A generative judge, and an engine of its own for it.
+JUDGED = ("method=deepprune", "judge=llm")
+APART = ("judge.colocate=false", "judge.dtype=float32", "judge.max_model_len=2048")
 
 # The README's two runs, and what they are in tests: on the first problems of the demo set, in the folders that they have there.
 DEMO_PROBLEMS = 24

@@ -8,7 +8,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from tests.live.jobs_under_test import PROJECT, SMALL, run_job
+from tests.live.jobs_under_test import PROJECT
 
 pytestmark = pytest.mark.live
 
@@ -18,16 +18,15 @@ def build(*arguments):
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
 
 
-def test_a_runs_traces_become_pairs_and_a_second_call_does_nothing(tmp_path):
-    run_job(tmp_path, *SMALL, "problems.limit=3", "method=cons", "results.token_ids=true")
+def test_a_runs_traces_become_pairs_and_a_second_call_does_nothing(tmp_path, all_traces):
     target = tmp_path / "pairs.parquet"
-    arguments = (f"source={tmp_path}/run", f"target={target}", "prefix.max_tokens=12")
+    arguments = (f"source={all_traces}/run", f"target={target}", "prefix.max_tokens=12")
     result = build(*arguments)
     assert result.returncode == 0, result.stderr
     rows = pq.read_table(target).to_pylist()
     traces = {
         (row["problem_id"], row["trace_index"]): row
-        for row in pq.read_table(tmp_path / "run/traces/shard=0000.parquet").to_pylist()
+        for row in pq.read_table(all_traces / "run/traces/shard=0000.parquet").to_pylist()
     }
     assert rows
     for row in rows:
@@ -37,5 +36,5 @@ def test_a_runs_traces_become_pairs_and_a_second_call_does_nothing(tmp_path):
         assert row["question"]
     before = target.stat().st_mtime_ns
     assert "nothing to do" in build(*arguments).stdout and target.stat().st_mtime_ns == before
-    result = build(f"source={tmp_path}/run", f"target={target}", "prefix.max_tokens=100000")
+    result = build(f"source={all_traces}/run", f"target={target}", "prefix.max_tokens=100000")
     assert result.returncode == 2 and "complete prefixes" in result.stderr

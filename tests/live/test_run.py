@@ -15,7 +15,7 @@ import pytest
 from tests.live.jobs_under_test import (
     DEMO_COMMANDS,
     DEMO_PROBLEMS,
-    PROJECT,
+    JUDGED,
     SMALL,
     assert_same_results,
     attempts,
@@ -28,17 +28,18 @@ from tests.live.jobs_under_test import (
 pytestmark = pytest.mark.live
 
 
-def test_a_job_killed_three_times_ends_with_the_same_rows(uninterrupted, tmp_path):
+def test_a_job_that_is_killed_stopped_and_killed_ends_with_the_same_rows(uninterrupted, tmp_path):
+    # Few at once, so that traces do not end their segments in step and something is always under way.
     overrides = (*SMALL, "checkpoint.every_segments=3", "checkpoint.every_s=0.3", "sampler.max_running_traces=8")
     draw = random.Random(1)
     committed = set()
     total = len(read_segments(uninterrupted))
-    for number in range(3):
+    for part, number in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGKILL), start=1):
         process = start_job(tmp_path, *overrides)
-        wait_for_segments(tmp_path, total * (number + 1) // 5, process)
+        wait_for_segments(tmp_path, total * part // 5, process)
         time.sleep(draw.random() / 2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        assert process.wait(timeout=60) == (75 if number == signal.SIGTERM else -signal.SIGKILL)
         now = read_segments(tmp_path)
         assert committed <= now, "a committed segment is gone"
         committed = now
@@ -48,8 +49,9 @@ def test_a_job_killed_three_times_ends_with_the_same_rows(uninterrupted, tmp_pat
     assert committed <= final, "a committed segment was sampled again"
     assert len({key for key, _, _ in final}) == len(final)
     rows = attempts(tmp_path)
-    assert [row["end_reason"] for row in rows] == ["killed", "killed", "killed", "done"]
-    assert sum(row["segments"] or 0 for row in rows) == total
+    assert [row["end_reason"] for row in rows] == ["killed", "interrupted", "killed", "done"]
+    assert sum(row["segments"] or 0 for row in rows) == total and rows[1]["discarded_tokens"] >= 0
+    assert "nothing to do" in run_job(tmp_path, *overrides).stderr and len(attempts(tmp_path)) == 4
     # The checkpoint's whole content is derived again from the facts, and nothing changes.
     run_job(tmp_path, *overrides, "checkpoint.rederive=true")
     assert_same_results(tmp_path, uninterrupted)
@@ -62,24 +64,6 @@ def read_segments(root):
             "SELECT problem_id, trace_index, segment_index, token_ids, attempt FROM segments"
         ).fetchall()
     return {((p, t, s), tuple(ids), attempt) for p, t, s, ids, attempt in rows}
-
-
-def test_a_signal_stops_the_job_resumably_and_a_second_call_skips_what_is_done(uninterrupted, tmp_path):
-    # Few at once, so that traces do not end their segments in step and something is always under way.
-    overrides = (*SMALL, "checkpoint.every_segments=3", "sampler.max_running_traces=8")
-    process = start_job(tmp_path, *overrides)
-    wait_for_segments(tmp_path, 5, process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 75
-    rows = attempts(tmp_path)
-    assert rows[0]["end_reason"] == "interrupted"
-    assert rows[0]["discarded_tokens"] >= 0
-    run_job(tmp_path, *overrides)
-    assert_same_results(tmp_path, uninterrupted)
-    started = time.monotonic()
-    again = run_job(tmp_path, *overrides)
-    assert "nothing to do" in again.stderr and time.monotonic() - started < 30
-    assert len(attempts(tmp_path)) == 2
 
 
 def test_voting_beats_a_single_trace_and_pruning_saves_tokens(demo_project):
@@ -110,22 +94,27 @@ def test_voting_beats_a_single_trace_and_pruning_saves_tokens(demo_project):
     assert (method, tokens) == ("cons", net) and average == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize("prefix", ["fixed", "reasoning_words"])
-def test_a_generative_judge_scores_pairs_alike_on_the_samplers_engine_and_on_its_own(tmp_path, prefix):
-    overrides = (*SMALL, "problems.limit=2", "judge=llm", f"prefix={prefix}", "method.k1=2")
-    overrides += ("prefix.count=2", "prefix.max_tokens=24") if prefix == "reasoning_words" else ()
-    together, apart = tmp_path / "together", tmp_path / "apart"
-    run_job(together, *overrides)
-    rows = table(together, "verdicts").to_pylist()
+def test_a_generative_judge_scores_pairs_alike_on_the_samplers_engine_and_on_its_own(judged, judged_apart):
+    rows = judged_rows(judged)
+    for row, other in zip(rows, table(judged_apart, "verdicts").to_pylist(), strict=True):
+        assert row["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+def test_a_generative_judge_reads_prefixes_that_end_at_a_reasoning_word(tmp_path):
+    words = ("prefix=reasoning_words", "prefix.count=2", "prefix.max_tokens=24")
+    run_job(tmp_path, *SMALL, *JUDGED, *words, "problems.limit=2", "method.k1=2")
+    judged_rows(tmp_path)
+
+
+def judged_rows(root):
+    """Return a run's verdicts, each with its cost, which its answers add up."""
+    rows = table(root, "verdicts").to_pylist()
     assert rows and all(0.0 <= row["score"] <= 1.0 for row in rows)
     assert all(row["prompt_tokens"] > row["head_tokens"] > 0 and row["output_tokens"] == 1 for row in rows)
-    answers = table(together, "answers").to_pylist()
+    answers = table(root, "answers").to_pylist()
     assert sum(row["judge_verdicts"] for row in answers) == len(rows)
     assert sum(row["tokens_judge_prompt"] for row in answers) == sum(row["prompt_tokens"] for row in rows)
-    if prefix == "fixed":
-        run_job(apart, *overrides, "judge.colocate=false", "judge.dtype=float32", "judge.max_model_len=2048")
-        for row, other in zip(rows, table(apart, "verdicts").to_pylist(), strict=True):
-            assert row["score"] == pytest.approx(other["score"], abs=1e-4)
+    return rows
 
 
 def write_adapter(folder, scale):
@@ -157,16 +146,3 @@ def test_an_adapter_on_the_samplers_engine_judges_and_leaves_the_traces_alone(tm
         traces[scale] = [(r["trace_index"], r["text"]) for r in table(root, "traces").to_pylist()]
     assert scores[0.0].keys() == scores[3.0].keys() and scores[0.0] != scores[3.0]
     assert traces[0.0] == traces[3.0]
-
-
-def test_a_problem_beyond_the_context_fails_alone(tmp_path):
-    demo = pq.read_table(PROJECT / "conf/problems/demo.parquet").slice(0, 2).to_pylist()
-    demo.append({"problem_id": "long", "question": "word " * 3000, "answer": "1", "kind": "long"})
-    import pyarrow as pa
-
-    pq.write_table(pa.Table.from_pylist(demo), tmp_path / "set.parquet")
-    result = run_job(tmp_path, *SMALL, f"problems.path={tmp_path}/set.parquet", "budget=2")
-    rows = table(tmp_path, "answers").to_pylist()
-    assert [row["status"] == "failed" for row in rows] == [False, False, True]
-    assert "does not fit the context of 2048" in rows[2]["failure"]
-    assert rows[2]["kind"] == "long" and "1 failed" in result.stdout

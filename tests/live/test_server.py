@@ -12,11 +12,10 @@ from pruner.results.run_folder import RunFolder
 from tests.chaos.served import KEY, Serving, assert_no_key, done_problems, start_job
 from tests.documents import PROJECT
 from tests.job_processes import run
-from tests.live.jobs_under_test import SMALL, assert_accounting_agrees, assert_same_results, run_job, table
+from tests.live.jobs_under_test import JUDGED, SMALL, assert_accounting_agrees, assert_same_results, run_job, table
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 SEGMENTS = ("sampler.segment_tokens=16", "sampler.max_running_traces=32", "problems.limit=6", "budget=6")
-JUDGED = ("method=deepprune", "judge=llm")
 SERVED = ("sampler=server", "sampler.aligned=false", "sampler.cache_block_tokens=32", *SEGMENTS)
 
 
@@ -39,26 +38,18 @@ def run_served(root, server, *overrides, code=0):
     return result
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A run with a generative judge on an engine of the job's own."""
-    root = tmp_path_factory.mktemp("own")
-    run_job(root, *SMALL, *JUDGED)
-    return root
-
-
-def test_a_server_gives_the_rows_of_an_engine_of_the_jobs_own(tmp_path, server, own):
+def test_a_server_gives_the_rows_of_an_engine_of_the_jobs_own(tmp_path, server, judged):
     """Prefixes, labels and votes: in float32 both give the same tokens."""
     run_served(tmp_path, server, *JUDGED)
-    assert_same_results(own, tmp_path)
+    assert_same_results(judged, tmp_path)
     assert_no_key(tmp_path)
     assert '"served"' in RunFolder(tmp_path, "run", 0).run_json.read_text()
 
 
-def test_a_judge_may_be_on_servers_of_its_own(tmp_path, server, own):
+def test_a_judge_may_be_on_servers_of_its_own(tmp_path, server, judged):
     beside = ("judge.colocate=false", "judge.max_model_len=2048", f"judge.urls=[{server.url}]")
     run_served(tmp_path, server, *JUDGED, *beside)
-    assert_same_results(own, tmp_path)
+    assert_same_results(judged, tmp_path)
 
 
 def test_confidences_differ_in_the_last_bits_alone(tmp_path, server):
@@ -73,8 +64,8 @@ def test_confidences_differ_in_the_last_bits_alone(tmp_path, server):
         assert row["confidence"] == pytest.approx(expected["confidence"], rel=1e-4)
 
 
-def test_a_killed_job_goes_on_and_another_model_is_refused(tmp_path, server):
-    arguments = ("method=cons", *SERVED, f"sampler.urls=[{server.url}]")
+def test_a_killed_job_goes_on_and_another_model_is_refused(tmp_path, server, all_traces):
+    arguments = ("method=cons", "results.token_ids=true", *SERVED, f"sampler.urls=[{server.url}]")
     job = start_job(tmp_path / "cut", *arguments)
     while done_problems(tmp_path / "cut") < 2:
         assert job.poll() is None, (tmp_path / "cut/log.txt").read_text()
@@ -83,7 +74,6 @@ def test_a_killed_job_goes_on_and_another_model_is_refused(tmp_path, server):
     other = Serving(tmp_path, is_real=True, model=str(other_model(tmp_path / "other_model")))
     other.start()
     try:
-        run_job(tmp_path / "own", *SMALL, "method=cons")
         other.wait()
         before = (tmp_path / "cut/run/run.json").read_text()
         assert start_job(tmp_path / "cut", *arguments[:-1], f"sampler.urls=[{other.url}]").wait() == 2
@@ -93,7 +83,7 @@ def test_a_killed_job_goes_on_and_another_model_is_refused(tmp_path, server):
     assert "sampler.urls: another model: log-probabilities of a fixed text differ by" in log[-1]
     assert (tmp_path / "cut/run/run.json").read_text() == before
     assert start_job(tmp_path / "cut", *arguments).wait() == 0
-    assert_same_results(tmp_path / "own", tmp_path / "cut")
+    assert_same_results(all_traces, tmp_path / "cut")
     assert_no_key(tmp_path / "cut")
 
 
