@@ -27,7 +27,7 @@ from pruner.results.writer import carry
 from pruner.settings.dotted import flatten
 from pruner.settings.section import name_fault, parse_as
 from pruner.shard.inputs import sampler_context
-from pruner.simulation import simulation
+from pruner.simulation import plans
 from pruner.system.lines import printable
 from tests.composed import composed
 from tests.fuzz import values as v
@@ -67,7 +67,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...], Callable[[dict[str, Any]], objec
     "plan": (
         "plan",
         ("curve=[[1,60],[64,2500]]", "num_problems=9", "mean_tokens=40"),
-        lambda values: simulation.stated_curve(parse_as(simulation.PlanConfig, values)),
+        lambda values: plans.stated_curve(parse_as(plans.PlanConfig, values)),
     ),
     "compare": ("compare", (), lambda values: parse_as(compare.CompareConfig, values)),
 }
