@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 
@@ -15,6 +16,8 @@ from pruner.problems.columns import read_parquet
 from pruner.problems.problem_set import read_problems
 from pruner.problems.shapes import ProblemColumns
 from pruner.results.query import Results, checkpoint_rows
+from pruner.results.run_folder import write_progress
+from pruner.results.status import read_manifest
 from pruner.system.slurm import small_number
 from tests.fuzz.jobs_in_process import call
 from tests.fuzz.target import SMALL_RUN
@@ -206,3 +209,19 @@ def test_a_parquet_whose_column_cannot_be_read_names_it(tmp_path):
     pq.write_table(pa.table(GOOD | {"note": bad}), path)
     with pytest.raises(InputError, match="column note"):
         read_parquet(path, "problems")
+
+
+def test_a_disk_that_does_not_take_the_progress_file_is_what_the_attempts_row_says(tmp_path, monkeypatch):
+    """Only errors of this program's own kinds were written down: the row said `failed` without a message, status `resumable`."""
+
+    def write(folder, progress, guard=lambda: None):
+        if progress.state == "running":
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder.progress))
+        write_progress(folder, progress, guard)
+
+    monkeypatch.setattr("pruner.shard.attempt.write_progress", write)
+    result = call("run", *SMALL_RUN, f"run.root={tmp_path}", "run.name=run")
+    assert result.code == 1 and "No space left on device" in result.errors
+    [row] = pq.read_table(tmp_path / "run/attempts/shard=0000.parquet").to_pylist()
+    assert row["end_reason"] == "failed" and "No space left on device" in row["message"]
+    assert read_manifest(tmp_path / "run").shards[0].state == "failed"

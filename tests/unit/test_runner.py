@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from pruner.answers.reader import AnswerReader
-from pruner.errors import EngineError
+from pruner.errors import CheckpointError, EngineError
 from pruner.records.traces import Ending, Segment, SegmentKey, TraceKey
 from pruner.shard.queue import context_tokens
 from tests.unit.fake_judges import JUDGES, METHODS_AND_JUDGES, PairScorer, run_judged
@@ -327,3 +327,21 @@ def test_where_a_judges_own_engine_is_behind_no_more_problems_are_opened():
     )
     assert is_done and len(store.answers) == 120
     assert 60 < judge.most < 120, judge.most
+
+
+def test_a_commit_that_fails_is_the_error_that_ends_the_run_and_is_not_tried_again():
+    """The second commit, behind the first one's failure, failed otherwise, and its OSError was what the attempt's row should have said."""
+
+    class Full(MemoryStore):
+        commits = 0
+
+        def append(self, facts, answers=(), traces=()):
+            self.commits += 1
+            if self.commits > 1:
+                raise OSError(28, "No space left on device")
+            raise CheckpointError("the disk is full")
+
+    store = Full()
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        run_once(store, "cons", 8, problems(4), every=1)
+    assert store.commits == 1
