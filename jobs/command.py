@@ -13,6 +13,9 @@ from pruner.errors import CheckpointError, InputError
 from pruner.settings.section import local_path
 from pruner.system.lines import print_errors, show_everything
 
+# The shipped queries.
+QUERIES = Path(__file__).parents[1] / "conf" / "query"
+
 
 class Arguments(argparse.ArgumentParser):
     """A parser whose complaints are one line like all others."""

@@ -1,8 +1,8 @@
-"""Results for other programs: `python -m jobs.export outputs/<run> --to jsonl|datasets|replay --output PATH`.
+"""Results for other programs: `python -m jobs.export outputs/<run> --to jsonl|replay --output PATH`.
 
-jsonl: answers.jsonl and traces.jsonl in a folder; or, to a .jsonl file, a line for every trace with its problem's question and gold. datasets: a folder that Hugging Face's `datasets.load_dataset` takes. replay: one
-Parquet of the run's finished traces, which `sampler=replay sampler.source=PATH` reads. jsonl and datasets also take a folder of
-runs.
+jsonl: answers, traces, verdicts and probes as files of JSON lines in a folder; or, to a .jsonl file, a line for every trace with its
+problem's question and gold. It also takes a folder of runs. replay: one Parquet of the run's finished traces, which `sampler=replay
+sampler.source=PATH` reads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jobs.command import Arguments, ended, root_and_run
 from pruner.errors import InputError
-from pruner.results.export import KINDS, export_replay, export_trace_lines
+from pruner.results.export import export_jsonl, export_replay, export_trace_lines
 from pruner.results.query import Results
 from pruner.settings.section import local_path, target_path
 
@@ -21,7 +21,7 @@ from pruner.settings.section import local_path, target_path
 def main(arguments: Sequence[str]) -> int:
     parser = Arguments(prog="python -m jobs.export", description="Write results for other programs.")
     parser.add_argument("path", type=Path, help="a run's folder, or a folder of runs")
-    parser.add_argument("--to", choices=(*KINDS, "replay"), required=True)
+    parser.add_argument("--to", choices=("jsonl", "replay"), required=True)
     parser.add_argument(
         "--output", type=Path, required=True, help="a folder, or with jsonl a .jsonl file; for replay a .parquet file"
     )
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
 def _export(path: Path, kind: str, output: Path) -> str:
     """Return the line that says what was written."""
     root, only = root_and_run(path)
-    is_file = kind == "replay" or (kind == "jsonl" and output.suffix == ".jsonl" and not output.is_dir())
+    is_file = kind == "replay" or (output.suffix == ".jsonl" and not output.is_dir())
     output = target_path(output) if is_file else local_path(output)
     if kind == "replay":
         if only is None:
@@ -44,8 +44,7 @@ def _export(path: Path, kind: str, output: Path) -> str:
             counts = export_replay(results, root, only or path.name, output)
         else:
             runs = [row["run"] for row in results.rows("SELECT DISTINCT run FROM answers ORDER BY run")]
-            write = export_trace_lines if kind == "jsonl" and is_file else KINDS[kind]
-            counts = write(results, runs, output)
+            counts = (export_trace_lines if is_file else export_jsonl)(results, runs, output)
     return f"{output}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 

@@ -14,13 +14,14 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.command import Arguments, ended
+from jobs.command import QUERIES, Arguments, ended
 from pruner.errors import InputError
 from pruner.records.schemas import VIEWS
 from pruner.results import formats
@@ -30,7 +31,6 @@ from pruner.results.writer import views_sql
 from pruner.settings.section import local_path, target_path
 from pruner.system.files import write_atomically
 
-QUERIES = Path(__file__).parents[1] / "conf" / "query"
 _MAX_ROWS = 200
 
 
@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         help="default: a table for the terminal; csv, json and parquet name a second column x x_1, JSON has null for NaN",
     )
     parser.add_argument("--output", type=Path, help="write there instead of printing")
+    parser.add_argument(
+        "--time-limit",
+        default=3600.0,
+        type=float,
+        metavar="S",
+        help="seconds until it is stopped (default: 3600; 0: none)",
+    )
     parser.add_argument("--list", action="store_true", help="list the shipped queries (conf/query/) and end")
     parser.add_argument(
         "--columns", action="store_true", help="list the columns of every view (or of the one that is named) and end"
@@ -80,7 +87,9 @@ def _answer(options: argparse.Namespace) -> str:
     query = read_query(options.file) if options.file is not None else _named(options.query, queries)
     given = parse_parameters(options.param)
     values = query.values(given) if query.parameters else given
-    with Results(options.root) as results:
+    if not 0 <= options.time_limit <= threading.TIMEOUT_MAX:
+        raise InputError(f"--time-limit: got {options.time_limit:g}, expected seconds, or 0 for none.")
+    with Results(options.root, time_limit_s=options.time_limit) as results:
         table = results.table(query.sql, values)
     return _written(table, options.format, options.output)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.command import Arguments, ended, root_and_run
+from jobs.command import QUERIES, Arguments, ended, root_and_run
 from pruner.errors import InputError
 from pruner.reporting import figures
 from pruner.reporting.gather import (
@@ -31,6 +31,7 @@ from pruner.reporting.page import Content, render_page
 from pruner.reporting.payload import Limits, write_payload
 from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
+from pruner.results.named_queries import read_queries
 from pruner.results.query import Results, read_totals
 from pruner.results.run_totals import RunTotals
 from pruner.settings.section import local_path
@@ -89,7 +90,7 @@ def _content(
     everything: list[RunTotals],
     target: Path,
 ) -> Content:
-    focus = _focus(options.focus, runs)
+    focus, queries = _focus(options.focus, runs), read_queries(QUERIES)
     names = [each.run for each in runs]
     labels = label_runs(names)
     rows = problem_rows(results, names, _MOST_ROWS)
@@ -101,13 +102,13 @@ def _content(
     else:
         drawn = []
     baseline = [each for each in everything if each.run == focus.baseline_run]
-    curves = [curve for each in (focus, *baseline) if (curve := vote_curve(results, each.run))]
+    curves = [curve for each in (focus, *baseline) if (curve := vote_curve(results, each.run, queries["at_k"]))]
     drawn += [
         figures.at_k(curves, points([focus, *baseline])),
         figures.run_tokens(runs, labels) if len(runs) > 1 else figures.problem_tokens(mine, focus.speculative_weight),
         figures.clusters(mine),
         figures.margins(mine),
-        figures.calibration(calibrations(results, judged), focus.run, bool(judged)),
+        figures.calibration(calibrations(results, judged, queries["judge_quality"]), focus.run, bool(judged)),
         figures.saved(runs, labels),
         timeline(None if row is None else read_timeline(results, root, row)),
     ]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pruner.results.named_queries import NamedQuery
 from pruner.results.query import Results
 from pruner.results.run_totals import RunTotals
-from pruner.statistics.at_k import MOST_TRACES
 
 _BINS = 10
 
@@ -61,8 +61,6 @@ class ProblemRow:
     tokens_speculative: int | None
     tokens_net: float
     judge_calls: int
-    wall_s: float
-    attempts: int
 
     @property
     def margin(self) -> float | None:
@@ -122,9 +120,9 @@ class VoteCurve:
     points: tuple[AtK, ...]
 
 
-def vote_curve(results: Results, run: str) -> VoteCurve | None:
-    """Return what more traces of a run bring; None where no problem has a gold answer."""
-    if found := curve_at_k(results, run):
+def vote_curve(results: Results, run: str, query: NamedQuery) -> VoteCurve | None:
+    """Return what more traces of a run bring; None where no problem has a gold answer. query: as of curve_at_k."""
+    if found := curve_at_k(results, run, query):
         return VoteCurve(run, True, tuple(found))
     found = _curve_of_first(results, run)
     return VoteCurve(run, False, tuple(found)) if found else None
@@ -140,10 +138,11 @@ def _curve_of_first(results: Results, run: str) -> list[AtK]:
         ks AS (
             SELECT DISTINCT unnest([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, num]) AS k, num FROM most),
         votes AS (
-            SELECT k, problem_index, answer, count(*) AS votes, min(trace_index) AS first, max(correct) AS correct
+            SELECT k, problem_index, answer, count(*) AS votes, min(trace_index) AS first,
+                arg_min(correct, trace_index) AS correct, max(correct) AS any_correct
             FROM started JOIN ks ON trace_index < k WHERE status = 'finished' AND answer IS NOT NULL GROUP BY ALL),
         voted AS (
-            SELECT k, problem_index, arg_max(correct, votes * 1e9 - first) AS is_right, max(correct) AS has_right
+            SELECT k, problem_index, arg_max(correct, votes * 1e9 - first) AS is_right, max(any_correct) AS has_right
             FROM votes GROUP BY ALL),
         tokens AS (SELECT k, sum(tokens_sampled) AS tokens FROM started JOIN ks ON trace_index < k GROUP BY k)
         SELECT k::INT AS k, sum(is_right) / (SELECT count(*) FROM graded) AS maj_at_k,
@@ -155,24 +154,16 @@ def _curve_of_first(results: Results, run: str) -> list[AtK]:
     ]
 
 
-def curve_at_k(results: Results, run: str) -> list[AtK]:
-    """Return pass@k and maj@k over a run's graded problems; nothing unless each of them finished its whole budget."""
-    sql = """
-        WITH whole AS (
-            SELECT max(budget) AS num FROM answers WHERE run = $run AND status <> 'failed' HAVING min(traces_finished) = max(budget)),
-        given AS (
-            SELECT problem_index, coalesce(answer_key, answer) AS answer, count(*) AS votes, max(correct) = 1 AS is_right
-            FROM traces WHERE run = $run AND status = 'finished' AND answer IS NOT NULL GROUP BY ALL),
-        counted AS (
-            SELECT problem_index, list(votes ORDER BY answer) AS counts, list(is_right ORDER BY answer) AS rights,
-                sum(votes) FILTER (is_right)::BIGINT AS num_right FROM given GROUP BY ALL),
-        ks AS (SELECT num, unnest(list_sort(list_distinct([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, num]))) AS k FROM whole)
-        SELECT k::INT AS k, avg(coalesce(pass_at_k(num, coalesce(num_right, 0), k), 0)) AS pass_at_k,
-            avg(CASE WHEN counts IS NULL THEN 0 ELSE maj_at_k(counts, rights, num, k) END) AS maj_at_k,
-            avg(tokens_sampled * k / num) AS tokens
-        FROM answers CROSS JOIN ks LEFT JOIN counted USING (problem_index)
-        WHERE run = $run AND k <= num AND num <= $most AND correct IS NOT NULL GROUP BY k ORDER BY k"""
-    return [AtK(**row) for row in results.rows(sql, {"run": run, "most": MOST_TRACES})]
+def curve_at_k(results: Results, run: str, query: NamedQuery) -> list[AtK]:
+    """Return pass@k and maj@k over a run's graded problems; nothing unless each of them finished its whole budget.
+
+    Args:
+        query: `at_k` of conf/query.
+    """
+    rows = results.rows(query.sql, query.values({"runs": run}))
+    return [
+        AtK(row["k"], row["pass_at_k"], row["maj_at_k"], row["tokens_per_problem"]) for row in rows if row["run"] == run
+    ]
 
 
 def points(runs: Sequence[RunTotals]) -> list[Point]:
@@ -279,30 +270,18 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
     return row | {name: row[name] or [] for name in ("vote_answers", "vote_counts", "cluster_sizes")}
 
 
-def calibrations(results: Results, judged: Sequence[RunTotals]) -> list[Calibration]:
-    """Return the calibration of every judge that has a pair to check. A pair agrees when the answers are spelled alike or both
-    are right; one of which one trace is right and the other is not does not."""
+def calibrations(results: Results, judged: Sequence[RunTotals], query: NamedQuery) -> list[Calibration]:
+    """Return the calibration of every judge that has a pair to check.
+
+    Args:
+        query: `judge_quality` of conf/query, which says when a pair agrees.
+    """
     if not judged:
         return []
-    runs = [each.run for each in judged]
-    sql = f"""
-        WITH finished AS MATERIALIZED (
-            SELECT run, problem_index, trace_index, answer, correct FROM traces
-            WHERE list_contains($runs, run) AND status = 'finished' AND answer IS NOT NULL),
-        lefts AS MATERIALIZED (
-            SELECT v.run, v.problem_index, v.right_trace, v.score, l.answer, l.correct
-            FROM verdicts v JOIN finished l
-                ON l.run = v.run AND l.problem_index = v.problem_index AND l.trace_index = v.left_trace
-            WHERE v.score IS NOT NULL),
-        pairs AS (
-            SELECT l.run, l.score, (l.answer = r.answer OR coalesce(l.correct = 1 AND r.correct = 1, false))::INT AS same
-            FROM lefts l JOIN finished r
-                ON r.run = l.run AND r.problem_index = l.problem_index AND r.trace_index = l.right_trace)
-        SELECT run, avg(score) AS score, avg(same) AS same, count(*) AS n
-        FROM pairs GROUP BY run, least(floor(score * {_BINS}), {_BINS - 1}) ORDER BY run, score"""
     bins: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
-    for row in results.rows(sql, {"runs": runs}):
-        bins[row["run"]].append((row["score"], row["same"], row["n"]))
+    runs = judged[0].run if len(judged) == 1 else "%"
+    for row in results.rows(query.sql, query.values({"bins": _BINS, "runs": runs})):
+        bins[row["run"]].append((row["mean_score"], row["agree"], row["pairs"]))
     return [
         Calibration(each.run, each.judge or "probe", tuple(bins[each.run]), each.judge_verdicts)
         for each in judged

@@ -90,68 +90,51 @@ def _part(name: str) -> str:
 
 
 def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, str]]:
-    """Return label, figure and explanation of what a reader looks for first."""
+    """Return label, figure and explanation of what a reader looks for first; the run's words below have the rest."""
     cards = []
     if totals.accuracy is not None:
-        single = "" if totals.single_accuracy is None else f"a single trace: {100 * totals.single_accuracy:.1f} %"
-        cards.append(
-            (
-                "Accuracy",
-                f"{100 * totals.accuracy:.1f} %",
-                f"{totals.problems_right} of {totals.problems_graded}{bounds(totals)}; {single}",
-            )
-        )
+        single = "" if totals.single_accuracy is None else f"; a single trace: {100 * totals.single_accuracy:.1f} %"
+        counts = f"{totals.problems_right} of {totals.problems_graded}{bounds(totals)}{single}"
+        cards.append(("Accuracy", f"{100 * totals.accuracy:.1f} %", counts))
     if totals.saved is not None:
-        against = (
-            f"measured against {labels.get(totals.baseline_run or '', totals.baseline_run)}"
-            if totals.baseline == "measured"
-            else "an estimate from finished traces"
-        )
+        against = f"measured against {labels.get(totals.baseline_run or '', totals.baseline_run)}"
+        if totals.baseline != "measured":
+            against = "an estimate from finished traces"
         cards.append(("Net tokens saved", f"{100 * totals.saved:.1f} %", against))
-    cards.append(
-        ("Net tokens", short(totals.tokens_net), f"{short(totals.tokens_net / max(1, totals.problems))} per problem")
-    )
-    started = max(1, totals.traces_started)
+    judge = f"; the judge's: {totals.tokens_judge_net / max(1.0, totals.tokens_net):.1%}" if totals.judge_calls else ""
+    per_problem = f"{short(totals.tokens_net / max(1, totals.problems))} per problem{judge}"
+    cards.append(("Net tokens", short(totals.tokens_net), per_problem))
     if totals.traces_pruned:
         pruned = f"{totals.traces_pruned:,} of {totals.traces_started:,} traces"
-        cards.append(("Pruned", f"{100 * totals.traces_pruned / started:.0f} %", pruned))
+        cards.append(("Pruned", f"{totals.traces_pruned / max(1, totals.traces_started):.0%}", pruned))
     else:
         most = f"of {totals.budget} at most, per problem"
         cards.append(("Traces", f"{totals.traces_started / max(1, totals.problems):.1f}", most))
+    if totals.traces_unanswered or totals.traces_cut:
+        cards.append(("Cut or unanswered", f"{totals.traces_unanswered or 0:,}", unanswered_words(totals)))
     if totals.work_s:
         speed = f"of work; {short(totals.tokens_per_s or 0)} tokens a second"
         cards.append(("Time", seconds_words(totals.work_s), speed))
-    if totals.traces_unanswered or totals.traces_cut:
-        cards.append(("Cut or unanswered", f"{totals.traces_unanswered or 0:,}", unanswered_words(totals)))
-    if totals.judge_calls:
-        judge = totals.tokens_judge_net
-        cards.append(
-            (
-                "Judge",
-                f"{100 * judge / max(1.0, totals.tokens_net):.1f} %",
-                f"of net tokens; {totals.judge_calls:,} calls",
-            )
-        )
-    if totals.tokens_speculative:
-        of = f"tokens in {totals.traces_speculative:,} traces that were not asked for"
-        cards.append(("Speculative", short(totals.tokens_speculative), of))
-    if totals.tokens_discarded or (totals.attempts or 1) > 1:
-        attempts = "1 attempt" if totals.attempts == 1 else f"{totals.attempts} attempts"
-        cancelled = " or cancelled" if totals.traces_speculative else ""
-        cards.append(
-            ("Discarded", short(totals.tokens_discarded or 0), f"tokens, lost by stops{cancelled}, in {attempts}")
-        )
-    if totals.cost is not None:
-        cards.append(("Cost", f"{totals.cost:,.2f}", f"estimated, by {totals.cost_basis}"))
     return cards
 
 
+_UNITS = ((1.0, ""), (1e3, " k"), (1e6, " M"), (1e9, " G"))
+
+
 def short(value: float) -> str:
-    """Return a number in three digits: 950, 12.3 k, 4.56 M."""
-    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}" if abs(value) < 1000 * size else f"{value / size:,.0f}{letter}"
-    return f"{value:.0f}"
+    """Return a number in three digits: 950, 12.3 k, 4.56 M, and whole thousands beyond the largest unit."""
+    size, letter = next((unit for unit in _UNITS if abs(value) < 999.5 * unit[0]), _UNITS[-1])
+    scaled = value / size
+    return f"{scaled:,.0f}{letter}" if size == 1.0 or abs(scaled) >= 999.5 else f"{scaled:.3g}{letter}"
+
+
+# The columns of the page's table of problems; its script reads them by these names.
+_COLUMNS = (
+    *("problem_index", "problem_id", "gold", "answer", "outcome", "failure", "margin", "vote_answers", "vote_counts"),
+    *("cluster_sizes", "clusters", "traces_started", "traces_pruned", "traces_cut", "traces_unanswered", "votes_tied"),
+    *("tokens_net", "judge_calls"),
+)
+_MOST_LISTED = 32
 
 
 def _data(content: Content) -> dict[str, Any]:
@@ -161,39 +144,19 @@ def _data(content: Content) -> dict[str, Any]:
     rows = []
     for row in content.problems:
         question = questions.setdefault(row.question or "", len(questions))
-        rows.append(
-            [
-                numbers[row.run],
-                row.problem_index,
-                row.problem_id,
-                question,
-                row.gold,
-                row.answer,
-                row.outcome,
-                row.failure,
-                None if row.margin is None else round(row.margin, 4),
-                row.vote_answers[:12],
-                row.vote_counts[:12],
-                row.cluster_sizes[:32],
-                row.clusters,
-                row.traces_started,
-                row.traces_finished,
-                row.traces_pruned,
-                row.traces_cut,
-                row.traces_unanswered,
-                row.votes_tied,
-                row.tokens_sampled,
-                round(row.tokens_net),
-                row.judge_calls,
-                round(row.wall_s, 1),
-                row.attempts,
-            ]
-        )
+        rows.append([numbers[row.run], question, *(_shortened(getattr(row, name)) for name in _COLUMNS)])
     return {
         "runs": [content.labels[totals.run] for totals in content.runs],
         "focus": numbers[content.focus.run],
         "questions": list(questions),
+        "columns": ["run", "question", *_COLUMNS],
         "rows": rows,
         "folder": content.traces_folder,
         "without_text": [content.written.without_text.get(totals.run, 0) for totals in content.runs],
     }
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    return value[:_MOST_LISTED] if isinstance(value, list) else value

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from pruner.checkpoint.reading import Commit, Life, problem_times
 from pruner.reporting.gather import ProblemRow
-from pruner.results.query import Results, problem_times
+from pruner.results.query import Results
 
 
 @dataclass(frozen=True)
@@ -29,26 +28,6 @@ class Bar:
     tokens_prefix: int
     segments: tuple[int, ...]
     attempts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Commit:
-    """Something committed: seconds since the first attempt began, tokens of segments, verdicts and probes of the judge."""
-
-    at_s: float
-    attempt: int
-    tokens: int
-    judged: int
-
-
-@dataclass(frozen=True)
-class Life:
-    """One attempt: seconds since the first one began; end_s None: it has not ended."""
-
-    attempt: int
-    start_s: float
-    end_s: float | None
-    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -97,29 +76,11 @@ def read_timeline(results: Results, root: Path, row: ProblemRow) -> Timeline:
         times = problem_times(path, row.problem_id)
         if times is None:
             return replace(whole, why_no_times=f"{path.name} is open in a running job or cannot be read")
-        if times[0]:
-            return _timed(whole, *times)
+        if times.commits:
+            return replace(
+                whole,
+                bars=tuple(replace(bar, attempts=times.attempts.get(bar.trace_index, ())) for bar in whole.bars),
+                commits=times.commits,
+                lives=times.lives,
+            )
     return replace(whole, why_no_times="no checkpoint in the run's folder holds this problem")
-
-
-def _timed(
-    whole: Timeline, commits: list[dict[str, Any]], segments: list[dict[str, Any]], lives: list[dict[str, Any]]
-) -> Timeline:
-    began: datetime = min([life["started_at"] for life in lives] or [commit["committed_at"] for commit in commits])
-    of: dict[int, list[int]] = {}
-    for segment in segments:
-        of.setdefault(segment["trace_index"], []).append(segment["attempt"])
-
-    def seconds(moment: datetime | None) -> float | None:
-        return None if moment is None else (moment - began).total_seconds()
-
-    return replace(
-        whole,
-        bars=tuple(replace(bar, attempts=tuple(of.get(bar.trace_index, ()))) for bar in whole.bars),
-        commits=tuple(
-            Commit(seconds(c["committed_at"]) or 0.0, c["attempt"], c["tokens"], c["judged"]) for c in commits
-        ),
-        lives=tuple(
-            Life(a["attempt"], seconds(a["started_at"]) or 0.0, seconds(a["ended_at"]), a["end_reason"]) for a in lives
-        ),
-    )

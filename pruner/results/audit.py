@@ -17,8 +17,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pruner.checkpoint.database import SHARD_COUNT, differing_from, recorded_identity
+from pruner.checkpoint.reading import checkpoint_rows
 from pruner.errors import CheckpointError, InputError
-from pruner.results.query import Results, checkpoint_rows
+from pruner.results.query import Results
 from pruner.results.run_folder import SHARD_TABLES, RunFolder, read_progress
 
 # Of one problem each: what must be equal, by name.

@@ -1,23 +1,20 @@
-"""Results for other programs: JSON lines, a folder that Hugging Face `datasets` loads, and recorded traces that
-`sampler=replay` reads. Read a few problems at a time, so that memory does not grow with the runs."""
+"""Results for other programs: JSON lines, and recorded traces that `sampler=replay` reads. Read a few problems at a time, so that memory does not grow with the runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pruner.checkpoint.reading import checkpoint_confidence
 from pruner.errors import InputError
-from pruner.records.schemas import VIEWS
 from pruner.results import formats
-from pruner.results.query import Results, checkpoint_confidence
-from pruner.system.files import write_atomically, write_bytes
+from pruner.results.query import Results
+from pruner.results.writer import write_batches
+from pruner.system.files import write_atomically
 
-EXPORTED = ("answers", "traces", "verdicts", "probes")
 RECORDED = pa.schema(
     [
         ("problem_id", pa.string()),
@@ -47,8 +44,8 @@ _ORDER = {
 
 
 def export_jsonl(results: Results, runs: Sequence[str], target: Path) -> dict[str, int]:
-    """Write answers.jsonl and traces.jsonl; return their rows."""
-    return {name: _write_lines(target / f"{name}.jsonl", _parts(results, runs, name)) for name in ("answers", "traces")}
+    """Write answers.jsonl, traces.jsonl, verdicts.jsonl and probes.jsonl; return their rows."""
+    return {name: _write_lines(target / f"{name}.jsonl", _parts(results, runs, name)) for name in _ORDER}
 
 
 def export_trace_lines(results: Results, runs: Sequence[str], target: Path) -> dict[str, int]:
@@ -68,41 +65,6 @@ def _write_lines(path: Path, parts: Iterator[pa.Table]) -> int:
 
     write_atomically(path, write)
     return count
-
-
-def export_datasets(results: Results, runs: Sequence[str], target: Path) -> dict[str, int]:
-    """Write a folder for `datasets.load_dataset(folder, name)`, name being a table; return the tables' rows."""
-    counts: dict[str, int] = {}
-    for name in EXPORTED:
-        for number, run in enumerate(runs):
-            rows = _write_parquet(target / name / f"{number:04d}.parquet", _parts(results, [run], name))
-            counts[name] = counts.get(name, 0) + rows
-    card = _card(results, runs, {name: count for name, count in counts.items() if count})
-    write_bytes(target / "README.md", card.encode())
-    return counts
-
-
-def _card(results: Results, runs: Sequence[str], counts: Mapping[str, int]) -> str:
-    """Return the dataset card: which files are which table, the runs, and the columns."""
-    lines = ["---", "configs:"]
-    for name in counts:
-        lines += [f"- config_name: {name}", f'  data_files: "{name}/*.parquet"'] + (
-            ["  default: true"] if name == "answers" else []
-        )
-    lines += ["---", "", "# Pruned parallel reasoning: results of Pruner", ""]
-    lines += ["```python", 'datasets.load_dataset("this folder", "answers")', "```", ""]
-    lines += [f"- `{name}`: {count:,} rows" for name, count in counts.items()]
-    sql = """
-        SELECT run, method, model, problem_set, budget, seed, problems, round(accuracy, 4) AS accuracy,
-            round(tokens_net)::BIGINT AS tokens_net
-        FROM tokens WHERE list_contains($runs, run) ORDER BY run"""
-    lines += ["", "## Runs", "", formats.to_markdown(results.table(sql, {"runs": list(runs)}))]
-    for name in counts:
-        described = [
-            {"column": field.name, "meaning": (field.metadata or {}).get(b"doc", b"").decode()} for field in VIEWS[name]
-        ]
-        lines += [f"## Columns of {name}", "", formats.to_markdown(pa.Table.from_pylist(described))]
-    return "\n".join(lines)
 
 
 def export_replay(results: Results, root: Path, run: str, target: Path) -> dict[str, int]:
@@ -129,9 +91,9 @@ def export_replay(results: Results, root: Path, run: str, target: Path) -> dict[
             recorded = [_recorded(row, problems, confidence, probes) for row in rows if row["status"] == "finished"]
             yield pa.Table.from_pylist(recorded, schema=RECORDED)
 
-    count = _write_parquet(target, parts())
+    count = write_batches(target, parts())
     if not count:
-        target.unlink(missing_ok=True)
+        target.unlink()
         raise InputError(f"run {run}: holds no finished traces yet.")
     return {"traces": count, "pruned traces left out": pruned}
 
@@ -184,6 +146,7 @@ def _parts(results: Results, runs: Sequence[str], name: str, source: str | None 
         sql = "SELECT min(problem_index) AS first, max(problem_index) AS last, max(budget) AS budget FROM answers WHERE run = $run"
         span = results.rows(sql, {"run": run})[0]
         if span["first"] is None:
+            yield results.table(f"FROM {source or name} LIMIT 0")
             continue
         step = max(1, _TRACES_AT_ONCE // (span["budget"] or 1))
         for first in range(span["first"], span["last"] + 1, step):
@@ -191,28 +154,3 @@ def _parts(results: Results, runs: Sequence[str], name: str, source: str | None 
                 FROM {source or name} WHERE run = $run AND problem_index >= $first AND problem_index < $last
                 ORDER BY problem_index{_ORDER[name]}"""
             yield results.table(sql, {"run": run, "first": first, "last": first + step})
-
-
-def _write_parquet(path: Path, parts: Iterator[pa.Table]) -> int:
-    """Write tables of one schema as one file; no file where there are no rows. Return the rows."""
-    count = 0
-
-    def write(partial: Path) -> None:
-        nonlocal count
-        with ExitStack() as stack:
-            writer = None
-            for part in parts:
-                if writer is None:
-                    writer = stack.enter_context(pq.ParquetWriter(partial, part.schema))
-                count += part.num_rows
-                writer.write_table(part)
-        if writer is None:
-            partial.write_bytes(b"")
-
-    write_atomically(path, write)
-    if not count:
-        path.unlink(missing_ok=True)
-    return count
-
-
-KINDS: dict[str, Callable[..., dict[str, int]]] = {"jsonl": export_jsonl, "datasets": export_datasets}

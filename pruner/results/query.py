@@ -1,5 +1,5 @@
 """SQL over results: a DuckDB connection on the views of a folder of runs, which can read these and nothing else, and write
-nothing. Owns the reading of results with DuckDB; checkpoints are the store's.
+nothing. Owns the reading of results with DuckDB.
 
 Files may be replaced while they are read, since runs are going on; a query that hits such a moment is asked again.
 """
@@ -10,6 +10,7 @@ import glob
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.checkpoint.database import NO_EXTENSIONS, open_database
+from pruner.checkpoint.database import NO_EXTENSIONS
 from pruner.errors import InputError, first_line
 from pruner.records.schemas import READ_VIEWS, VIEWS
 from pruner.results.formats import plain_rows
@@ -32,7 +33,6 @@ from pruner.statistics.at_k import maj_at_k, pass_at_k
 from pruner.system.lines import print_warnings
 
 _TRIES = 40
-Rows = list[dict[str, Any]]
 # Errors of the query itself; any other may come from a file that was replaced while it was read.
 _FINAL = (
     duckdb.BinderException,
@@ -50,16 +50,17 @@ class Results:
     Args:
         root: folder of the runs.
         run: read this one only; a damaged file of it is an error.
+        time_limit_s: a query that takes longer is stopped; 0: none is.
 
     Raises:
         InputError: there are none, or the views cannot be read.
     """
 
-    def __init__(self, root: Path, run: str | None = None) -> None:
+    def __init__(self, root: Path, run: str | None = None, time_limit_s: float = 0.0) -> None:
         root = local_path(root)
         if not any(glob.iglob(f"{glob.escape(str(root))}/{glob.escape(run) if run else '*'}/answers/*.parquet")):
             raise InputError(f"{root}: no run has written answers here yet. Name another --root.")
-        self._root, self._run = root, run
+        self._root, self._run, self._time_limit_s = root, run, time_limit_s
         self._views = _view_statements(views_sql(root, run))
         self._statements = dict(self._views)
         self._left_out: set[str] = set()
@@ -98,7 +99,7 @@ class Results:
         """Return the rows of one SELECT.
 
         Raises:
-            InputError: it is no SELECT, is wrong, or lacks a parameter.
+            InputError: it is no SELECT, is wrong, lacks a parameter, or takes longer than the time limit.
         """
         statement = _select(sql, parameters or {})
         views = self._needed(statement)
@@ -113,7 +114,7 @@ class Results:
             try:
                 if self._make_views(views) and self._leave_out(views, is_deep=False):
                     continue
-                table = self._connection.sql(statement, params=dict(parameters or {})).to_arrow_table()
+                table = self._run_select(statement, parameters or {})
             except duckdb.Error as error:
                 failed = error
             except RuntimeError as error:  # what DuckDB says of a damaged file may be no text
@@ -129,6 +130,19 @@ class Results:
                     break
             time.sleep(random.uniform(0.02, 0.25))
         raise InputError(f"query: {reason}")
+
+    def _run_select(self, statement: str, parameters: Mapping[str, Any]) -> pa.Table:
+        stop = threading.Timer(self._time_limit_s, self._connection.interrupt)
+        if self._time_limit_s:
+            stop.start()
+        try:
+            return self._connection.sql(statement, params=dict(parameters)).to_arrow_table()
+        except duckdb.InterruptException:
+            raise InputError(
+                f"query: took longer than {self._time_limit_s:g} s. Ask for less, or for more time with --time-limit."
+            ) from None
+        finally:
+            stop.cancel()
 
     def _needed(self, sql: str) -> list[str]:
         """Return the views that a query reads, with those that they read, in the order in which they are made."""
@@ -350,55 +364,6 @@ def run_totals(root: Path, run: str) -> RunTotals:
     if run not in totals:
         raise InputError(f"{root / run}: no problem of it is finished yet.")
     return totals[run]
-
-
-def checkpoint_rows(path: Path) -> Rows | None:
-    """Return segments and tokens of every trace in a checkpoint; None if it cannot be opened: somebody works on it, or it is
-    damaged or of an older version."""
-    sql = """
-        SELECT problem_id, trace_index, count(*) AS segments, count(DISTINCT segment_index) AS "distinct",
-            sum(num_tokens)::BIGINT AS tokens
-        FROM segments GROUP BY ALL"""
-    found = _read_checkpoint(path, [sql], {})
-    return None if found is None else found[0]
-
-
-def problem_times(path: Path, problem_id: str) -> tuple[Rows, Rows, Rows] | None:
-    """Return what a checkpoint knows of when a problem was worked on: its commits, the attempt of every segment, and the
-    attempts; None as above."""
-    commits = """
-        WITH facts AS (
-            SELECT committed_at, attempt, num_tokens AS tokens, 0 AS judged FROM segments WHERE problem_id = $problem
-            UNION ALL SELECT committed_at, attempt, 0, 1 FROM probes WHERE problem_id = $problem
-            UNION ALL SELECT committed_at, attempt, 0, 1 FROM verdicts WHERE problem_id = $problem)
-        SELECT committed_at, attempt, sum(tokens)::BIGINT AS tokens, sum(judged)::BIGINT AS judged
-        FROM facts GROUP BY ALL ORDER BY committed_at"""
-    segments = """
-        SELECT trace_index, attempt FROM segments WHERE problem_id = $problem ORDER BY trace_index, segment_index"""
-    lives = """
-        SELECT attempt, started_at, ended_at, end_reason FROM attempts LEFT JOIN attempt_ends USING (attempt)
-        WHERE $problem IS NOT NULL ORDER BY attempt"""
-    found = _read_checkpoint(path, [commits, segments, lives], {"problem": problem_id})
-    return None if found is None else (found[0], found[1], found[2])
-
-
-def checkpoint_confidence(paths: Sequence[Path]) -> dict[tuple[str, int], list[float]]:
-    """Return the tokens' confidences of traces that have them, of all checkpoints that can be opened."""
-    sql = """
-        SELECT problem_id, trace_index, flatten(list(confidence ORDER BY segment_index)) AS confidence
-        FROM segments GROUP BY ALL HAVING count(confidence) = count(*)"""
-    rows = [row for path in paths for found in _read_checkpoint(path, [sql], {}) or [] for row in found]
-    return {(row["problem_id"], row["trace_index"]): row["confidence"] for row in rows}
-
-
-def _read_checkpoint(path: Path, queries: Sequence[str], parameters: Mapping[str, Any]) -> list[Rows] | None:
-    try:
-        with open_database(path, "READ_ONLY") as connection:
-            return [connection.sql(sql, params=dict(parameters)).to_arrow_table().to_pylist() for sql in queries]
-    except duckdb.ParserException:
-        raise
-    except (duckdb.Error, ValueError, OverflowError):  # another database, or rows that are not ours
-        return None
 
 
 def _view_statements(sql: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pruner.problems.columns import is_text, matching, read_parquet
 from pruner.records.schemas import VIEWS
 from pruner.settings.section import MAX_COUNT
 from pruner.system.files import files_fingerprint
+from pruner.system.json_records import read_object
 
 # What the views add to every row; `filename` only while they read it.
 ADDED_BY_VIEWS = ("run", "filename")
@@ -108,12 +108,12 @@ def _form(kind: pa.DataType) -> str | None:
 def run_json_fault(file: Path) -> str | None:
     """Return what keeps a file from being a run.json; None if nothing does."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        read_object(file)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         return f"unreadable ({first_line(error)})."
-    return None if isinstance(values, dict) else f"got {type(values).__name__}, expected an object."
+    return None
 
 
 @dataclass(frozen=True)
@@ -128,21 +128,25 @@ class Cuts:
 
 
 def cuts_of(folder: Path) -> Cuts:
-    """Return how a run cut its traces. Raises InputError: the folder is no run's."""
-    try:
-        config = json.loads((folder / "run.json").read_text())["config"]
-        sampler = config["sampler"]
-        found = (sampler["segment_tokens"], sampler["cache_block_tokens"])
-        is_aligned = sampler.get("aligned") is True
-        typical = None if sampler["name"] == "replay" else config["model"].get("typical_tokens")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"source {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
-    for value in (*found, typical):
+    """Return how a run cut its traces.
+
+    Raises:
+        InputError: the folder is no run's.
+    """
+    sampler, model = _config(folder, "sampler"), _config(folder, "model")
+    if missing := sorted({"segment_tokens", "cache_block_tokens"} - sampler.keys()):
+        raise InputError(f"{folder / 'run.json'}: config.sampler lacks {missing[0]}. Restore it.")
+    block = sampler["cache_block_tokens"]
+    found = Cuts(
+        sampler["segment_tokens"],
+        block,
+        align_tokens=block if sampler.get("aligned") is True else None,
+        typical_tokens=None if sampler.get("name") == "replay" else model.get("typical_tokens"),
+    )
+    for name, value in vars(found).items():
         if not (value is None or (type(value) is int and 1 <= value <= MAX_COUNT)):
-            raise InputError(
-                f"{folder / 'run.json'}: config.sampler and config.model have {(*found, typical)}, expected numbers of tokens. Restore it."
-            )
-    return Cuts(*found, align_tokens=found[1] if is_aligned else None, typical_tokens=typical)
+            raise InputError(f"{folder / 'run.json'}: {name} is {value!r}, expected a number of tokens. Restore it.")
+    return found
 
 
 def speculative_weight(folder: Path) -> float:
@@ -151,13 +155,18 @@ def speculative_weight(folder: Path) -> float:
     Raises:
         InputError: the folder is no run's.
     """
-    try:
-        weight = json.loads((folder / "run.json").read_text())["config"]["accounting"].get("speculative_weight", 1.0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"run {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
+    weight = _config(folder, "accounting").get("speculative_weight", 1.0)
     if type(weight) not in (int, float) or not 0 <= weight <= MAX_COUNT:
         raise InputError(f"{folder / 'run.json'}: accounting.speculative_weight is {weight!r}, expected a number.")
     return float(weight)
+
+
+def _config(folder: Path, section: str) -> dict[str, Any]:
+    """Return a section of a run's config."""
+    try:
+        return dict(read_object(folder / "run.json")["config"][section])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"run {folder}: its run.json cannot be read ({error}). Name a run's folder.") from None
 
 
 def run_fingerprint(folder: Path) -> str:

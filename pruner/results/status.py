@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pruner.checkpoint.lease import Holder, is_live, read_holder
@@ -210,16 +210,7 @@ def to_json(manifests: Sequence[Manifest]) -> str:
             "run": str(manifest.path),
             "counts": manifest.counts,
             "eta_s": manifest.eta_s,
-            "shards": [
-                {
-                    "shard": shard.index,
-                    "state": shard.state,
-                    "holder": vars(shard.holder) if shard.holder else None,
-                    "fault": shard.fault,
-                    "progress": vars(shard.progress) if shard.progress else None,
-                }
-                for shard in manifest.shards
-            ],
+            "shards": [{"shard": shard.pop("index")} | shard for shard in map(asdict, manifest.shards)],
         }
         for manifest in manifests
     ]

@@ -6,7 +6,8 @@ Knows the folder's layout and nothing of how the rows came about.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -114,7 +115,7 @@ def _sql_type(kind: pa.DataType) -> str:
 
 def write_answers(folder: RunFolder, store: Store, problems: ProblemSet, answers: pa.Table) -> None:
     """Write the answers of finished problems, as by store.answers, with the problem set's further columns."""
-    _write_table(folder.parquet("answers"), carry(answers, problems.carried), store)
+    write_batches(folder.parquet("answers"), iter([carry(answers, problems.carried)]), store.check_held)
 
 
 def write_results(
@@ -129,7 +130,7 @@ def write_results(
         for part in folder.trace_parts():
             part.unlink(missing_ok=True)
 
-    write_atomically(folder.parquet("traces"), lambda path: _write_traces(path, store, answers, columns), guard)
+    write_batches(folder.parquet("traces"), _trace_tables(store, answers, columns, None), guard)
     write_judged(folder, store)
     write_answers(folder, store, problems, answers)
 
@@ -137,7 +138,7 @@ def write_results(
 def write_judged(folder: RunFolder, store: Store) -> None:
     """Write the verdicts and probes of finished problems."""
     for name in ("verdicts", "probes"):
-        _write_table(folder.parquet(name), store.judged(name), store)
+        write_batches(folder.parquet(name), iter([store.judged(name)]), store.check_held)
 
 
 def write_traces(path: Path, store: Store, answers: pa.Table, columns: TraceColumns, only: Sequence[int]) -> None:
@@ -147,15 +148,11 @@ def write_traces(path: Path, store: Store, answers: pa.Table, columns: TraceColu
         only: indexes of the problems, in order.
     """
     chosen = answers.filter(pc.is_in(answers["problem_index"], pa.array(only, answers["problem_index"].type)))
-    write_atomically(path, lambda partial: _write_traces(partial, store, chosen, columns, only), store.check_held)
+    write_batches(path, _trace_tables(store, chosen, columns, only), store.check_held)
 
 
 def write_attempts(folder: RunFolder, store: Store) -> None:
-    _write_table(folder.parquet("attempts"), store.attempts(), store)
-
-
-def _write_table(path: Path, table: pa.Table, store: Store) -> None:
-    write_atomically(path, lambda partial: pq.write_table(table, partial), store.check_held)
+    write_batches(folder.parquet("attempts"), iter([store.attempts()]), store.check_held)
 
 
 def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
@@ -170,15 +167,24 @@ def carry(answers: pa.Table, carried: pa.Table) -> pa.Table:
     return answers
 
 
-def _write_traces(
-    path: Path, store: Store, answers: pa.Table, columns: TraceColumns, only: Sequence[int] | None = None
-) -> None:
-    batches = _trace_tables(store, answers, columns, only)
-    first = next(batches)
-    with pq.ParquetWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        for table in batches:
-            writer.write_table(table)
+def write_batches(path: Path, batches: Iterator[pa.Table], guard: Callable[[], None] = lambda: None) -> int:
+    """Write tables of one schema, at least one, as one file; return the rows.
+
+    Args:
+        guard: raises if this process may not write the file any more.
+    """
+    count = 0
+
+    def write(partial: Path) -> None:
+        nonlocal count
+        first = next(batches)
+        with pq.ParquetWriter(partial, first.schema) as writer:
+            for table in itertools.chain([first], batches):
+                writer.write_table(table)
+                count += table.num_rows
+
+    write_atomically(path, write, guard)
+    return count
 
 
 def _trace_tables(

@@ -58,13 +58,6 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return numbers >> np.uint64(16) ^ numbers
 
 
-def mean_interval(values: NDArray[np.float64], count: int, seed: int) -> Interval:
-    """Return the mean of one value a problem, with its interval over resampled problems; no figure if there are none."""
-    if not len(values):
-        return Interval(None)
-    return interval(float(values.mean()), resamplings(len(values), count, seed) @ values / len(values))
-
-
 def interval(value: float | None, resampled: Sequence[float | None] | NDArray[np.float64]) -> Interval:
     """Return a figure with the quantiles of its resampled values; resampled values that are None are left out."""
     known = [float(each) for each in resampled if each is not None]

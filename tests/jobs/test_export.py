@@ -16,12 +16,19 @@ def export(path, kind, output):
 def test_json_lines_hold_every_answer_and_trace(sweep, tmp_path):
     result = export(sweep, "jsonl", tmp_path)
     assert result.returncode == 0 and "24 answers, 384 traces" in result.stdout, result.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == [
+        *("answers.jsonl", "probes.jsonl", "traces.jsonl", "verdicts.jsonl")
+    ]
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert {row["run"] for row in answers} == {"cons", "deepprune", "deepprune,tau"}
     traces = [json.loads(line) for line in (tmp_path / "traces.jsonl").read_text().splitlines()]
     assert sum(row["tokens_sampled"] for row in answers) == sum(row["tokens_sampled"] for row in traces)
     assert all("<script>" in row["text"] for row in traces)
-    assert export(sweep / "cons", "jsonl", tmp_path / "one").stdout.strip().endswith("8 answers, 128 traces")
+    assert (
+        export(sweep / "cons", "jsonl", tmp_path / "one")
+        .stdout.strip()
+        .endswith("8 answers, 128 traces, 0 verdicts, 0 probes")
+    )
 
 
 def test_a_file_of_json_lines_holds_every_trace_with_its_question(sweep, tmp_path):
@@ -31,23 +38,6 @@ def test_a_file_of_json_lines_holds_every_trace_with_its_question(sweep, tmp_pat
     rows = [json.loads(line) for line in target.read_text().splitlines()]
     assert len(rows) == 128 and all(row["question"].startswith("What is") and row["gold"] for row in rows)
     assert {row["voted_answer"] for row in rows if row["problem_id"] == "p1"} != {None}
-
-
-def test_a_folder_for_datasets_has_a_card_and_files_of_one_schema(sweep, tmp_path):
-    result = export(sweep, "datasets", tmp_path)
-    assert result.returncode == 0, result.stderr
-    card = (tmp_path / "README.md").read_text()
-    head = card.split("---")[1]
-    for name in ("answers", "traces", "verdicts", "probes"):
-        assert f'- config_name: {name}\n  data_files: "{name}/*.parquet"' in head
-        schemas = [pq.read_schema(path) for path in (tmp_path / name).glob("*.parquet")]
-        assert schemas and all(schema.equals(schemas[0]) for schema in schemas)
-    assert card.count("| deepprune") == 4 and "| tokens_net |" in card
-    assert sum(pq.read_metadata(path).num_rows for path in (tmp_path / "traces").glob("*.parquet")) == 384
-    # A run without verdicts has no such table.
-    export(sweep / "cons", "datasets", tmp_path / "cons")
-    assert "config_name: verdicts" not in (tmp_path / "cons/README.md").read_text()
-    assert not list((tmp_path / "cons/verdicts").glob("*.parquet"))
 
 
 def test_recorded_traces_replay_to_the_same_answers(sweep, tmp_path):

@@ -56,6 +56,8 @@ def test_parameters_are_bound_and_never_pasted(sweep):
         (["SELECT * FROM nowhere"], "nowhere"),
         ([], "expected a SELECT"),
         (["SELECT 1", "--format", "parquet"], "expected --output"),
+        (["SELECT 1", "--time-limit", "-1"], "expected seconds, or 0 for none"),
+        (["SELECT count(*) FROM range(1000000000000)", "--time-limit", "0.2"], "took longer than 0.2 s"),
     ):
         result = query(sweep, *arguments)
         assert result.returncode == 2 and message in result.stderr, result.stderr

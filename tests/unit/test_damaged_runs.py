@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pruner.checkpoint.reading import checkpoint_rows
 from pruner.errors import InputError
 from pruner.problems.columns import read_parquet
 from pruner.problems.problem_set import read_problems
 from pruner.problems.shapes import ProblemColumns
-from pruner.results.query import Results, checkpoint_rows
+from pruner.results.query import Results
 from pruner.results.run_folder import write_progress
 from pruner.results.status import read_manifest
 from pruner.system.slurm import small_number

@@ -19,7 +19,7 @@ from pruner.config.identity import identity
 from pruner.errors import InputError
 from pruner.methods.registry import METHODS
 from pruner.records.schemas import VIEWS
-from pruner.reporting.gather import curve_at_k, points
+from pruner.reporting.gather import curve_at_k, points, vote_curve
 from pruner.results import connect
 from pruner.results.named_queries import literal, parse_parameters, read_queries
 from pruner.results.query import Results, read_totals
@@ -323,19 +323,39 @@ def test_repetitions_of_a_problem_are_no_problems_of_their_own(tmp_path):
     assert (compared.accuracy.value, compared.accuracy.low, compared.accuracy.high) == pytest.approx(figures)
 
 
-@pytest.mark.parametrize("name", ["pass_at_k", "maj_at_k"])
-def test_what_k_traces_are_worth_is_said_of_runs_that_finish_all(sweep, name):
+def test_what_k_traces_are_worth_is_said_of_runs_that_finish_all(sweep):
+    query = QUERIES["at_k"]
     with Results(sweep) as results:
-        found = results.rows(QUERIES[name].sql, {"runs": "%"})
-        answers = {run: results.rows(f"SELECT * FROM answers WHERE run = '{run}'") for run in ("cons", "deepprune")}
-        curve = curve_at_k(results, "cons")
-        assert curve_at_k(results, "deepprune") == []
+        found = results.rows(query.sql, {"runs": "%"})
+        graded = results.rows("SELECT * FROM answers WHERE run = 'cons' AND correct IS NOT NULL")
+        curve = curve_at_k(results, "cons", query)
+        assert curve_at_k(results, "deepprune", query) == []
     assert {row["run"] for row in found} == {"cons"} and [row["k"] for row in found] == [1, 2, 4, 8, 16]
-    graded = [row for row in answers["cons"] if row["correct"] is not None]
-    single = sum(row["single_accuracy"] for row in graded) / len(graded)
-    last = sum(row["any_correct" if name == "pass_at_k" else "credit"] for row in graded) / len(graded)
-    assert (found[0][name], found[-1][name]) == (pytest.approx(single, abs=1e-4), pytest.approx(last, abs=1e-4))
-    assert [round(getattr(each, name), 4) for each in curve] == [row[name] for row in found]
+    for name, reached in (("pass_at_k", "any_correct"), ("maj_at_k", "credit")):
+        means = [sum(row[column] for row in graded) / len(graded) for column in ("single_accuracy", reached)]
+        assert [found[0][name], found[-1][name]] == pytest.approx(means, abs=1e-4)
+        assert [getattr(each, name) for each in curve] == [row[name] for row in found]
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_the_vote_of_all_traces_is_as_right_as_the_answer(tmp_path, is_whole):
+    """Equal answers may be graded differently, since grading reads each spelling. The first voter's grade counts."""
+    write_runs(tmp_path / "o", 1, 1, 4)
+    [file] = (tmp_path / "o").glob("*/traces/*.parquet")
+    rewritten(file, answer=["1/2", "0.5", "0.50", "7"], answer_key=["1/2"] * 3 + ["7"], correct=[0, 1, 1, 0])
+    rewritten(answer_file(tmp_path / "o"), correct=[0], traces_finished=[4 if is_whole else 3])
+    with Results(tmp_path / "o") as results:
+        curve = vote_curve(results, file.parents[1].name, QUERIES["at_k"])
+    assert curve.is_whole == is_whole
+    assert (curve.points[-1].k, curve.points[-1].maj_at_k, curve.points[-1].pass_at_k) == (4, 0.0, 1.0)
+
+
+def test_a_query_without_end_is_stopped(sweep):
+    endless = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with Results(sweep, time_limit_s=0.5) as results:
+        with pytest.raises(InputError, match=r"took longer than 0.5 s. .* --time-limit"):
+            results.table(endless)
+        assert results.rows("SELECT count(*) AS n FROM runs") == [{"n": 3}]
 
 
 def test_certified_answers_are_counted(tmp_path):

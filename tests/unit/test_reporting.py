@@ -6,6 +6,8 @@ import shutil
 from dataclasses import replace
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from wcwidth import wcwidth
 
@@ -24,7 +26,11 @@ from pruner.reporting.page import short
 from pruner.reporting.payload import Limits, script_json, write_payload
 from pruner.reporting.timeline import choose, read_timeline
 from pruner.reporting.timeline_figure import timeline
+from pruner.results.named_queries import read_queries
 from pruner.results.query import Results, read_totals
+from tests.job_processes import PROJECT
+
+QUERIES = read_queries(PROJECT / "conf/query")
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +103,27 @@ def test_labels_say_runs_apart():
 def test_a_judge_is_checked_by_pairs_that_finished(sweep, totals):
     judged = [each for each in totals if each.judge_verdicts]
     with Results(sweep) as results:
-        found = {each.run: each for each in calibrations(results, judged)}
+        found = {each.run: each for each in calibrations(results, judged, QUERIES["judge_quality"])}
         sql = "SELECT count(*) AS n FROM verdicts WHERE run = $run"
         for name, each in found.items():
             assert 0 < each.checked <= each.verdicts == results.rows(sql, {"run": name})[0]["n"]
             # The simulated probe says the answer that the trace is heading for.
             assert all(same == score for score, same, _ in each.bins)
     assert figures.calibration([Calibration("a", "probe", ((0.9, 1.0, 3),), 5)], "a", True).svg
+
+
+def test_traces_that_vote_together_agree_for_the_calibration_however_they_spell_it(sweep, tmp_path):
+    shutil.copytree(sweep / "deepprune", tmp_path / "deepprune")
+    file = tmp_path / "deepprune/traces/shard=0000.parquet"
+    table = pq.read_table(file)
+    spellings = {"answer": [f"spelling {i}" for i in range(len(table))], "answer_key": ["1/2"] * len(table)}
+    for name, values in (spellings | {"correct": [0] * len(table)}).items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+    pq.write_table(table, file)
+    with Results(tmp_path) as results:
+        [found] = calibrations(results, read_totals(results), QUERIES["judge_quality"])
+    assert found.checked and all(same == 1 for _, same, _ in found.bins)
 
 
 def test_texts_are_cut_in_their_middle_and_limited_in_all(sweep, tmp_path):
@@ -161,13 +181,9 @@ def test_a_timeline_says_of_stops_where_the_checkpoint_can_be_read(sweep, rows, 
 
 
 def test_numbers_are_short():
-    assert [short(value) for value in (0, 950, 12_345, 999_999, 4_560_000, 2e9)] == [
-        "0",
-        "950",
-        "12.3 k",
-        "1e+03 k",
-        "4.56 M",
-        "2 G",
+    values = (0, 950, 999.6, 12_345, 999_400, 999_999, 4_560_000, 999_999_999, 2e9, 5e12, -12_345)
+    assert [short(value) for value in values] == [
+        *("0", "950", "1 k", "12.3 k", "999 k", "1 M", "4.56 M", "1 G", "2 G", "5,000 G", "-12.3 k")
     ]
 
 

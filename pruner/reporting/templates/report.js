@@ -1,27 +1,25 @@
 // The table of problems, and the traces that open below them.
-const names = ["run", "index", "id", "question", "gold", "answer", "outcome", "failure", "margin", "voteAnswers", "voteCounts",
-  "sizes", "clusters", "started", "finished", "pruned", "cut", "unanswered", "tied", "sampled", "net", "calls", "wall", "attempts"];
-const problems = data.rows.map(row => Object.fromEntries(row.map((value, i) => [names[i], value])));
+const problems = data.rows.map(row => Object.fromEntries(row.map((value, i) => [data.columns[i], value])));
 for (const problem of problems) {
   problem.asked = data.questions[problem.question];
-  problem.haystack = [problem.id, problem.asked, problem.answer, problem.gold].join("\n").toLowerCase();
+  problem.haystack = [problem.problem_id, problem.asked, problem.answer, problem.gold].join("\n").toLowerCase();
 }
 const step = 200;
 const count = value => value === null ? "–" : Math.round(value).toLocaleString("en");
 const percent = value => value === null ? "–" : Math.round(100 * value) + " %";
 const columns = [
   ...(data.runs.length > 1 ? [{ name: "run", of: p => data.runs[p.run], kind: "name" }] : []),
-  { name: "problem", of: p => p.id, show: ending, kind: "short", key: p => data.runs.length > 1 ? p.id : p.index },
+  { name: "problem", of: p => p.problem_id, show: ending, kind: "short", key: p => data.runs.length > 1 ? p.problem_id : p.problem_index },
   { name: "question", of: p => p.asked, kind: "question", extra: true },
   { name: "outcome", of: p => p.outcome, kind: "badge" },
   { name: "answer", of: p => p.answer ?? "–", kind: "short" },
   { name: "gold", of: p => p.gold ?? "–", kind: "short", extra: true },
   { name: "margin", of: p => percent(p.margin), key: p => p.margin ?? -1, kind: "number", extra: true },
   { name: "clusters", of: p => p.clusters || "–", key: p => p.clusters, kind: "number", extra: true },
-  { name: "pruned", of: p => p.started ? `${p.pruned}/${p.started}` : "–", key: p => p.pruned, kind: "number", extra: true },
-  { name: "net tokens", of: p => count(p.net), key: p => p.net, kind: "number" },
-  { name: "judge calls", of: p => count(p.calls), key: p => p.calls, kind: "number", extra: true },
-].filter(column => column.name !== "judge calls" || problems.some(p => p.calls))
+  { name: "pruned", of: p => p.traces_started ? `${p.traces_pruned}/${p.traces_started}` : "–", key: p => p.traces_pruned, kind: "number", extra: true },
+  { name: "net tokens", of: p => count(p.tokens_net), key: p => p.tokens_net, kind: "number" },
+  { name: "judge calls", of: p => count(p.judge_calls), key: p => p.judge_calls, kind: "number", extra: true },
+].filter(column => column.name !== "judge calls" || problems.some(p => p.judge_calls))
   .filter(column => column.name !== "clusters" || problems.some(p => p.clusters));
 const state = { sort: null, down: false, shown: step };
 
@@ -36,7 +34,7 @@ function chosen() {
   const run = at("run").value, outcome = at("outcome").value, narrow = at("narrow").checked;
   const cut = at("cut").checked, tied = at("tied").checked;
   const found = problems.filter(p => (run === "" || p.run === +run) && (outcome === "" || p.outcome === outcome)
-    && (!cut || p.cut > 0) && (!tied || p.tied > 1)
+    && (!cut || p.traces_cut > 0) && (!tied || p.votes_tied > 1)
     && (!narrow || (p.margin !== null && p.margin < 0.2)) && words.every(word => p.haystack.includes(word)));
   if (state.sort) {
     const key = state.sort.key ?? state.sort.of;
@@ -80,33 +78,33 @@ function toggle(row, problem) {
   row.after(detail);
   cell.append(make("p", "asked", problem.asked));
   const notes = [];
-  if (problem.tied > 1) notes.push(`${problem.tied} answers lead together; that of the earliest trace is taken`);
-  if (problem.cut) notes.push(`${count(problem.cut)} of its traces reached the token cap`);
-  if (problem.unanswered) notes.push(`${count(problem.unanswered)} finished without an answer`);
+  if (problem.votes_tied > 1) notes.push(`${problem.votes_tied} answers lead together; that of the earliest trace is taken`);
+  if (problem.traces_cut) notes.push(`${count(problem.traces_cut)} of its traces reached the token cap`);
+  if (problem.traces_unanswered) notes.push(`${count(problem.traces_unanswered)} finished without an answer`);
   if (notes.length) cell.append(make("p", "sub", notes.join("; ") + "."));
   if (problem.failure) cell.append(make("p", "wrong", problem.failure));
   votes(cell, problem);
   const list = make("div", "traces");
   cell.append(make("h4", "", "Traces"), list);
   list.append(make("p", "empty", "loading …"));
-  load(`${problem.run}/${problem.index}`, payload => traces(list, problem, payload), () =>
+  load(`${problem.run}/${problem.problem_index}`, payload => traces(list, problem, payload), () =>
     list.replaceChildren(make("p", "empty", "Not there. Traces are written when a shard is done; keep this page beside its folder " + data.folder + ".")));
 }
 
 function votes(cell, problem) {
-  if (!problem.voteAnswers.length) return;
+  if (!problem.vote_answers.length) return;
   cell.append(make("h4", "", `Votes (gold: ${problem.gold ?? "unknown"})`));
-  const most = Math.max(...problem.voteCounts);
-  problem.voteAnswers.forEach((answer, i) => {
+  const most = Math.max(...problem.vote_counts);
+  problem.vote_answers.forEach((answer, i) => {
     const vote = make("div", "vote"), place = make("span");
     const bar = make("span", "bar" + (i === 0 && problem.outcome === "right" ? " right" : ""));
-    bar.style.width = 70 * problem.voteCounts[i] / most + "%";
-    place.append(bar, " " + +problem.voteCounts[i].toFixed(2));
+    bar.style.width = 70 * problem.vote_counts[i] / most + "%";
+    place.append(bar, " " + +problem.vote_counts[i].toFixed(2));
     vote.append(make("span", "", answer), place);
     cell.append(vote);
   });
-  if (problem.sizes.length) cell.append(make("p", "sub", "Clusters, largest first: " + problem.sizes.join(", ")
-    + (problem.clusters > problem.sizes.length ? ", …" : "")));
+  if (problem.cluster_sizes.length) cell.append(make("p", "sub", "Clusters, largest first: " + problem.cluster_sizes.join(", ")
+    + (problem.clusters > problem.cluster_sizes.length ? ", …" : "")));
 }
 
 // Files beside the page call receive(); a page from disk may load scripts, but not fetch.
@@ -170,7 +168,7 @@ function open(row, problem, payload, trace, position) {
     return;
   }
   const chunk = Math.floor(position / payload.texts_a_file);
-  load(`${problem.run}/${problem.index}.${chunk}`, texts => text(box, texts[position % payload.texts_a_file]),
+  load(`${problem.run}/${problem.problem_index}.${chunk}`, texts => text(box, texts[position % payload.texts_a_file]),
     () => box.append(make("p", "sub", "Its text is not there.")));
 }
 
@@ -222,8 +220,8 @@ for (const column of columns) {
 }
 data.runs.forEach((name, i) => option("run", i, name));
 at("run").hidden = data.runs.length < 2;
-at("cut").parentNode.hidden = !problems.some(p => p.cut > 0);
-at("tied").parentNode.hidden = !problems.some(p => p.tied > 1);
+at("cut").parentNode.hidden = !problems.some(p => p.traces_cut > 0);
+at("tied").parentNode.hidden = !problems.some(p => p.votes_tied > 1);
 if (data.runs.length > 1) at("run").value = data.focus;
 [...new Set(problems.map(p => p.outcome))].sort().forEach(outcome => option("outcome", outcome, outcome));
 for (const id of ["search", "run", "outcome", "narrow", "cut", "tied"]) at(id).addEventListener("input", () => { state.shown = step; draw(); });
