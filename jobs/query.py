@@ -9,7 +9,6 @@ It opens no checkpoint and can change nothing, so it works while runs are going 
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import shlex
 import shutil
@@ -28,7 +27,7 @@ from pruner.results import formats
 from pruner.results.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
 from pruner.results.query import Results
 from pruner.results.writer import views_sql
-from pruner.settings.section import local_path, target_path
+from pruner.settings.section import did_you_mean, local_path, target_path
 from pruner.system.files import write_atomically
 
 _MAX_ROWS = 200
@@ -100,9 +99,9 @@ def _named(text: str, queries: dict[str, NamedQuery]) -> NamedQuery:
     if text in VIEWS:
         return NamedQuery(text, "", (), f"SELECT * FROM {text}")
     if text.replace("-", "_").isidentifier():
-        near = difflib.get_close_matches(text, [*queries, *VIEWS], 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise InputError(f"query: got {text!r}, expected a SELECT or one of {', '.join([*queries, *VIEWS])}.{hint}")
+        known = [*queries, *VIEWS]
+        hint = did_you_mean(text, known)
+        raise InputError(f"query: got {text!r}, expected a SELECT or one of {', '.join(known)}.{hint}")
     return NamedQuery("query", "", (), text)
 
 

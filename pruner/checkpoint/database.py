@@ -61,7 +61,7 @@ def bring(source: Path, target: Path) -> None:
             with open_database(source) as connection:
                 connection.execute("CHECKPOINT")
     except duckdb.Error as error:
-        raise damaged(source, error) from error
+        raise unreadable(source, error) from error
     with written_aside(target, "copied there") as partial:
         shutil.copyfile(source, partial)
 
@@ -77,7 +77,7 @@ def _extent(path: Path) -> tuple[int, int, int]:
             attempt, rows, ends = connection.execute(sql).fetchall()[0]
             return int(attempt), int(rows), int(ends)
     except duckdb.Error as error:
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def open_database(path: Path, mode: str = "READ_WRITE") -> duckdb.DuckDBPyConnection:
@@ -99,28 +99,20 @@ def connect(path: Path, lock_wait_s: float) -> duckdb.DuckDBPyConnection:
     while True:
         try:
             return open_database(path)
-        except duckdb.IOException as error:
-            if not is_in_use(error):
-                raise damaged(path, error) from error
-            if time.monotonic() >= deadline:
-                raise in_use(path, error) from None
-            time.sleep(_LOCK_POLL_S)
         except duckdb.Error as error:
-            raise damaged(path, error) from error
+            if not _is_in_use(error) or time.monotonic() >= deadline:
+                raise unreadable(path, error) from error
+            time.sleep(_LOCK_POLL_S)
 
 
 def create(path: Path, identity: Mapping[str, str]) -> None:
     """Make an empty checkpoint, whole or not at all. Raises CheckpointError."""
     with written_aside(path, "made") as partial, open_database(partial) as connection:
-        for name, schema in TABLES.items():
-            connection.register("empty_rows", schema.empty_table())
-            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM empty_rows")
-            connection.unregister("empty_rows")
         connection.execute("CREATE TABLE run (schema_version INTEGER, identity VARCHAR, created_at TIMESTAMPTZ)")
         connection.execute(
             "INSERT INTO run VALUES (?, ?, ?)", [SCHEMA_VERSION, json.dumps(dict(identity)), datetime.now(UTC)]
         )
-        connection.execute("CHECKPOINT")
+        upgrade(connection)
 
 
 @contextlib.contextmanager
@@ -137,21 +129,16 @@ def written_aside(path: Path, verb: str) -> Iterator[Path]:
     partial = partial_name(path)
     try:
         yield partial
-        put(partial, path)
+        sync(partial)
+        log_of(path).unlink(missing_ok=True)  # it belongs to the checkpoint that is replaced
+        partial.replace(path)
+        sync_folder(path.parent)
     except (duckdb.Error, OSError) as error:
         for left in (log_of(partial), partial):
             left.unlink(missing_ok=True)
         raise CheckpointError(
             f"checkpoint {path}: could not be {verb} ({first_line(error)}). {next_step(error)}"
         ) from error
-
-
-def put(partial: Path, path: Path) -> None:
-    """Rename a whole checkpoint into its place. A log left there belongs to the one that it replaces."""
-    sync(partial)
-    log_of(path).unlink(missing_ok=True)
-    partial.replace(path)
-    sync_folder(path.parent)
 
 
 def recorded_identity(path: Path) -> dict[str, str]:
@@ -165,9 +152,7 @@ def recorded_identity(path: Path) -> dict[str, str]:
         with open_database(path, "READ_ONLY") as connection:
             return _identity_in(connection)[1]
     except (duckdb.Error, ValueError) as error:
-        if is_in_use(error):
-            raise in_use(path, error) from None
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _identity_in(connection: duckdb.DuckDBPyConnection) -> tuple[int, dict[str, str]]:
@@ -201,7 +186,7 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[s
     try:
         version, old = _identity_in(connection)
     except ValueError as error:
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
     if version in UPGRADED:
         upgrade(connection)
     elif version != SCHEMA_VERSION:
@@ -218,7 +203,7 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[s
     for name, schema in TABLES.items():
         found = {row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
         if missing := [column for column in schema.names if column not in found]:
-            raise damaged(path, ValueError(f"its table {name} has no {missing}"))
+            raise unreadable(path, ValueError(f"its table {name} has no {missing}"))
         connection.execute(f"SELECT bit_xor(hash(every)) FROM {name} AS every").fetchall()
     for name, keys in KEYS.items():
         sql = f"SELECT count(*) - count(DISTINCT ({', '.join(keys)})) FROM {name}"
@@ -229,8 +214,8 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[s
 
 
 def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give a checkpoint of an older version the tables and columns that it lacks; what it holds stays as it is. Facts that were
-    not kept then, as answers' keys, are made when they are next needed."""
+    """Give a new checkpoint, or one of an older version, the tables and columns that it lacks; what it holds stays as it is. Facts
+    that an older version did not keep, as answers' keys, are made when they are next needed."""
     connection.execute("BEGIN")
     for name, schema in TABLES.items():
         connection.register("empty_rows", schema.empty_table())
@@ -244,17 +229,16 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CHECKPOINT")
 
 
-def is_in_use(error: Exception) -> bool:
-    return isinstance(error, duckdb.IOException) and "lock" in str(error).lower()
+def _is_in_use(error: Exception) -> bool:
+    return isinstance(error, duckdb.IOException) and "could not set lock" in str(error).lower()
 
 
-def in_use(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"checkpoint {path}: another process has opened it ({first_line(error)}). Wait for it or stop it."
-    )
-
-
-def damaged(path: Path, error: Exception) -> CheckpointError:
+def unreadable(path: Path, error: Exception) -> InputError | CheckpointError:
+    """Return why a checkpoint could not be opened or read, as one line."""
+    if _is_in_use(error):
+        return InputError(
+            f"checkpoint {path}: another process has opened it ({first_line(error)}). Wait for it or stop it."
+        )
     if any(words in str(error) for words in ("Permission denied", "Read-only", "No space left")):
         return CheckpointError(
             f"checkpoint {path}: cannot be opened for writing ({first_line(error)}). It is not damaged."

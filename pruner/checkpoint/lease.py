@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from pruner.errors import CheckpointError, InputError
+from pruner.system.files import create_text, write_text
 from pruner.system.processes import started
 
 BEAT_S = 5.0
@@ -98,7 +99,6 @@ class Lease:
 
     def _try_take(self) -> Holder | None:
         """Take the lease if it is free; return who holds it otherwise."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         while not self._link(self._path, self._holder):
             chain = _chain(self._path)
             if chain and _is_chain_live(self._path, chain):
@@ -151,19 +151,11 @@ class Lease:
 
     def _link(self, path: Path, holder: Holder) -> bool:
         """Make a file that names a holder, whole, if there is none."""
-        own = self._written_aside(holder)
         try:
-            os.link(own, path)
+            create_text(path, json.dumps(asdict(holder)) + "\n")
             return True
         except FileExistsError:
             return False
-        finally:
-            own.unlink(missing_ok=True)
-
-    def _written_aside(self, holder: Holder) -> Path:
-        own = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.own")
-        own.write_text(json.dumps(asdict(holder)) + "\n")
-        return own
 
     def _inherit(self, chain: list[Holder], heir: Holder) -> bool:
         """Become the one heir of the last in the chain.
@@ -181,7 +173,7 @@ class Lease:
 
     def _replace(self, chain: list[Holder]) -> None:
         """Name the heir in the lease's file; the heirs before are not needed any more."""
-        self._written_aside(self._holder).replace(self._path)
+        write_text(self._path, json.dumps(asdict(self._holder)) + "\n")
         for holder in chain:
             _heir(self._path, holder).unlink(missing_ok=True)
 

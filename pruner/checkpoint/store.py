@@ -28,10 +28,10 @@ from pruner.checkpoint.database import (
     check,
     connect,
     create,
-    damaged,
     log_of,
     next_step,
     quoted,
+    unreadable,
     written_aside,
 )
 from pruner.checkpoint.rows import fact_tables, table_of
@@ -132,17 +132,8 @@ class Store:
         sql = "SELECT coalesce(max(attempt), 0) + 1 AS attempt FROM attempts"
         self.attempt = int(self._read(sql).column("attempt")[0].as_py())
         self.commit_s = 0.0
-        row = {
-            "attempt": self.attempt,
-            "host": start.host,
-            "pid": start.pid,
-            "slurm_job_id": start.slurm_job_id,
-            "slurm_restart": start.slurm_restart,
-            "versions": json.dumps(dict(start.versions)),
-            "started_at": datetime.now(UTC),
-            "sampler_gpus": start.sampler_gpus,
-            "judge_gpus": start.judge_gpus,
-        }
+        versions = json.dumps(dict(start.versions))
+        row = asdict(start) | {"attempt": self.attempt, "versions": versions, "started_at": datetime.now(UTC)}
         self._write({"attempts": [row], "attempt_ends": self._killed(last_seen)})
         return self.attempt
 
@@ -417,7 +408,7 @@ class Store:
         try:
             return self._connection.sql(sql, params=parameters).to_arrow_table()
         except duckdb.Error as error:
-            raise damaged(self.path, error) from error
+            raise unreadable(self.path, error) from error
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:
@@ -445,10 +436,10 @@ def open_store(
     make_folder(path.parent)
     if not path.exists():
         if log_of(path).exists():
-            raise damaged(path, ValueError("the file is gone, its .wal is there"))
+            raise unreadable(path, ValueError("the file is gone, its .wal is there"))
         create(path, identity)
     elif path.stat().st_size == 0:
-        raise damaged(path, ValueError("the file is empty"))
+        raise unreadable(path, ValueError("the file is empty"))
     connection = connect(path, lock_wait_s)
     try:
         # Closing must not rewrite a file that turns out to be damaged; `Store.close` does it for a sound one.
@@ -456,7 +447,7 @@ def open_store(
         check(connection, path, identity)
     except duckdb.Error as error:
         connection.close()
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
     except (InputError, CheckpointError):
         connection.close()
         raise
