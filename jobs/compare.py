@@ -14,11 +14,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import hydra
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
@@ -73,7 +75,8 @@ _MOST_TRACES = 64
 
 class CompareConfig(Section):
     """sources: recorded traces; every point runs on each. runs: folders of runs that are there instead. points: overrides of
-    the main job, separated by spaces; with a question mark before them they are left out where a recording has no confidences or no probes. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens per problem at which
+    the main job, separated by spaces, each with one value or with a list as for a sweep (`budget=4,8`); with a question mark before them
+    they are left out where a recording has no confidences or no probes. common: overrides of all points. bootstrap: resamplings of the problems. marks: net tokens per problem at which
     frontiers are shown, also with settings chosen on other problems, over `folds` folds. against: methods whose settings the others are
     compared with at equal tokens, cons@k among them. knob: the setting by which the points of a method are a curve.
     curve: one engine's speed, for the time that each setting takes, by the numbers of traces `ahead`; None: no times."""
@@ -187,7 +190,7 @@ def points_of(config: CompareConfig, target: Path) -> list[list[Point]]:
     """Return all points on each recording, the baseline first; those with a question mark only where all recordings have what they need."""
     names = {BASELINE: None}
     left_out: dict[str, list[str]] = {}
-    for given in config.points:
+    for given in (name for written in config.points for name in expanded(written)):
         name = given.removeprefix("?")
         lacks = lacking(config, name) if name != given else set()
         if lacks:
@@ -197,6 +200,24 @@ def points_of(config: CompareConfig, target: Path) -> list[list[Point]]:
     for why, points in left_out.items():
         print(f"left out, since {why}: {', '.join(points)}", file=sys.stderr)
     return [[point_of(config, source, name, target) for name in names] for source in sources(config)]
+
+
+def expanded(point: str) -> list[str]:
+    """Return every point of one that has lists of values, the last list's values first; a point without lists as it is.
+
+    Raises:
+        InputError: it is not in Hydra's syntax.
+    """
+    choices = []
+    for part in point.split():
+        try:
+            override = OverridesParser.create().parse_override(part.removeprefix("?"))
+        except HydraException as error:
+            raise InputError(f"{point}: {entry.one_line(error)}") from None
+        key = part.partition("=")[0]
+        is_list = override.is_sweep_override()
+        choices.append([f"{key}={value}" for value in override.sweep_string_iterator()] if is_list else [part])
+    return [" ".join(parts) for parts in product(*choices)]
 
 
 def lacking(config: CompareConfig, name: str) -> set[str]:
