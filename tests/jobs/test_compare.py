@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.compare import expanded
 from pruner.comparison.points import ANSWER_COLUMNS
+from pruner.errors import InputError
 from tests.job_processes import run, start_program
 from tests.jobs.test_replay import main_job, rows
 from tests.jobs.test_run import SIMULATED
@@ -212,3 +214,14 @@ def test_a_page_says_what_methods_gain_over_plain_voting(traces, tmp_path):
     assert 'src="http' not in page and "<svg" in page
     again = run("report", str(tmp_path))
     assert "report.html" in again.stdout + again.stderr
+
+
+def test_a_point_may_have_lists_of_values_as_a_sweep_has():
+    assert expanded("method=cons budget=4,8") == ["method=cons budget=4", "method=cons budget=8"]
+    assert expanded("?method=mars method.warmup=3,4 seed=1,2") == [
+        *("?method=mars method.warmup=3 seed=1", "?method=mars method.warmup=3 seed=2"),
+        *("?method=mars method.warmup=4 seed=1", "?method=mars method.warmup=4 seed=2"),
+    ]
+    assert expanded("method=worth") == ["method=worth"]
+    with pytest.raises(InputError, match="budget"):
+        expanded("method=cons budget=[4")
