@@ -26,7 +26,7 @@ from pruner.records.schemas import VIEWS
 from pruner.results import formats
 from pruner.results.named_queries import NamedQuery, listing, parse_parameters, read_queries, read_query
 from pruner.results.query import Results
-from pruner.results.writer import views_sql
+from pruner.results.writer import write_views
 from pruner.settings.section import did_you_mean, local_path, target_path
 from pruner.system.files import write_atomically
 
@@ -147,12 +147,10 @@ def _columns(view: str | None) -> str:
 def _sql_shell(root: Path) -> str:
     """Return the line for a shell. The file that it names is the one that runs write; it is made again if it is an older one."""
     root = local_path(root)
-    path, text = root / "views.sql", views_sql(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder. Name another --root.")
-    if not path.exists() or path.read_text() != text:
-        write_atomically(path, lambda partial: partial.write_text(text))
-    return f"duckdb -init {shlex.quote(str(path))}\n"
+    write_views(root)
+    return f"duckdb -init {shlex.quote(str(root / 'views.sql'))}\n"
 
 
 if __name__ == "__main__":

@@ -97,10 +97,8 @@ def _content(
     mine = [row for row in rows if row.run == focus.run] or problem_rows(results, [focus.run], _MOST_ROWS)
     judged = [each for each in runs if each.judge_verdicts]
     row = _chosen(options.problem, mine, focus.run)
-    if len(runs) > 1:
-        drawn = [figures.pareto(points(runs), focus.run), figures.hours(points(runs), focus.run)]
-    else:
-        drawn = []
+    known = points(runs)
+    drawn = [figures.pareto(known, focus.run), figures.hours(known, focus.run)] if len(runs) > 1 else []
     baseline = [each for each in everything if each.run == focus.baseline_run]
     curves = [curve for each in (focus, *baseline) if (curve := vote_curve(results, each.run, queries["at_k"]))]
     drawn += [

@@ -1,4 +1,4 @@
-"""How far runs are: `python -m jobs.status outputs/<run> ...`, or `outputs` for one line per run. Works while they go on.
+"""Progress of runs: `python -m jobs.status outputs/<run> ...`, or `outputs` for one line per run. Works while they go on.
 
 Of shards that nobody works on, it says what Slurm's queue says.
 """

@@ -1,4 +1,4 @@
-"""What every figure is drawn on: its colours, axes and legends, as SVG for the page and PNG beside it. Owns matplotlib.
+"""The canvas of every figure: its colours, axes and legends, as SVG for the page and PNG beside it. Owns matplotlib.
 
 Colours are roles. In the page's SVG they are its style sheet's variables, so that a figure follows light and dark; in the PNG
 they are those of the light page.
@@ -130,7 +130,7 @@ def is_narrow(figure: Any) -> bool:
 
 
 def panels(figure: Any, number: int, **options: Any) -> list[Any]:
-    """Return so many axes side by side, or below each other on a narrow screen."""
+    """Return axes side by side, or below each other on a narrow screen."""
     rows, columns = (number, 1) if is_narrow(figure) else (1, number)
     return list(figure.subplots(rows, columns, squeeze=False, **options).flat)
 
@@ -199,7 +199,7 @@ def unit_of(values: Sequence[float]) -> tuple[float, str]:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text with its middle left out where it is wider than so many letters; Chinese or Korean ones are twice as wide."""
+    """Return a text with its middle left out if it is wider than `most` letters; Chinese or Korean ones are twice as wide."""
     if _width(text) > most:
         head, tail = text, text
         while _width(head) > most // 2:

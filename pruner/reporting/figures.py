@@ -32,7 +32,7 @@ AnyRow = TypeVar("AnyRow")
 
 @dataclass(frozen=True)
 class _Axis:
-    """What accuracy is drawn against. of: a run's value, None where it is not known. unit: as for canvas.unit_of."""
+    """The x axis of a figure of accuracy. of: a run's value, None where it is not known. unit: as for canvas.unit_of."""
 
     name: str
     title: str
@@ -132,7 +132,7 @@ def _pareto_panel(
 
 
 def run_tokens(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:
-    """Where each run's tokens went."""
+    """Draw the tokens of each run by what became of them."""
     shown = runs[:_MOST_BARS]
     note = "Sampled tokens by what became of their trace; the judge's as weighted in net tokens; those that stops and kills cost."
     if len(runs) > len(shown):
@@ -149,7 +149,7 @@ def run_tokens(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:
 
 
 def problem_tokens(rows: Sequence[ProblemRow], speculative_weight: float) -> Figure:
-    """Where the tokens of each problem of one run went."""
+    """Draw the tokens of each problem of one run by what became of them."""
     shown = sorted(rows, key=lambda row: -row.tokens_net)[:_MOST_BARS]
     note = "Sampled tokens by what became of their trace, and the judge's as weighted in net tokens."
     if len(rows) > len(shown):
@@ -193,7 +193,7 @@ def _bars(
 
 
 def clusters(rows: Sequence[ProblemRow]) -> Figure:
-    """How many traces of each problem were predicted to say the same; without clusters, how many did say it."""
+    """Draw the sizes of each problem's clusters, or of its groups of equal answers if it has no clusters."""
     name, title = "clusters", "Clusters and redundancy"
     by_cluster: list[list[float]] = [[float(size) for size in row.cluster_sizes] for row in rows if row.cluster_sizes]
     groups = by_cluster or [row.vote_counts for row in rows if row.vote_counts]
@@ -205,8 +205,8 @@ def clusters(rows: Sequence[ProblemRow]) -> Figure:
         return Figure(name, title, note, empty="No problem has clusters or votes.")
     groups = sorted(groups, key=lambda sizes: -sizes[0] / sum(sizes))
     share, number = sum(sizes[0] / sum(sizes) for sizes in groups) / len(groups), len(groups)
-    groups, said = _evenly(groups)
-    note += said
+    groups, left_out = _evenly(groups)
+    note += left_out
 
     def draw(figure: Any, palette: Palette) -> None:
         axes = figure.subplots()
@@ -247,7 +247,7 @@ def _share(sizes: Sequence[float], rank: int, is_rest: bool) -> float:
 
 
 def margins(rows: Sequence[ProblemRow]) -> Figure:
-    """How clearly each vote was won, and whether rightly."""
+    """Draw the margin of each vote, by whether its winner is right."""
     name, title = "margins", "Vote margins"
     note = "Votes of the winner less those of the second, as a share of all. A narrow win is a vote that a few traces more might turn."
     known = sorted(
@@ -255,22 +255,20 @@ def margins(rows: Sequence[ProblemRow]) -> Figure:
     )
     if not known:
         return Figure(name, title, note, empty="No problem has votes.")
-    counts = Counter(_kind(row) for row in known)
+    counts = Counter(row.grade for row in known)
     number = len(known)
-    known, said = _evenly(known)
-    note += said
+    known, left_out = _evenly(known)
+    note += left_out
 
     def draw(figure: Any, palette: Palette) -> None:
         axes = figure.subplots()
-        for outcome, role, mark in (("right", "right", "o"), ("wrong", "wrong", "X"), ("no gold answer", "muted", "o")):
-            at = [i for i, row in enumerate(known) if _kind(row) == outcome]
+        for grade, role, mark in (("right", "right", "o"), ("wrong", "wrong", "X"), ("no gold answer", "muted", "o")):
+            at = [i for i, row in enumerate(known) if row.grade == grade]
             if not at:
                 continue
             y = [100 * (known[i].margin or 0.0) for i in at]
             axes.vlines(at, 0, y, color=palette[role], linewidth=1.4, alpha=0.5)
-            axes.scatter(
-                at, y, color=palette[role], marker=mark, s=30, label=f"{outcome} ({counts[outcome]:,})", zorder=3
-            )
+            axes.scatter(at, y, color=palette[role], marker=mark, s=30, label=f"{grade} ({counts[grade]:,})", zorder=3)
         axes.set(ylim=(0, 106), xlim=(-0.8, len(known) - 0.2), ylabel="margin, % of votes")
         axes.set_xlabel(f"{number:,} problems, narrowest first")
         axes.set_xticks([])
@@ -278,10 +276,6 @@ def margins(rows: Sequence[ProblemRow]) -> Figure:
         legend_above(axes, palette, 3)
 
     return render(name, title, note, draw, 300)
-
-
-def _kind(row: ProblemRow) -> str:
-    return {1: "right", 0: "wrong"}.get(row.correct, "") if row.correct is not None else "no gold answer"
 
 
 def _one_a_judge(found: Sequence[Calibration], focus: str) -> list[Calibration]:
@@ -293,7 +287,7 @@ def _one_a_judge(found: Sequence[Calibration], focus: str) -> list[Calibration]:
 
 
 def calibration(found: Sequence[Calibration], focus: str, is_judged: bool) -> Figure:
-    """How often pairs agree by what the judge said of them."""
+    """Draw the share of pairs that agree against the judge's score."""
     name, title = "calibration", "The judge on these runs"
     note = "Pairs whose traces both finished with an answer; only these can be checked. On the diagonal the judge says what is so."
     if not found:
@@ -325,7 +319,7 @@ def calibration(found: Sequence[Calibration], focus: str, is_judged: bool) -> Fi
 
 
 def at_k(curves: Sequence[VoteCurve], points: Sequence[Point]) -> Figure:
-    """What more traces bring, by their number and by their tokens; beside it what the runs themselves reached.
+    """Draw pass@k and maj@k against k and against tokens, and beside them the accuracy that the runs reached.
 
     Args:
         curves: the run looked at first, then its baseline.
@@ -396,9 +390,9 @@ def _own_point(axes: Any, point: Point, unit: float, colour: str) -> None:
 
 
 def _curve_note(curves: Sequence[VoteCurve]) -> str:
-    note = "Vote: how often the plain vote of so many traces is right. Any right: how often at least one of them is. "
+    note = "Vote: how often the plain vote of k traces is right. Any right: how often at least one of them is. "
     if curves[0].is_whole:
-        note += "Means over all choices of so many of the traces, ties in parts (maj@k and pass@k). "
+        note += "Means over all choices of k of the traces, ties in parts (maj@k and pass@k). "
     else:
         note += "Of the traces in the order in which they were started; a problem that stopped earlier counts with all of its traces. "
     if len(curves) > 1:
@@ -407,7 +401,7 @@ def _curve_note(curves: Sequence[VoteCurve]) -> str:
 
 
 def saved(runs: Sequence[RunTotals], labels: dict[str, str]) -> Figure:
-    """What each run saved, by a measured baseline or an estimate."""
+    """Draw the share of net tokens that each run saved."""
     name, title = "saved", "Net tokens saved"
     note = "Against a run of method=cons with the same setting (measured, full colour), or against an estimate from finished traces (pale)."
     known = sorted((each for each in runs if each.saved is not None), key=lambda each: -(each.saved or 0.0))[:16]

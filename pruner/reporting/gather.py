@@ -1,4 +1,4 @@
-"""What a report shows, read from results as records. Knows no figure and no page."""
+"""The contents of a report, read from results as records. Knows no figure and no page."""
 
 from __future__ import annotations
 
@@ -64,22 +64,26 @@ class ProblemRow:
 
     @property
     def margin(self) -> float | None:
-        """How far the winner is before the second, as a share of all votes; None without a vote."""
+        """The winner's votes less those of the second, as a share of all votes; None without a vote."""
         if not self.votes_total:
             return None
         second = self.vote_counts[1] if len(self.vote_counts) > 1 else 0.0
         return (self.votes - second) / self.votes_total
 
     @property
+    def grade(self) -> str:
+        return "no gold answer" if self.correct is None else "right" if self.correct else "wrong"
+
+    @property
     def outcome(self) -> str:
         if self.status != "answered":
             return "no answer" if self.status == "no_answer" else self.status
-        return {1: "right", 0: "wrong"}.get(self.correct, "answered") if self.correct is not None else "answered"
+        return "answered" if self.correct is None else self.grade
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often pairs agree by what the judge said, over pairs whose traces both finished with an answer.
+    """Share of pairs that agree by the judge's score, over pairs whose traces both finished with an answer.
 
     Attributes:
         bins: mean score, share that agrees, number of pairs.
@@ -98,7 +102,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class AtK:
-    """What k traces of a run would be worth: that one of them is right, and that their plain vote is. tokens: of k traces of a problem."""
+    """Chances that one of k traces is right (pass@k) and that their plain vote is (maj@k). tokens: of k traces of a problem."""
 
     k: int
     pass_at_k: float
@@ -108,7 +112,7 @@ class AtK:
 
 @dataclass(frozen=True)
 class VoteCurve:
-    """What more traces bring, by their number.
+    """pass@k and maj@k of a run at several k.
 
     Attributes:
         is_whole: every trace of the budget finished, so that points are means over all choices of k traces (pruner/statistics/at_k.py); else
@@ -168,25 +172,15 @@ def curve_at_k(results: Results, run: str, query: NamedQuery) -> list[AtK]:
 
 def points(runs: Sequence[RunTotals]) -> list[Point]:
     """Return the runs whose accuracy is known."""
-    found = []
-    for each in runs:
-        if each.accuracy is None or each.accuracy_low is None or each.accuracy_high is None:
-            continue
-        group = f"{each.problem_set}, {each.model}"
-        found.append(
-            Point(
-                each.run,
-                each.method,
-                group,
-                each.accuracy,
-                each.accuracy_low,
-                each.accuracy_high,
-                each.tokens_net / each.problems,
-                is_whole=each.note is None,
-                hours=_hours(each),
-            )
-        )
-    return found
+    return [point for each in runs if (point := _point(each)) is not None]
+
+
+def _point(each: RunTotals) -> Point | None:
+    accuracy, low, high = each.accuracy, each.accuracy_low, each.accuracy_high
+    if accuracy is None or low is None or high is None:
+        return None
+    group, net = f"{each.problem_set}, {each.model}", each.tokens_net / each.problems
+    return Point(each.run, each.method, group, accuracy, low, high, net, each.note is None, _hours(each))
 
 
 def _hours(totals: RunTotals) -> float | None:
@@ -226,13 +220,13 @@ def described(results: Results, totals: RunTotals) -> list[tuple[str, str]]:
             (SELECT arg_max(versions, started_at) FROM attempts WHERE run = $run) AS versions
         FROM runs WHERE run = $run"""
     [row] = results.rows(sql, {"run": totals.run}) or [{}]
-    said = [("sampling", _sampling(row, totals))]
+    facts = [("sampling", _sampling(row, totals))]
     if totals.started_at is not None:
         ended = "" if totals.ended_at is None else f" to {totals.ended_at:%Y-%m-%d %H:%M} UTC"
-        said.append(("when", f"{totals.started_at:%Y-%m-%d %H:%M}{ended}"))
+        facts.append(("when", f"{totals.started_at:%Y-%m-%d %H:%M}{ended}"))
     if versions := _versions(row.get("versions")):
-        said.append(("software", versions))
-    return [(label, text) for label, text in said if text]
+        facts.append(("software", versions))
+    return [(label, text) for label, text in facts if text]
 
 
 def _sampling(row: dict[str, Any], totals: RunTotals) -> str:

@@ -101,12 +101,13 @@ def _cards(totals: RunTotals, labels: dict[str, str]) -> list[tuple[str, str, st
         if totals.baseline != "measured":
             against = "an estimate from finished traces"
         cards.append(("Net tokens saved", f"{100 * totals.saved:.1f} %", against))
-    judge = f"; the judge's: {totals.tokens_judge_net / max(1.0, totals.tokens_net):.1%}" if totals.judge_calls else ""
+    share = 100 * totals.tokens_judge_net / max(1.0, totals.tokens_net)
+    judge = f"; the judge's: {share:.1f} %" if totals.judge_calls else ""
     per_problem = f"{short(totals.tokens_net / max(1, totals.problems))} per problem{judge}"
     cards.append(("Net tokens", short(totals.tokens_net), per_problem))
     if totals.traces_pruned:
         pruned = f"{totals.traces_pruned:,} of {totals.traces_started:,} traces"
-        cards.append(("Pruned", f"{totals.traces_pruned / max(1, totals.traces_started):.0%}", pruned))
+        cards.append(("Pruned", f"{100 * totals.traces_pruned / max(1, totals.traces_started):.0f} %", pruned))
     else:
         most = f"of {totals.budget} at most, per problem"
         cards.append(("Traces", f"{totals.traces_started / max(1, totals.problems):.1f}", most))

@@ -1,4 +1,4 @@
-"""What a page loads when a problem is opened: its traces, verdicts and probes, as scripts beside it.
+"""The files that a page loads when a problem is opened: its traces, verdicts and probes, as scripts beside it.
 
 A page that was opened from disk may not fetch files, but it may run scripts beside it; so each file is one call with JSON as its
 argument. Texts come in files of their own, a few traces each, cut in their middle where they are long.
@@ -43,7 +43,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: bytes of texts, and problems whose texts were left out, by run."""
+    """Bytes of texts that were written, and problems whose texts were left out, by run."""
 
     text_bytes: int
     without_text: dict[str, int]

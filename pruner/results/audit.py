@@ -48,7 +48,7 @@ _WEIGHTS = (
 
 @dataclass(frozen=True)
 class Audit:
-    """What was compared, and every difference found.
+    """The counts that were compared, and every difference found.
 
     Attributes:
         segments: in the checkpoints; None: none was read.

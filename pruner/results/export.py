@@ -127,7 +127,7 @@ def _recorded(
 
 
 def _regular_probes(results: Results, run: str) -> dict[Key, tuple[int, list[str | None]]]:
-    """Return the probes of traces that were asked after every so many tokens, which is what a recording can hold. Other traces
+    """Return the probes of traces that were asked at equal distances, which is what a recording can hold. Other traces
     were asked where their method decided to."""
     sql = """
         SELECT problem_id, trace_index, list(num_tokens ORDER BY num_tokens) AS at, list(answer ORDER BY num_tokens) AS answers

@@ -134,7 +134,7 @@ def _width(text: str) -> int:
 
 
 def _cut(text: str, width: int) -> str:
-    """Return the text, or its beginning and an ellipsis, in at most so many columns."""
+    """Return the text, or its beginning and an ellipsis, in at most `width` columns."""
     if _width(text) <= width:
         return text
     while text and _width(text) > width - 1:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import duckdb
@@ -90,9 +89,7 @@ class Results:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
@@ -107,7 +104,7 @@ class Results:
         for _ in range(_TRIES):
             before = self._files(views)
             if any(self._seen.get(path, status) != status for path, status in before.items()):
-                # What this connection remembers of a file is of one that was replaced since.
+                # This connection remembers a file that was replaced since.
                 self._reopen()
             self._seen |= before
             failed: duckdb.Error | None = None
@@ -270,32 +267,22 @@ class Results:
         """Return the statement of a view with the files that it reads by name."""
         paths = self._paths(view) if view in READ_VIEWS else []
         statement = self._views[view]
-        source = re.search(r"read_(?:parquet|text)\('(?:[^']|'')*'", statement)
+        source = re.search(r"(read_\w+)\('(?:[^']|'')*'([^)]*\))", statement)
         if source is None:
             return statement
         if not paths:
             return f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM columns_{view}"
-        mixed = self._as_text.get(view)
-        reads = source[0].partition("(")[0]
-        if not mixed:
-            return statement.replace(source[0], f"{reads}({self._quoted(paths)}")
-        # Files of one kind are read together, what differs between kinds as text.
+        # Files of one kind are read together, columns that differ between kinds as text.
+        mixed = self._as_text.get(view, {})
         kinds: dict[tuple[str | None, ...], list[str]] = {}
         for path in paths:
             kinds.setdefault(tuple(files.get(path) for files in mixed.values()), []).append(path)
-        whole = re.search(re.escape(source[0]) + r"[^)]*\)", statement)
-        assert whole is not None
-        options = whole[0].removeprefix(source[0])
         parts = []
         for kind, files in kinds.items():
-            casts = [
-                f'"{_doubled(name)}"::VARCHAR AS "{_doubled(name)}"'
-                for name, each in zip(mixed, kind, strict=True)
-                if each
-            ]
-            chosen = f"* REPLACE ({', '.join(casts)})" if casts else "*"
-            parts.append(f"SELECT {chosen} FROM {reads}({self._quoted(files)}{options}")
-        return statement.replace(whole[0], "(" + " UNION ALL BY NAME ".join(parts) + ")")
+            names = ['"' + name.replace('"', '""') + '"' for name, each in zip(mixed, kind, strict=True) if each]
+            casts = f" REPLACE ({', '.join(f'{name}::VARCHAR AS {name}' for name in names)})" if names else ""
+            parts.append(f"SELECT *{casts} FROM {source[1]}({self._quoted(files)}{source[2]}")
+        return statement.replace(source[0], "(" + " UNION ALL BY NAME ".join(parts) + ")")
 
     def _quoted(self, paths: Sequence[str]) -> str:
         return "[" + ", ".join(_quoted(sql_path(Path(path))) for path in paths) + "]"
@@ -402,10 +389,6 @@ def _status(path: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _doubled(name: str) -> str:
-    return name.replace('"', '""')
 
 
 def _quoted(text: str) -> str:

@@ -19,7 +19,7 @@ SHARD_TABLES = ("answers", "traces", "verdicts", "probes", "attempts")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where everything of one run and one of its shards is. The only place that knows these names."""
+    """Paths of everything of one run and one of its shards. The only place that knows these names."""
 
     root: Path
     name: str

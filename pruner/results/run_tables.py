@@ -118,7 +118,7 @@ def run_json_fault(file: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Cuts:
-    """How a run cut its traces into segments; see samplers.base.SamplerConfig. cache_block_tokens: of its prefix cache.
+    """The lengths into which a run cut its traces; see samplers.base.SamplerConfig. cache_block_tokens: of its prefix cache.
     typical_tokens: of a trace, as the run's model says; None: it doesn't, or the run was a replay, which has no model."""
 
     segment_tokens: int | None

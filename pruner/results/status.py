@@ -154,8 +154,8 @@ def _queued(manifest: Manifest, queue: Mapping[str, str]) -> dict[int, str]:
             continue
         own = shard.progress.slurm_job_id if shard.progress is not None else None
         ids = [*([own] if own else []), *(f"{array}_{shard.index}" for array in arrays)]
-        if (said := next((queue[job] for job in ids if job in queue), None)) is not None:
-            found[shard.index] = said
+        if (words := next((queue[job] for job in ids if job in queue), None)) is not None:
+            found[shard.index] = words
     return found
 
 

@@ -20,7 +20,7 @@ def summary(totals: RunTotals, where: str) -> str:
 
 
 def _headline(totals: RunTotals) -> str:
-    """Return how many problems the figures are of; what is unfinished is said first."""
+    """Return how many problems the figures are of; an unfinished run is named first."""
     if totals.problems_total is None or totals.problems >= totals.problems_total:
         return f"{totals.problems} problems"
     shards = f", {totals.shards_done} of {totals.shard_count} shards done" if (totals.shard_count or 1) > 1 else ""
@@ -29,7 +29,7 @@ def _headline(totals: RunTotals) -> str:
 
 def words(totals: RunTotals) -> list[tuple[str, list[str]]]:
     """Return label and lines of everything there is to say."""
-    said = [
+    everything = [
         ("problems", _problems(totals)),
         ("traces", _traces(totals)),
         ("accuracy", _accuracy(totals)),
@@ -45,7 +45,7 @@ def words(totals: RunTotals) -> list[tuple[str, list[str]]]:
         ("saved", [saved_words(totals)] if totals.baseline != "none" else []),
         ("warning", _warning(totals)),
     ]
-    return [(label, lines) for label, lines in said if lines]
+    return [(label, lines) for label, lines in everything if lines]
 
 
 def _problems(totals: RunTotals) -> list[str]:
@@ -125,12 +125,12 @@ def _certified(totals: RunTotals) -> list[str]:
 
 
 def _tokens(totals: RunTotals) -> list[str]:
-    said = [
+    lines = [
         f"{totals.tokens_sampled:,} sampled: {totals.tokens_finished:,} in finished traces, {totals.tokens_pruned:,} in pruned ones"
     ]
     if totals.tokens_prefix:
-        said.append(f"or: {totals.tokens_prefix:,} before the method could decide, {totals.tokens_continued:,} after")
-    return said
+        lines.append(f"or: {totals.tokens_prefix:,} before the method could decide, {totals.tokens_continued:,} after")
+    return lines
 
 
 def _speculative(totals: RunTotals) -> list[str]:

@@ -15,13 +15,13 @@ from pruner.checkpoint.store import Store
 from pruner.results.run_folder import RunFolder
 from pruner.results.writer import TraceColumns, write_traces
 
-# A part is full with so many tokens. It bounds what a refresh writes again, and with it the number of parts.
+# A part with this many tokens or traces is full. It bounds what a refresh writes again, and with it the number of parts.
 _FULL_TOKENS = 4_000_000
 _FULL_TRACES = 50_000
 
 
 class TraceParts:
-    """What a shard's parts hold, and the one that still grows. Only who holds the shard's lease may make one."""
+    """The problems in a shard's parts, and the part that still grows. Only who holds the shard's lease may make one."""
 
     def __init__(self, folder: RunFolder, store: Store, columns: TraceColumns, answers: pa.Table) -> None:
         """Look at the parts that earlier attempts left; what does not fit the checkpoint is removed.

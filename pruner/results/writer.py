@@ -26,7 +26,7 @@ from pruner.settings.prices import AccountingConfig
 from pruner.settings.section import Seconds, Section
 from pruner.system.files import write_atomically, write_text
 
-# Traces of so many tokens are joined at once.
+# At most this many tokens are joined at once.
 _BATCH_TOKENS = 4_000_000
 _SQL_TYPES = {
     "string": "VARCHAR",
@@ -53,7 +53,7 @@ class ResultsConfig(Section):
 
 @dataclass(frozen=True)
 class TraceColumns:
-    """What is written with each trace; see ResultsConfig. thinking_end: see ModelConfig."""
+    """The optional columns of each trace; see ResultsConfig. thinking_end: see ModelConfig."""
 
     text: bool
     token_ids: bool
@@ -217,7 +217,7 @@ def with_response(table: pa.Table, thinking_end: str | None) -> pa.Table:
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a finished problem there is."""
+    """The size of a finished problem."""
 
     problem_index: int
     tokens: int

@@ -1,6 +1,6 @@
-"""What the first k of many traces would be worth, on average over which k: pass@k and maj@k, both exact and unbiased. Pure.
+"""pass@k and maj@k of a problem's traces, averaged over all choices of k; exact and unbiased. Pure.
 
-All traces of a problem must have been sampled whatever they said, so that any k of them are as good as the first k.
+All traces of a problem must have been sampled whatever their answers, so that any k of them are as good as the first k.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _credits(counts: tuple[int, ...], right: tuple[bool, ...], num_traces: int) 
     """Return the credit summed over all choices of k traces, for k = 0..num_traces.
 
     For every number of votes that may lead, the choices are counted by polynomials whose exponent is the number of chosen traces: an answer that
-    leads takes just so many of its traces, another one fewer.
+    leads takes exactly that many of its traces, another one fewer.
     """
     total = np.zeros(num_traces + 1)
     for leading in range(1, max(counts, default=0) + 1):
@@ -64,7 +64,7 @@ def _credits(counts: tuple[int, ...], right: tuple[bool, ...], num_traces: int) 
 
 
 def _led_by(leading: int, counts: tuple[int, ...], right: tuple[bool, ...], num_traces: int) -> Floats:
-    """Return the credit of choices in which the answers that lead have so many votes.
+    """Return the credit of choices in which the answers that lead have `leading` votes.
 
     ways[a, b] counts choices in which a right and b wrong answers lead.
     """

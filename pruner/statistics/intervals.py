@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _QUANTILES = (0.025, 0.975)
-# So many draws of a problem at most, over all resamplings; but so many resamplings of however many problems.
+# At most _MOST_DRAWS draws of a problem over all resamplings, but at least _FEWEST resamplings.
 _MOST_DRAWS = 4_000_000
 _FEWEST = 200
 _32_BITS = np.uint64(0xFFFFFFFF)

@@ -20,9 +20,8 @@ from pruner.errors import InputError
 from pruner.methods.registry import METHODS
 from pruner.records.schemas import VIEWS
 from pruner.reporting.gather import curve_at_k, points, vote_curve
-from pruner.results import connect
 from pruner.results.named_queries import literal, parse_parameters, read_queries
-from pruner.results.query import Results, read_totals
+from pruner.results.query import Results, connect, read_totals
 from tests.job_processes import PROJECT
 from tests.many_results import write_runs
 
