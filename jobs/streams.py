@@ -8,11 +8,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import resource
 import sys
 from types import TracebackType
 from typing import Any, TextIO
 
 _GONE = frozenset({errno.EPIPE, errno.EBADF})
+# With less address space numpy's OpenBLAS asks for memory for ever while it is loaded, or interrupts the process.
+_LEAST_MEMORY = 512 * 2**20
 
 
 def guard() -> None:
@@ -30,20 +33,31 @@ def guard() -> None:
 
 
 def name_lack_of_memory() -> None:
-    """Let a lack of memory, also while libraries are loaded, end the process with one line and code 1 instead of a traceback."""
+    """Let a lack of memory, also while libraries are loaded, end the process with one line and code 1 instead of a traceback.
+
+    Ends it now if its limit is lower than what the libraries need.
+    """
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, MemoryError) or (issubclass(kind, ImportError | OSError) and _is_for_memory(error)):
-            print(
-                f"error: memory: the process could not get what it needs ({kind.__name__}). Allow it more (ulimit -v, prlimit --as, Slurm's "
-                "--mem), and run the same command again; what was committed stays.",
-                file=sys.stderr,
-            )
+            _print_lack_of_memory(kind.__name__)
         else:
             before(kind, error, trace)
 
     sys.excepthook = hook
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_MEMORY:
+        _print_lack_of_memory(f"its limit is {limit // 2**20} MiB")
+        sys.exit(1)
+
+
+def _print_lack_of_memory(reason: str) -> None:
+    print(
+        f"error: memory: the process could not get what it needs ({reason}). Allow it more (ulimit -v, prlimit --as, Slurm's "
+        "--mem), and run the same command again; what was committed stays.",
+        file=sys.stderr,
+    )
 
 
 def _is_for_memory(error: BaseException) -> bool:

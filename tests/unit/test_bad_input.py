@@ -307,9 +307,10 @@ def test_derived_names_are_names():
         assert name_fault(entry.run_name([f"problems.name={value}"], ())) is None
 
 
-def test_too_little_memory_to_load_the_libraries_is_one_line(tmp_path):
+@pytest.mark.parametrize("mebibytes", [200, 320, 520])
+def test_too_little_memory_to_load_the_libraries_is_one_line(tmp_path, mebibytes):
     def limited():
-        resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
+        resource.setrlimit(resource.RLIMIT_AS, (mebibytes * 2**20, mebibytes * 2**20))
 
     command = [sys.executable, "-m", "jobs.run", "sampler=simulated", f"run.root={tmp_path}"]
     result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, cwd=PROJECT, timeout=60)
