@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
+from jobs import entry
 from pruner.config.job import Config, parse
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -19,6 +19,4 @@ def main_config(overrides: Sequence[str]) -> Config:
     """Return the main job's config with these overrides. Raises InputError as the job itself."""
     is_inside = GlobalHydra.instance().is_initialized()  # a job's own Hydra reads the same folder
     with nullcontext() if is_inside else initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        values = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    assert isinstance(values, dict)
-    return parse({str(key): value for key, value in values.items()})
+        return parse(entry.plain(compose("config", list(overrides))))

@@ -19,7 +19,7 @@ from pruner import SCHEMA_VERSION
 from pruner.errors import CheckpointError, InputError, first_line
 from pruner.records.schemas import KEYS, TABLES
 from pruner.settings.dotted import differing_keys
-from pruner.system.files import make_folder, partial_name, sync, sync_folder
+from pruner.system import files
 
 # Versions whose checkpoints are brought up to this one when they are opened.
 UPGRADED = (3, 4, 5, 6, 7)
@@ -55,7 +55,6 @@ def bring(source: Path, target: Path) -> None:
     Raises:
         CheckpointError: it cannot be read or written.
     """
-    make_folder(target.parent)
     try:
         if log_of(source).exists():
             with open_database(source) as connection:
@@ -126,16 +125,14 @@ def written_aside(path: Path, verb: str) -> Iterator[Path]:
     Raises:
         CheckpointError: the disk does not take it; nothing is left of the attempt.
     """
-    partial = partial_name(path)
+    old_log = log_of(path)  # it belongs to the checkpoint that is replaced
     try:
-        yield partial
-        sync(partial)
-        log_of(path).unlink(missing_ok=True)  # it belongs to the checkpoint that is replaced
-        partial.replace(path)
-        sync_folder(path.parent)
+        with files.written_aside(path, guard=lambda: old_log.unlink(missing_ok=True)) as partial:
+            try:
+                yield partial
+            finally:
+                log_of(partial).unlink(missing_ok=True)
     except (duckdb.Error, OSError) as error:
-        for left in (log_of(partial), partial):
-            left.unlink(missing_ok=True)
         raise CheckpointError(
             f"checkpoint {path}: could not be {verb} ({first_line(error)}). {next_step(error)}"
         ) from error

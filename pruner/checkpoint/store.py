@@ -224,7 +224,6 @@ class Store:
         Raises:
             CheckpointError: the disk does not take it.
         """
-        make_folder(target.parent)
         started = time.monotonic()
         with written_aside(target, "copied there") as partial:
             own = self._read("SELECT current_database() AS name").column("name")[0].as_py()

@@ -6,7 +6,7 @@ import contextlib
 import glob
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -14,23 +14,33 @@ from pathlib import Path
 _NAME_CHARS = 40
 
 
-def write_atomically(path: Path, write: Callable[[Path], object], guard: Callable[[], None] = lambda: None) -> None:
-    """Write a file aside and rename it, so that no reader ever sees half of it, nor does a crash of the machine leave it.
+@contextlib.contextmanager
+def written_aside(
+    path: Path, guard: Callable[[], None] = lambda: None, place: Callable[[Path, Path], None] = os.replace
+) -> Iterator[Path]:
+    """Yield where to write a file's whole content, and rename it to `path` afterwards, so that no reader ever sees half of it, nor does a
+    crash of the machine leave it.
 
     Args:
-        write: writes the whole content to the path that it is given.
         guard: called right before the rename; raises if this process may not write the file any more.
+        place: gives the first path's content the name of the second.
     """
     make_folder(path.parent)
     partial = partial_name(path)
     try:
-        write(partial)
+        yield partial
         sync(partial)
         guard()
-        partial.replace(path)
+        place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], guard: Callable[[], None] = lambda: None) -> None:
+    """Write a file, whole or not at all, with a function that writes to the path that it is given; guard as in `written_aside`."""
+    with written_aside(path, guard) as partial:
+        write(partial)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -49,15 +59,8 @@ def create_text(path: Path, text: str) -> None:
     Raises:
         FileExistsError: the file is there already; it stays as it is.
     """
-    make_folder(path.parent)
-    partial = partial_name(path)
-    try:
+    with written_aside(path, place=os.link) as partial:
         partial.write_text(text)
-        sync(partial)
-        os.link(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def partial_name(path: Path) -> Path:
