@@ -27,7 +27,6 @@ _LOCK_POLL_S = 0.5
 _DISK_FULL = ("no space left", "disk quota exceeded", "disk is full", "file too large")
 _NOT_WRITABLE = ("permission denied", "read-only file system", "operation not permitted")
 SHARD_COUNT = "shard.count"
-TEXT, NAME = "'", '"'
 # Rows that are compressed and written as one. A commit into a larger group that is not full makes DuckDB write the whole
 # group again at the next checkpoint: with its default of 122,880 rows that took most of the time (tests/bench/RESULTS.md).
 ROW_GROUP_ROWS = 2048
@@ -85,7 +84,7 @@ def open_database(path: Path, mode: str = "READ_WRITE") -> duckdb.DuckDBPyConnec
     connection = duckdb.connect(config={**LIMITS, **NO_EXTENSIONS, "temp_directory": f"{path}.tmp"})
     try:
         options = "TYPE duckdb, " + (mode if mode == "READ_ONLY" else f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}")
-        connection.execute(f"ATTACH {quoted(str(path), TEXT)} AS shard ({options})")
+        connection.execute(f"ATTACH {quoted(str(path))} AS shard ({options})")
         connection.execute("USE shard")
     except duckdb.Error:
         connection.close()
@@ -175,8 +174,9 @@ def log_of(path: Path) -> Path:
     return path.with_name(path.name + ".wal")
 
 
-def quoted(text: str, quote: str) -> str:
-    return quote + text.replace(quote, quote * 2) + quote
+def quoted(text: str) -> str:
+    """Return a text of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path, identity: Mapping[str, str]) -> None:

@@ -22,9 +22,7 @@ import pyarrow as pa
 
 from pruner.checkpoint.database import (
     LIMITS,
-    NAME,
     ROW_GROUP_ROWS,
-    TEXT,
     check,
     connect,
     create,
@@ -226,11 +224,10 @@ class Store:
         """
         started = time.monotonic()
         with written_aside(target, "copied there") as partial:
-            own = self._read("SELECT current_database() AS name").column("name")[0].as_py()
             size = f"(ROW_GROUP_SIZE {ROW_GROUP_ROWS})"
-            self._connection.execute(f"ATTACH {quoted(str(partial), TEXT)} AS copy_target {size}")
+            self._connection.execute(f"ATTACH {quoted(str(partial))} AS copy_target {size}")
             try:
-                self._connection.execute(f"COPY FROM DATABASE {quoted(own, NAME)} TO copy_target")
+                self._connection.execute("COPY FROM DATABASE shard TO copy_target")
                 self._connection.execute("CHECKPOINT copy_target")
             finally:
                 self._connection.execute("DETACH copy_target")

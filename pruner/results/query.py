@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pruner.checkpoint.database import NO_EXTENSIONS
+from pruner.checkpoint.database import NO_EXTENSIONS, quoted
 from pruner.errors import InputError, first_line
 from pruner.records.schemas import READ_VIEWS, VIEWS
 from pruner.results.formats import plain_rows
@@ -80,7 +80,7 @@ class Results:
             "TimeZone = 'UTC'",
             "parquet_metadata_cache = true",
             "enable_external_file_cache = false",
-            f"allowed_directories = [{', '.join(_quoted(folder) for folder in folders)}]",
+            f"allowed_directories = [{', '.join(quoted(folder) for folder in folders)}]",
             "enable_external_access = false",
             "lock_configuration = true",
         ):
@@ -285,7 +285,7 @@ class Results:
         return statement.replace(source[0], "(" + " UNION ALL BY NAME ".join(parts) + ")")
 
     def _quoted(self, paths: Sequence[str]) -> str:
-        return "[" + ", ".join(_quoted(sql_path(Path(path))) for path in paths) + "]"
+        return "[" + ", ".join(quoted(sql_path(Path(path))) for path in paths) + "]"
 
     def statements(self) -> list[str]:
         """Return what makes the views, without those runs that cannot be read."""
@@ -389,7 +389,3 @@ def _status(path: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

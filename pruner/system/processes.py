@@ -1,4 +1,4 @@
-"""Processes that belong together: who is in a session, who still lives, and how all of a session ends. Owns psutil."""
+"""Processes: what a command prints, who is in a session, who still lives, and how all of a session ends. Owns psutil."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,14 @@ def process(pid: int) -> Process | None:
     """Return the process with a number, None if there is none."""
     since = started(pid)
     return None if since < 0 else Process(pid, since)
+
+
+def output_of(command: Sequence[str], wait_s: float = 10.0) -> str:
+    """Return what a command prints; nothing if it is missing or takes longer."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=wait_s).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def end_with_parent() -> None:

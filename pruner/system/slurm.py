@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Sequence
 
 from pruner.errors import InputError
+from pruner.system.processes import output_of
 
-_ASK_S = 10.0
 _TIME = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(?:(\d+):)?(\d+)")
 
 
@@ -55,22 +54,15 @@ def seconds_left() -> float | None:
         return None
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     found = [int(end) - time.time()] if end.isascii() and end.isdigit() else []
-    try:
-        asked = ["squeue", "--noheader", "--format=%L", f"--jobs={job}"]
-        left = parse_time(subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_S).stdout.strip())
-        found += [left] if left is not None else []
-    except (OSError, subprocess.TimeoutExpired):
-        pass
+    left = parse_time(output_of(["squeue", "--noheader", "--format=%L", f"--jobs={job}"]).strip())
+    found += [left] if left is not None else []
     return max(0.0, min(found)) if found else None
 
 
 def max_array_size() -> int | None:
     """Return how many tasks an array of this cluster may have; None without a scontrol that answers."""
-    try:
-        said = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=_ASK_S).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r"^MaxArraySize\s*=\s*(\d{1,9})\s*$", said, re.MULTILINE)
+    config = output_of(["scontrol", "show", "config"])
+    found = re.search(r"^MaxArraySize\s*=\s*(\d{1,9})\s*$", config, re.MULTILINE)
     return int(found[1]) if found and int(found[1]) > 0 else None
 
 
@@ -84,12 +76,8 @@ def queue(jobs: Sequence[str]) -> dict[str, str]:
     if not jobs:
         return {}
     asked = ["squeue", "--noheader", "--array", "--format=%i|%T|%r|%S", f"--jobs={','.join(jobs)}"]
-    try:
-        lines = subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_S).stdout.splitlines()
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
     found = {}
-    for line in lines:
+    for line in output_of(asked).splitlines():
         job, *said = line.strip().split("|")
         if len(said) == 3:
             state, reason, start = said
