@@ -103,7 +103,7 @@ def test_what_is_no_config_is_bad_input(tmp_path):
 
 def test_engines_that_cannot_be_started_fail(tmp_path):
     patch = "import pruner.shard.build as w\nfrom pruner.errors import EngineError\n"
-    patch += "def fail(*_): raise EngineError('the engine died (exit code 1)')\nw.start_sampler = fail"
+    patch += "def fail(*_): raise EngineError('the engine died (exit code 1)')\nw.wait_for_engines = fail"
     result = run("doctor", f"run.root={tmp_path}", patch=patch)
     assert result.returncode == 1 and "FAIL  engines" in result.stdout and "VLLM_LOGGING_LEVEL" in result.stdout
     assert "resume" not in result.stdout
