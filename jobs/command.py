@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from pruner.errors import CheckpointError, InputError
 from pruner.settings.section import local_path
-from pruner.system.lines import print_errors, show_everything
+from pruner.system.lines import print_errors
 
 # The shipped queries.
 QUERIES = Path(__file__).parents[1] / "conf" / "query"
@@ -27,7 +27,6 @@ class Arguments(argparse.ArgumentParser):
 
 def ended(work: Callable[[], int | None]) -> int:
     """Do the work and return its exit code, or that of its error, which is printed: 2 bad input, 1 a fault."""
-    show_everything()
     try:
         code = work() or 0
         sys.stdout.flush()  # a full disk is an error too

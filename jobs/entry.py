@@ -23,7 +23,7 @@ from pruner.errors import INTERRUPTED as INTERRUPTED
 from pruner.errors import AnswerError, CheckpointError, EngineError, InputError, Unavailable, first_line
 from pruner.settings.dotted import flatten
 from pruner.settings.section import MAX_NAME_BYTES, did_you_mean
-from pruner.system.lines import print_errors, show_everything
+from pruner.system.lines import print_errors
 
 _MAX_NAME = 160
 
@@ -184,7 +184,6 @@ class Fault(Exception):
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra main; errors in the command line or the config files end the process with one line and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them
-    show_everything()
     sys.argv[1:] = quote_values(sys.argv[1:], is_sweep=bool({"-m", "--multirun"} & set(sys.argv)))
     try:
         main()

@@ -5,6 +5,8 @@ python -m jobs.eval_judge pairs=[.cache/pairs.parquet] target=outputs/judges/min
 
 from __future__ import annotations
 
+import shlex
+
 import hydra
 from omegaconf import DictConfig
 
@@ -34,8 +36,7 @@ def main(cfg: DictConfig) -> int:
     if config.calibrate is not None:
         read_card(local_path(config.calibrate))
     check(config, data, pairs)
-    overrides = " ".join(f'"{each}"' if "[" in each else each for each in entry.task_overrides())
-    made_by = f"Made by `python -m jobs.eval_judge {overrides}`."
+    made_by = f"Made by `python -m jobs.eval_judge {shlex.join(entry.task_overrides())}`."
     judged = [score(config, name, data, pairs) for name in config.judges]
     print(evaluate(config, judged, pairs, made_by))
     if config.calibrate is not None:

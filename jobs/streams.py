@@ -21,7 +21,7 @@ _LEAST_MEMORY = 512 * 2**20
 def guard() -> None:
     """Open closed standard streams on /dev/null, and write to those that there are without ever failing for a gone reader.
 
-    A file opened later would get the number of a closed one, and what native code prints would be written into it.
+    What the encoding of one lacks is escaped. A file opened later would get the number of a closed one, and what native code prints would be written into it.
     """
     for number in range(3):
         try:
@@ -73,7 +73,7 @@ def _guarded(stream: TextIO | None, number: int) -> TextIO:
     return io.TextIOWrapper(
         buffer,
         stream.encoding,
-        stream.errors,
+        "backslashreplace",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

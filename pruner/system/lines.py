@@ -37,10 +37,3 @@ def print_warnings(lines: Iterable[str]) -> None:
 def log(text: str) -> None:
     """Print a line of a job's log, with the time."""
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(text)}", file=sys.stderr, flush=True)
-
-
-def show_everything() -> None:
-    """Let what the terminal's encoding lacks be escaped, not end the job."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
