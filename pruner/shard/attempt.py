@@ -171,6 +171,7 @@ def finish_attempt(shard: Shard, reporter: Reporter, end: AttemptEnd) -> None:
     faults = []
     for step in steps:
         try:
+            shard.store.check_held()  # a run that was removed is not made again
             step()
         except (CheckpointError, OSError) as error:
             faults.append(str(error))

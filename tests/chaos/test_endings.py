@@ -46,8 +46,8 @@ def test_a_run_killed_after_its_last_commit_is_done_after_the_next_call(tmp_path
 def test_a_run_is_done_only_when_its_results_are_written(tmp_path):
     # The first write is the empty tables at the start.
     patch = f"""
-old, calls = pruner.results.writer._write_traces, []
-pruner.results.writer._write_traces = lambda *given: calls.append(1) or ({KILL} if len(calls) > 1 else old(*given))"""
+old, calls = pruner.results.writer._trace_tables, []
+pruner.results.writer._trace_tables = lambda *given: calls.append(1) or ({KILL} if len(calls) > 1 else old(*given))"""
     assert run(tmp_path, patch=patch).returncode == -signal.SIGKILL
     assert progress(tmp_path)["state"] == "writing" and states(tmp_path) == ["resumable"]
     assert run(tmp_path).returncode == 0 and states(tmp_path) == ["done"]

@@ -46,11 +46,11 @@ runpy.run_module("jobs.run", run_name="__main__", alter_sys=True)
 STOPPED = {
     "while it reads its input": "import pruner.shard.inputs; before(pruner.shard.inputs, 'read_problems')",
     "while it loads": "before(pruner.shard.build, 'wait_for_engines')",
-    "while it works": "before(pruner.shard.runner.Runner, '_take', 5)",
+    "while it works": "before(pruner.shard.runner.Runner, '_advance', 5)",
     "while it commits": "before(pruner.checkpoint.store.Store, 'append', 2)",
-    "while it records that": "before(pruner.shard.runner.Runner, '_take', 5); before(pruner.shard.attempt, 'finish_attempt')",
-    "while it exits": "before(pruner.shard.runner.Runner, '_take', 5); atexit.register(stop)",
-    "while Python goes": "before(pruner.shard.runner.Runner, '_take', 5); pruner.shard.attempt.late = Late()",
+    "while it records that": "before(pruner.shard.runner.Runner, '_advance', 5); before(pruner.shard.attempt, 'finish_attempt')",
+    "while it exits": "before(pruner.shard.runner.Runner, '_advance', 5); atexit.register(stop)",
+    "while Python goes": "before(pruner.shard.runner.Runner, '_advance', 5); pruner.shard.attempt.late = Late()",
 }
 DONE = {
     "while it writes its results": "before(pruner.results.writer, 'write_results', 2)",
