@@ -1,7 +1,7 @@
 """The event loop: it keeps sampler and judge busy, feeds completions to the cases, and hands facts to the store.
 
-It orders the steps and waits; it decides nothing. A problem's case, and so its method, says what the problem needs next; queue.py
-says which request goes to an engine next. The loop knows engines only as samplers and the disk only as a store.
+It orders the steps and waits. A problem's case, and so its method, says what the problem needs next; queue.py says which request goes to an
+engine next. Where nothing needed waits, the loop offers the queue the speculative requests that are worth most. The loop knows engines only as samplers and the disk only as a store.
 """
 
 from __future__ import annotations
